@@ -1,0 +1,36 @@
+"""What every stage's command line shares: how it ends, and where its log goes."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """Add ``--log``, the file that also receives the progress lines and the final error."""
+    parser.add_argument("--log", type=Path, default=None, help="also write progress and errors to this file")
+
+
+def run(stage: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse ``argv``, run ``stage`` and return the exit status.
+
+    0 on success; 2 with one line on stderr for anything the user can mend (``InputError``, a missing or
+    unreadable file, a full disk). Anything else is a defect of ours and keeps its traceback.
+    """
+    args = parser.parse_args(argv)
+    log: Path | None = getattr(args, "log", None)
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("", encoding="utf-8")
+    try:
+        stage(args)
+    except (InputError, OSError) as error:
+        message = f"{parser.prog}: error: {' '.join(str(error).split())}"
+        print(message, file=sys.stderr)
+        if log:
+            with log.open("a", encoding="utf-8") as file:
+                print(message, file=file)
+        return 2
+    return 0

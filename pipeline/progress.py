@@ -1,0 +1,68 @@
+"""Progress with a rate and an estimate: a bar on stderr, and the same as plain lines in the rule's log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+LOG_INTERVAL_SECONDS = 10.0
+
+
+class Progress:
+    """A tqdm bar on stderr that also writes a line to ``log`` every ten seconds and at the end."""
+
+    def __init__(self, *, total: int, description: str, unit: str, initial: int = 0, log: Path | None = None):
+        # Not on a terminal (a batch job, CI) the bar would be one endless line: a line now and then instead.
+        interactive = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=initial,
+            desc=description,
+            unit=f" {unit}",
+            unit_scale=False,
+            dynamic_ncols=interactive,
+            mininterval=0.5 if interactive else LOG_INTERVAL_SECONDS,
+            file=sys.stderr,
+        )
+        self._log = log.open("a", encoding="utf-8") if log else None
+        self._logged = time.monotonic()
+
+    def update(self, count: int, **values: str) -> None:
+        """Advance by ``count`` and show ``values`` (already formatted) behind the bar."""
+        self._bar.set_postfix(values, refresh=False)
+        self._bar.update(count)
+        if time.monotonic() - self._logged >= LOG_INTERVAL_SECONDS:
+            self._write_line()
+
+    def note(self, message: str) -> None:
+        """Write a line of its own, above the bar and to the log."""
+        self._bar.write(message, file=sys.stderr)
+        if self._log:
+            print(message, file=self._log, flush=True)
+
+    def close(self) -> None:
+        """End the bar and the log."""
+        self._write_line()
+        self._bar.close()
+        if self._log:
+            self._log.close()
+
+    def _write_line(self) -> None:
+        self._logged = time.monotonic()
+        if self._log:
+            print(str(self._bar), file=self._log, flush=True)
+
+
+@contextmanager
+def progress(
+    *, total: int, description: str, unit: str, initial: int = 0, log: Path | None = None
+) -> Iterator[Progress]:
+    """Yield a ``Progress`` that is closed on every way out."""
+    bar = Progress(total=total, description=description, unit=unit, initial=initial, log=log)
+    try:
+        yield bar
+    finally:
+        bar.close()
