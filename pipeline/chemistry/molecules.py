@@ -1,0 +1,190 @@
+"""Molecules as flat arrays: what every file is read into and every metric is computed from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.elements import TYPE_OF_ATOMIC_NUMBER, UNKNOWN, types_of
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Molecules:
+    """Molecules of different sizes, one after the other ("ragged"): nothing is padded and every atom is explicit.
+
+    The constructor checks what every reader would have to check, so that an instance is always sound: the
+    lengths agree, no molecule is empty, all elements are known and all coordinates are finite.
+
+    Raises:
+        InputError: one of these does not hold; the line names the first molecule that is wrong, counted from 0.
+    """
+
+    sizes: npt.NDArray[np.int32]
+    """[M] atoms of each molecule."""
+    atomic_numbers: npt.NDArray[np.uint8]
+    """[A] of all atoms, A = sum of sizes."""
+    positions: npt.NDArray[np.float32]
+    """[A, 3] in angstrom."""
+    smiles: tuple[str | None, ...] | None = None
+    """[M] where the source has them; never used to judge a molecule."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Where the molecules come from: the JSON object of the file's schema."""
+
+    def __post_init__(self) -> None:
+        """Convert to the storage types and check."""
+        object.__setattr__(self, "sizes", np.ascontiguousarray(self.sizes, dtype=np.int32))
+        object.__setattr__(self, "atomic_numbers", _as_atomic_numbers(self.atomic_numbers))
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
+            object.__setattr__(self, "positions", np.ascontiguousarray(self.positions, dtype=np.float32))
+        _check(self)
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """[M + 1] molecule ``i`` owns the atoms ``offsets[i]`` up to ``offsets[i + 1]``."""
+        return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
+
+    def __len__(self) -> int:
+        """Return the number of molecules, M."""
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """Return the atomic numbers [N] and the positions [N, 3] of one molecule."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"molecule {index} of {len(self)}")
+        index %= len(self)
+        atoms = slice(self.offsets[index], self.offsets[index + 1])
+        return self.atomic_numbers[atoms], self.positions[atoms]
+
+    def __iter__(self) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
+        """Yield the atomic numbers and positions of every molecule in turn."""
+        return (self[index] for index in range(len(self)))
+
+    @classmethod
+    def from_padded(
+        cls,
+        *,
+        positions: npt.ArrayLike,
+        atomic_numbers: npt.ArrayLike,
+        sizes: npt.ArrayLike,
+        smiles: Sequence[str | None] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return the molecules of padded arrays; what lies behind a molecule's size is not looked at.
+
+        Args:
+            positions: [M, N, 3] in angstrom.
+            atomic_numbers: [M, N].
+            sizes: [M], each 1 to N.
+            smiles: [M] if known.
+            metadata: where the molecules come from.
+        """
+        points, numbers, counts = np.asarray(positions), np.asarray(atomic_numbers), np.asarray(sizes)
+        if numbers.ndim != 2 or points.shape != (*numbers.shape, 3) or counts.shape != numbers.shape[:1]:
+            raise InputError(
+                f"padded molecules: positions {points.shape}, atomic numbers {numbers.shape} and "
+                f"sizes {counts.shape} should be (M, N, 3), (M, N) and (M,)"
+            )
+        width = numbers.shape[1]
+        if counts.size and counts.max() > width:
+            raise InputError(f"padded molecules: size {counts.max()} is more than the {width} atoms there is room for")
+        present = np.arange(width) < counts[:, None]
+        return cls(
+            sizes=counts,
+            atomic_numbers=numbers[present],
+            positions=points[present],
+            smiles=None if smiles is None else tuple(smiles),
+            metadata=metadata or {},
+        )
+
+    @classmethod
+    def from_list(
+        cls,
+        molecules: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]],
+        *,
+        smiles: Sequence[str | None] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return the molecules given as pairs of atomic numbers [N] and positions [N, 3], as iteration yields them."""
+        numbers = [np.asarray(atomic_numbers) for atomic_numbers, _ in molecules]
+        points = [np.asarray(positions).reshape(-1, 3) for _, positions in molecules]
+        for index, (a, b) in enumerate(zip(numbers, points, strict=True)):
+            if len(a) != len(b):
+                raise InputError(f"molecule {index}: {len(a)} atomic numbers but {len(b)} positions")
+        return cls(
+            sizes=np.array([len(a) for a in numbers], dtype=np.int32),
+            atomic_numbers=np.concatenate(numbers) if numbers else np.empty(0, np.uint8),
+            positions=np.concatenate(points) if points else np.empty((0, 3), np.float32),
+            smiles=None if smiles is None else tuple(smiles),
+            metadata=metadata or {},
+        )
+
+    def select(self, indices: npt.ArrayLike) -> "Molecules":
+        """Return the molecules at ``indices`` ([K] integers, or [M] booleans), in that order, repeats allowed."""
+        chosen = np.asarray(indices)
+        if chosen.dtype == np.bool_:
+            if chosen.shape != (len(self),):
+                raise IndexError(f"a boolean selection has to be of shape ({len(self)},), not {chosen.shape}")
+            chosen = np.flatnonzero(chosen)
+        elif chosen.size == 0:
+            chosen = chosen.astype(np.int64)  # an empty list arrives as floats
+        chosen = np.arange(len(self))[chosen]  # negative indices made positive, those out of range an IndexError
+        sizes = self.sizes[chosen]
+        # The atoms of the chosen molecules: every molecule's start, repeated, plus 0, 1, ... within the molecule.
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        atoms = np.repeat(self.offsets[chosen], sizes) + within
+        return Molecules(
+            sizes=sizes,
+            atomic_numbers=self.atomic_numbers[atoms],
+            positions=self.positions[atoms],
+            smiles=None if self.smiles is None else tuple(self.smiles[index] for index in chosen),
+            metadata=self.metadata,
+        )
+
+    def types(self) -> npt.NDArray[np.int8]:
+        """Return the index into ``elements.ELEMENTS`` of every atom, [A]."""
+        return types_of(self.atomic_numbers)
+
+
+def _as_atomic_numbers(values: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """Return ``values`` as uint8, without letting 257 become hydrogen."""
+    numbers = np.asarray(values)
+    if numbers.dtype != np.uint8 and numbers.size:
+        if not np.issubdtype(numbers.dtype, np.integer):
+            raise InputError(f"atomic numbers should be whole numbers, not {numbers.dtype}")
+        if numbers.min() < 0 or numbers.max() > np.iinfo(np.uint8).max:
+            raise InputError(f"atomic numbers should lie in 0 to 255, found {numbers.min()} to {numbers.max()}")
+    return np.ascontiguousarray(numbers, dtype=np.uint8)
+
+
+def _check(molecules: Molecules) -> None:
+    sizes, numbers, positions = molecules.sizes, molecules.atomic_numbers, molecules.positions
+    if sizes.ndim != 1 or numbers.ndim != 1:
+        raise InputError(f"sizes and atomic numbers should be one-dimensional, not {sizes.shape} and {numbers.shape}")
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise InputError(f"positions should be of shape (atoms, 3), not {positions.shape}")
+    if (empty := np.flatnonzero(sizes < 1)).size:
+        raise InputError(f"molecule {empty[0]}: size {sizes[empty[0]]}; a molecule has at least one atom")
+    total = int(sizes.sum(dtype=np.int64))
+    if not total == len(numbers) == len(positions):
+        raise InputError(
+            f"sizes add up to {total} atoms, but there are {len(numbers)} atomic numbers and {len(positions)} positions"
+        )
+    if molecules.smiles is not None and len(molecules.smiles) != len(sizes):
+        raise InputError(f"{len(molecules.smiles)} SMILES for {len(sizes)} molecules")
+    if (unknown := np.flatnonzero(TYPE_OF_ATOMIC_NUMBER[numbers] == UNKNOWN)).size:
+        atom = unknown[0]
+        raise InputError(
+            f"molecule {_owner(molecules, atom)}: unknown element, atomic number {numbers[atom]}; "
+            "known are H (1), C (6), N (7), O (8), F (9)"
+        )
+    if (bad := np.flatnonzero(~np.isfinite(positions).all(axis=1))).size:
+        raise InputError(f"molecule {_owner(molecules, bad[0])}: a coordinate is not finite ({positions[bad[0]]})")
+
+
+def _owner(molecules: Molecules, atom: int) -> int:
+    """Return the molecule that an atom belongs to."""
+    return int(np.searchsorted(molecules.offsets, atom, side="right")) - 1
