@@ -27,6 +27,34 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
 
 
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new, empty temporary directory; let it take the place of ``path`` on success, delete it on failure.
+
+    What was at ``path`` before stays until the new content is complete and on disk, and then goes as a whole: no file
+    of an earlier run is left between the new ones.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary, previous = Path(folder) / "new", Path(folder) / "previous"
+        temporary.mkdir()
+        yield temporary
+        for name in temporary.rglob("*"):
+            if name.is_file():
+                with name.open("rb") as file:
+                    os.fsync(file.fileno())
+        # A directory with content cannot be replaced in one step; it waits in the folder that is deleted at the end.
+        if path.exists():
+            os.rename(path, previous)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if previous.exists():
+                os.rename(previous, path)
+            raise
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` to ``path`` atomically."""
     with atomic_path(path) as temporary:

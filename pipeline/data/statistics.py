@@ -1,0 +1,158 @@
+"""What is measured on a data set once and read by everything that would otherwise hard-code it."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from pipeline.chemistry.elements import ELEMENTS
+from pipeline.data.molecules import SPLITS
+from pipeline.data.shards import Shard
+from pipeline.errors import InputError
+from pipeline.files import write_json
+
+TYPE_FEATURE_SCALE: Final = 0.25
+"""A one-hot atom type enters the model divided by four ("Scaling features" in Hoogeboom et al. 2022)."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts of a data set, and the scales of what the model is given, measured on the training split."""
+
+    dataset: str | None
+    """Where the molecules are from, as the data file says it."""
+    num_molecules: Mapping[str, int]
+    """Molecules by split."""
+    size_histogram: Mapping[str, Mapping[int, int]]
+    """By split, the number of molecules by number of atoms."""
+    atom_counts: Mapping[str, int]
+    """Training atoms by symbol, in the order of ``elements.ELEMENTS``."""
+    coordinate_scale: float
+    """Standard deviation per dimension of the centred training coordinates, in ``length_unit``."""
+    type_scale: float
+    """Standard deviation of the one-hot types divided by four: the root of the mean variance of the five."""
+    buckets: Mapping[int, int]
+    """Training molecules by size bucket."""
+    length_unit: str = "angstrom"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; numbers that are keys become strings."""
+        return {
+            "dataset": self.dataset,
+            "num_molecules": dict(self.num_molecules),
+            "size_histogram": {
+                split: {str(size): count for size, count in histogram.items()}
+                for split, histogram in self.size_histogram.items()
+            },
+            "atom_counts": dict(self.atom_counts),
+            "coordinate_scale": self.coordinate_scale,
+            "type_scale": self.type_scale,
+            "buckets": {str(bucket): count for bucket, count in self.buckets.items()},
+            "length_unit": self.length_unit,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Return the statistics of a JSON object.
+
+        Raises:
+            InputError: it has not the keys and types that ``to_json`` writes.
+        """
+        try:
+            statistics = cls(
+                dataset=value["dataset"],
+                num_molecules={str(split): _count(n) for split, n in value["num_molecules"].items()},
+                size_histogram={
+                    str(split): {int(size): _count(n) for size, n in histogram.items()}
+                    for split, histogram in value["size_histogram"].items()
+                },
+                atom_counts={str(symbol): _count(n) for symbol, n in value["atom_counts"].items()},
+                coordinate_scale=_scale(value["coordinate_scale"]),
+                type_scale=_scale(value["type_scale"]),
+                buckets={int(bucket): _count(n) for bucket, n in value["buckets"].items()},
+                length_unit=str(value["length_unit"]),
+            )
+        except KeyError as error:
+            raise InputError(f"the key {error} is missing") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"not the statistics of a data set ({error})") from None
+        if set(statistics.num_molecules) != set(SPLITS) or set(statistics.size_histogram) != set(SPLITS):
+            raise InputError(f"its splits are not {', '.join(SPLITS)}")
+        return statistics
+
+
+def measure(shards: Mapping[str, Sequence[Shard]], *, dataset: str | None) -> Statistics:
+    """Return the statistics of a data set.
+
+    Args:
+        shards: by split, the shards of all buckets, as ``make_shards`` returns them.
+        dataset: where the molecules are from.
+
+    Raises:
+        InputError: the training split is empty, or its coordinates or types do not vary.
+    """
+    train = shards["train"]
+    if not any(len(shard) for shard in train):
+        raise InputError("data.split.train: the training split has no molecules")
+    atoms = np.bincount(np.concatenate([shard.atomic_numbers.reshape(-1) for shard in train]), minlength=256)
+    atom_counts = {element.symbol: int(atoms[element.atomic_number]) for element in ELEMENTS}
+    num_atoms = sum(atom_counts.values())
+    # The padding is zero and the coordinates are centred: neither adds to the sum of squares, and the mean is zero.
+    squares = sum(float(np.square(shard.positions, dtype=np.float64).sum()) for shard in train)
+    frequencies = np.array(list(atom_counts.values())) / num_atoms
+    if squares == 0 or frequencies.max() == 1:
+        raise InputError("the training molecules are single atoms, or of one element only: nothing to learn from")
+    return Statistics(
+        dataset=dataset,
+        num_molecules={split: sum(len(shard) for shard in of_split) for split, of_split in shards.items()},
+        size_histogram={split: _histogram(of_split) for split, of_split in shards.items()},
+        atom_counts=atom_counts,
+        coordinate_scale=float(np.sqrt(squares / (3 * num_atoms))),
+        # A one-hot component is 1 with probability p: its variance is p (1 - p).
+        type_scale=float(TYPE_FEATURE_SCALE * np.sqrt(np.mean(frequencies * (1 - frequencies)))),
+        buckets={shard.bucket: len(shard) for shard in train},
+    )
+
+
+def write_statistics(path: str | os.PathLike[str], statistics: Statistics) -> None:
+    """Write the statistics as JSON, atomically."""
+    write_json(path, statistics.to_json())
+
+
+def read_statistics(path: str | os.PathLike[str]) -> Statistics:
+    """Return the statistics that a file holds.
+
+    Raises:
+        InputError: the file is missing or not what ``write_statistics`` wrote.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON, truncated or damaged ({error})") from None
+    try:
+        return Statistics.from_json(value)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _histogram(shards: Sequence[Shard]) -> dict[int, int]:
+    sizes, counts = np.unique(np.concatenate([shard.sizes for shard in shards]), return_counts=True)
+    return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is not a count")
+    return value
+
+
+def _scale(value: Any) -> float:
+    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ValueError(f"{value!r} is not a positive number")
+    return float(value)
