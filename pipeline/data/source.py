@@ -1,0 +1,81 @@
+"""What a parser of any source returns, the split of it, and the canonical file that it becomes."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.molecules import Molecules
+from pipeline.data.molecules import SPLITS, write_molecules
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class SourceData:
+    """M molecules of a source, in its own order, with what it says about them."""
+
+    molecules: Molecules
+    index: npt.NDArray[np.int32]
+    """[M] number of each molecule in the source."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Properties by name: M values each, NumPy or Arrow."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Unit of the properties that have one."""
+
+
+def split_labels(num_molecules: int, *, seed: int, train: int, validation: int) -> npt.NDArray[np.object_]:
+    """Return "train", "validation" or "test" for every molecule, in the order of the source, [M].
+
+    This is the split of EDM (Hoogeboom et al. 2022, ``qm9/data/prepare/qm9.py``), which seeds NumPy's global generator
+    with 0, permutes all molecules and cuts the permutation in three: with seed 0, 100,000 and 17,748 it is the same
+    to the molecule. ``RandomState`` is that generator and its stream is frozen by NumPy's compatibility policy.
+
+    Args:
+        num_molecules: M.
+        seed: of the permutation.
+        train: size of the training split, at least 1.
+        validation: size of the validation split; what remains is the test split.
+
+    Raises:
+        InputError: the sizes do not fit the number of molecules.
+    """
+    for key, size, least in (("train", train, 1), ("validation", validation, 0)):
+        if size < least:
+            raise InputError(f"data.split.{key}: {size} should be at least {least}")
+    if train > num_molecules:
+        raise InputError(f"data.split.train: {train} is more than the {num_molecules} molecules that there are")
+    if train + validation > num_molecules:
+        raise InputError(
+            f"data.split.validation: {validation} is more than the {num_molecules - train} molecules that "
+            f"data.split.train = {train} leaves of {num_molecules}"
+        )
+    if not 0 <= seed < 2**32:
+        raise InputError(f"data.split.seed: {seed} should be from 0 to {2**32 - 1}")
+    permutation = np.random.RandomState(seed).permutation(num_molecules)
+    labels = np.full(num_molecules, SPLITS[2], dtype=object)
+    labels[permutation[:train]] = SPLITS[0]
+    labels[permutation[train : train + validation]] = SPLITS[1]
+    return labels
+
+
+def write_canonical(
+    path: str | os.PathLike[str], data: SourceData, *, seed: int, train: int, validation: int
+) -> Mapping[str, int]:
+    """Write the one file that every later stage reads, and return the number of molecules in each split.
+
+    Raises:
+        InputError: the sizes of the splits do not fit (see ``split_labels``).
+    """
+    labels = split_labels(len(data.molecules), seed=seed, train=train, validation=validation)
+    write_molecules(
+        path,
+        data.molecules,
+        index=data.index,
+        extra_columns={"split": labels, **data.columns},
+        units=data.units,
+        metadata={**data.molecules.metadata, "split": {"seed": seed, "train": train, "validation": validation}},
+    )
+    return {split: int((labels == split).sum()) for split in SPLITS}
