@@ -1,0 +1,273 @@
+"""A study, checked and with its defaults written out, and a run's part of it as frozen dataclasses.
+
+``workflow/schemas/config.schema.yaml`` describes every key with its type, range and default; here is what a schema
+cannot say: that two keys fit each other, and which part of a study shapes which file.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pipeline.errors import InputError
+from pipeline.schema import Json, resolve, shown, study_schema
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network's shape; the keys of ``runs.<run>.model``."""
+
+    hidden: int
+    edge_hidden: int
+    layers: int
+    attention: bool
+    radial_features: str
+    node_norm: str
+    shared_edges: bool
+    preconditioned: bool
+    norm_constant: float
+    coordinate_range: float
+    aggregation_divisor: float
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """The diffusion; the keys of ``runs.<run>.noise``."""
+
+    schedule: str
+    steps: int
+    precision: float
+    loss: str
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """How gradients are cut back; the keys of ``runs.<run>.training.optimizer.clip``."""
+
+    kind: str
+    value: float
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW; the keys of ``runs.<run>.training.optimizer``."""
+
+    learning_rate: float
+    schedule: str
+    warmup_steps: int
+    weight_decay: float
+    beta1: float
+    beta2: float
+    amsgrad: bool
+    clip: ClipConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how to train; the keys of ``runs.<run>.training``."""
+
+    steps: int
+    batch_size: int
+    accumulate: int
+    optimizer: OptimizerConfig
+    ema_decay: float
+    validation_interval: int
+    sample_interval: int
+    sample_count: int
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """One way to sample a run; the keys of ``runs.<run>.samplers.<name>`` and its name."""
+
+    name: str
+    kind: str
+    steps: int
+    num: int
+    seed: int
+    sigma_max: float
+    sigma_min: float
+    rho: float
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that shapes a run's weights: the keys of ``runs.<run>`` without its samplers, and two names."""
+
+    name: str
+    data: str
+    objective: str
+    backend: str
+    seed: int
+    model: ModelConfig
+    noise: NoiseConfig
+    training: TrainingConfig
+
+
+def resolve_study(raw: Mapping[str, Any]) -> Json:
+    """Return a study with every default written out, its keys in the order of the schema.
+
+    Args:
+        raw: what a study file holds.
+
+    Raises:
+        InputError: a key is unknown, missing, of the wrong type or out of range, or two do not fit each other.
+    """
+    study = resolve(raw, study_schema())
+    _check_data(study["data"])
+    for name, run in study["runs"].items():
+        _complete(run, f"runs.{name}.")
+        for sampler, settings in run["samplers"].items():
+            _check_sampler(settings, f"runs.{name}.samplers.{sampler}.")
+    _check_trajectory(study)
+    return study
+
+
+def run_settings(study: Json, run: str) -> Json:
+    """Return what ``results/runs/{run}/config.json`` holds: all of a resolved study that shapes the run's weights.
+
+    The samplers are not in it, so that nothing is trained again for a new one.
+    """
+    settings = {key: value for key, value in study["runs"][run].items() if key != "samplers"}
+    return {"name": run, "data": study["data"]["name"], **settings}
+
+
+def sampler_settings(study: Json, run: str, sampler: str) -> Json:
+    """Return what ``results/runs/{run}/samplers/{sampler}.json`` holds."""
+    return {"name": sampler, **study["runs"][run]["samplers"][sampler]}
+
+
+def read_run_config(path: str | os.PathLike[str]) -> RunConfig:
+    """Read a run's ``config.json``; keys with a default may be missing.
+
+    Raises:
+        InputError: the file is not JSON, or not the configuration of a run.
+    """
+    with _naming(path):
+        return run_config(_read_json(path))
+
+
+def run_config(raw: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that ``run_settings`` has made a JSON value of; for weights that carry theirs.
+
+    Raises:
+        InputError: it is not the configuration of a run.
+    """
+    schema = study_schema()
+    run = schema["$defs"]["run"]
+    properties = {
+        "name": {"type": "string"},
+        "data": schema["properties"]["data"]["properties"]["name"],
+        **{key: value for key, value in run["properties"].items() if key != "samplers"},
+    }
+    required = ["name", *(key for key in run["required"] if key != "samplers")]
+    settings = resolve(raw, run | {"properties": properties, "required": required})
+    _complete(settings, "")
+    return _build(RunConfig, settings)
+
+
+def read_sampler_config(path: str | os.PathLike[str]) -> SamplerConfig:
+    """Read a sampler's JSON file; keys with a default may be missing.
+
+    Raises:
+        InputError: the file is not JSON, or not the configuration of a sampler.
+    """
+    sampler = study_schema()["$defs"]["sampler"]
+    properties = {"name": {"type": "string"}, **sampler["properties"]}
+    with _naming(path):
+        settings = resolve(
+            _read_json(path), sampler | {"properties": properties, "required": ["name", *sampler["required"]]}
+        )
+        _check_sampler(settings, "")
+    return _build(SamplerConfig, settings)
+
+
+# Names that would collide with other files in results/data and results/reference.
+_RESERVED: Final = ("raw", "noise")
+
+
+def _check_data(data: Json) -> None:
+    if data["name"] in _RESERVED:
+        raise InputError(f"data.name: {shown(data['name'])} should be another name than {' and '.join(_RESERVED)}")
+    if data["source"] == "path" and not data["path"]:
+        raise InputError(
+            "data.path: is missing; for the source path it should name an SDF file or a folder of XYZ files"
+        )
+    if data["source"] != "path" and data["path"] is not None:
+        raise InputError(f"data.path: {shown(data['path'])} should be left out, or data.source should be path")
+    if data["buckets"] != sorted(data["buckets"]):
+        raise InputError(f"data.buckets: {shown(data['buckets'])} should be ascending")
+
+
+def _complete(run: Json, path: str) -> None:
+    """Check a run and set the one default that another key decides; ``path`` goes before its keys in messages."""
+    model, training = run["model"], run["training"]
+    if model["edge_hidden"] is None:
+        model["edge_hidden"] = model["hidden"]
+    if training["batch_size"] % training["accumulate"]:
+        raise InputError(
+            f"{path}training.accumulate: {training['accumulate']} should divide batch_size, {training['batch_size']}"
+        )
+    if (warmup := training["optimizer"]["warmup_steps"]) > training["steps"]:
+        raise InputError(
+            f"{path}training.optimizer.warmup_steps: {warmup} should be at most the steps of the training, "
+            f"{training['steps']}"
+        )
+
+
+def _check_sampler(sampler: Json, path: str) -> None:
+    if sampler["sigma_min"] >= sampler["sigma_max"]:
+        raise InputError(f"{path}sigma_min: {sampler['sigma_min']} should be below sigma_max, {sampler['sigma_max']}")
+
+
+def _check_trajectory(study: Json) -> None:
+    trajectory = study["figures"]["trajectory"]
+    if trajectory is None:
+        return
+    runs = study["runs"]
+    if trajectory["run"] not in runs:
+        raise InputError(
+            f"figures.trajectory.run: {shown(trajectory['run'])} should name a run; there are {', '.join(runs)}"
+        )
+    samplers = runs[trajectory["run"]]["samplers"]
+    if trajectory["sampler"] not in samplers:
+        raise InputError(
+            f"figures.trajectory.sampler: {shown(trajectory['sampler'])} should name a sampler of the run "
+            f"{trajectory['run']}; there are {', '.join(samplers)}"
+        )
+
+
+def _read_json(path: str | os.PathLike[str]) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise InputError(f"is not JSON: {error}") from error
+
+
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the name of a file before the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+_Config = TypeVar("_Config")
+
+
+def _build(kind: type[_Config], settings: Json) -> _Config:
+    """Return ``settings`` as the dataclass ``kind``, groups of settings as the dataclasses of their fields."""
+    hints = typing.get_type_hints(kind)
+    return kind(
+        **{
+            key: _build(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value
+            for key, value in settings.items()
+        }
+    )
