@@ -14,7 +14,16 @@ LOG_INTERVAL_SECONDS = 10.0
 class Progress:
     """A tqdm bar on stderr that also writes a line to ``log`` every ten seconds and at the end."""
 
-    def __init__(self, *, total: int, description: str, unit: str, initial: int = 0, log: Path | None = None):
+    def __init__(
+        self,
+        *,
+        total: int,
+        description: str,
+        unit: str,
+        unit_scale: bool = False,
+        initial: int = 0,
+        log: Path | None = None,
+    ):
         # Not on a terminal (a batch job, CI) the bar would be one endless line: a line now and then instead.
         interactive = sys.stderr.isatty()
         self._bar = tqdm(
@@ -22,7 +31,7 @@ class Progress:
             initial=initial,
             desc=description,
             unit=f" {unit}",
-            unit_scale=False,
+            unit_scale=unit_scale,
             dynamic_ncols=interactive,
             mininterval=0.5 if interactive else LOG_INTERVAL_SECONDS,
             file=sys.stderr,
@@ -58,10 +67,16 @@ class Progress:
 
 @contextmanager
 def progress(
-    *, total: int, description: str, unit: str, initial: int = 0, log: Path | None = None
+    *,
+    total: int,
+    description: str,
+    unit: str,
+    unit_scale: bool = False,
+    initial: int = 0,
+    log: Path | None = None,
 ) -> Iterator[Progress]:
-    """Yield a ``Progress`` that is closed on every way out."""
-    bar = Progress(total=total, description=description, unit=unit, initial=initial, log=log)
+    """Yield a ``Progress`` that is closed on every way out; with ``unit_scale`` it counts in k, M, G."""
+    bar = Progress(total=total, description=description, unit=unit, unit_scale=unit_scale, initial=initial, log=log)
     try:
         yield bar
     finally:

@@ -1,0 +1,39 @@
+"""Stage shard: the canonical molecules, padded in buckets of size, and what is measured on them.
+
+    python -m pipeline.cli.shard --molecules results/data/qm9/molecules.parquet --buckets 15 17 18 19 20 21 29 \
+        --shards results/data/qm9/shards --statistics results/data/qm9/statistics.json
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli.common import add_log, run
+from pipeline.data.molecules import read_columns, read_molecules
+from pipeline.data.shards import make_shards, write_shards
+from pipeline.data.statistics import measure, write_statistics
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="shard", description="Pad molecules in buckets of size and measure them.")
+    parser.add_argument("--molecules", required=True, type=Path, help="file written by the stage parse")
+    parser.add_argument("--buckets", required=True, type=int, nargs="+", help="sizes in atoms, ascending")
+    parser.add_argument("--shards", required=True, type=Path, help="directory to write, replaced as a whole")
+    parser.add_argument("--statistics", required=True, type=Path, help="JSON file to write")
+    add_log(parser)
+    return run(_shard, parser, argv)
+
+
+def _shard(args: argparse.Namespace) -> None:
+    molecules = read_molecules(args.molecules)
+    columns = read_columns(args.molecules, ["index", "split"])
+    shards = make_shards(molecules, index=columns["index"], split=columns["split"], buckets=args.buckets)
+    statistics = measure(shards, dataset=molecules.metadata.get("source"))
+    write_shards(args.shards, shards)
+    write_statistics(args.statistics, statistics)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
