@@ -17,7 +17,7 @@ class Progress:
     def __init__(
         self,
         *,
-        total: int,
+        total: int | None,
         description: str,
         unit: str,
         unit_scale: bool = False,
@@ -33,6 +33,8 @@ class Progress:
             unit=f" {unit}",
             unit_scale=unit_scale,
             dynamic_ncols=interactive,
+            # A stage that fails at once should leave its one line of error and nothing else.
+            delay=1.0,
             mininterval=0.5 if interactive else LOG_INTERVAL_SECONDS,
             file=sys.stderr,
         )
@@ -68,7 +70,7 @@ class Progress:
 @contextmanager
 def progress(
     *,
-    total: int,
+    total: int | None,
     description: str,
     unit: str,
     unit_scale: bool = False,

@@ -29,8 +29,12 @@ from pipeline.errors import InputError
 KIND: Final = "molecules"
 SPLITS: Final = ("train", "validation", "test")
 
-_LIST_TYPES: Final = {"atomic_numbers": pa.list_(pa.uint8()), "positions": pa.list_(pa.list_(pa.float32(), 3))}
-_COLUMNS: Final = ("index", "smiles", *_LIST_TYPES)
+_TYPES: Final = {
+    "index": pa.int32(),
+    "smiles": pa.string(),
+    "atomic_numbers": pa.list_(pa.uint8()),
+    "positions": pa.list_(pa.list_(pa.float32(), 3)),
+}
 
 
 def write_molecules(
@@ -53,17 +57,15 @@ def write_molecules(
         metadata: where the molecules come from, a JSON object; by default that of ``molecules``.
     """
     extra_columns = extra_columns or {}
-    if taken := [name for name in _COLUMNS if name in extra_columns]:
+    if taken := [name for name in _TYPES if name in extra_columns]:
         raise ValueError(f"{taken[0]} is a column of the schema, not an extra one")
     number = len(molecules)
     offsets = pa.array(molecules.offsets.astype(np.int32))
     points = pa.FixedSizeListArray.from_arrays(pa.array(molecules.positions.reshape(-1)), 3)
     table = pa.table(
         {
-            "index": pa.array(np.arange(number) if index is None else np.asarray(index)).cast(pa.int32()),
-            "smiles": pa.nulls(number, pa.string())
-            if molecules.smiles is None
-            else pa.array(molecules.smiles, pa.string()),
+            "index": pa.array(np.arange(number) if index is None else np.asarray(index)).cast(_TYPES["index"]),
+            "smiles": pa.array([None] * number if molecules.smiles is None else molecules.smiles, _TYPES["smiles"]),
             "atomic_numbers": pa.ListArray.from_arrays(offsets, pa.array(molecules.atomic_numbers)),
             "positions": pa.ListArray.from_arrays(offsets, points),
             **{name: pa.array(values) for name, values in extra_columns.items()},
@@ -105,7 +107,7 @@ def read_molecules(path: str | os.PathLike[str], *, split: str | None = None) ->
             sizes=sizes,
             atomic_numbers=atomic_numbers.to_numpy(),
             positions=points.flatten().to_numpy().reshape(-1, 3),
-            smiles=tuple(table["smiles"].to_pylist()) if "smiles" in table.column_names else None,
+            smiles=tuple(_cast(path, table, "smiles").to_pylist()) if "smiles" in table.column_names else None,
             metadata=metadata,
         )
     except InputError as error:
@@ -127,15 +129,20 @@ def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str
 
 def _flatten(path: str | os.PathLike[str], table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int32]]:
     """Return the values of a list column, in the schema's type and end to end, and the length of each list."""
-    try:
-        lists = table[name].cast(_LIST_TYPES[name]).combine_chunks()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError(
-            f"{path}: the column {name} is of type {table.schema.field(name).type} and cannot be read as "
-            f"{_LIST_TYPES[name]} ({str(error).splitlines()[0]})"
-        ) from None
+    lists = _cast(path, table, name)
     values = lists.flatten()
     nested = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
     if lists.null_count or values.null_count or nested.null_count:
         raise InputError(f"{path}: the column {name} has missing values")
     return values, pc.list_value_length(lists).to_numpy()
+
+
+def _cast(path: str | os.PathLike[str], table: pa.Table, name: str) -> pa.Array:
+    """Return a column in the schema's type."""
+    try:
+        return table[name].cast(_TYPES[name]).combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(
+            f"{path}: the column {name} is of type {table.schema.field(name).type} and cannot be read as "
+            f"{_TYPES[name]} ({str(error).splitlines()[0]})"
+        ) from None

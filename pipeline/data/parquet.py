@@ -19,7 +19,7 @@ METADATA_KEY: Final = b"consistent_edm"
 VERSION: Final = 1
 """Of all our Parquet formats; a reader refuses any other."""
 
-_OURS = ("kind", "version", "num_rows", "units")
+_OURS = ("kind", "version", "num_rows", "columns", "units")
 
 
 def write_table(
@@ -42,10 +42,14 @@ def write_table(
     fields = [
         field.with_metadata({"unit": units[field.name]}) if field.name in units else field for field in table.schema
     ]
-    text = json.dumps(
-        {"kind": kind, "version": VERSION, "num_rows": table.num_rows, "units": dict(units), **metadata},
-        allow_nan=False,
-    )
+    described = {
+        "kind": kind,
+        "version": VERSION,
+        "num_rows": table.num_rows,
+        "columns": table.column_names,
+        "units": dict(units),
+    }
+    text = json.dumps({**metadata, **described}, allow_nan=False)
     schema = pa.schema(fields, metadata={METADATA_KEY: text.encode()})
     with atomic_path(path) as temporary:
         # Checksums of pages are what tells a flipped bit in a float from a float.
@@ -60,7 +64,7 @@ def read_table(
     Args:
         path: the file.
         kind: what the file has to hold if it says what it holds.
-        required: columns that have to be there; in files of our own they are also free of nulls.
+        required: columns that have to be there.
         optional: columns to read if they are there.
 
     Raises:
@@ -69,6 +73,9 @@ def read_table(
     with _open(path) as file:
         metadata = _metadata(path, file.schema_arrow, kind)
         names = file.schema_arrow.names
+        # Parquet's checksums do not cover its footer, where the names of the columns are.
+        if metadata.get("columns", names) != names:
+            raise InputError(f"{path}: has not the columns that its metadata names: the file is damaged")
         if missing := [name for name in required if name not in names]:
             raise InputError(f"{path}: has no column {missing[0]}, only {', '.join(names)}; not a file of {kind}")
         table = file.read(columns=[*required, *(name for name in optional if name in names)])
@@ -95,7 +102,7 @@ def _open(path: str | os.PathLike[str]) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         # Arrow's messages can run over many lines; the first says what is wrong.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not a readable Parquet file, truncated or damaged ({reason})") from error

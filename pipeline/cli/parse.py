@@ -1,0 +1,46 @@
+"""Stage parse: a source, whichever it is, becomes the one canonical file of molecules, split and with properties.
+
+    python -m pipeline.cli.parse --source qm9pack --input results/data/raw/qm9pack \
+        --split-seed 0 --train 100000 --validation 17748 --output results/data/qm9/molecules.parquet
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli.common import add_log, run
+from pipeline.data.figshare import parse_figshare
+from pipeline.data.qm9 import NUM_MOLECULES
+from pipeline.data.qm9pack import parse_qm9pack
+from pipeline.data.source import write_canonical
+from pipeline.data.user_files import parse_user_files
+from pipeline.progress import progress
+
+_PARSERS = {"qm9pack": parse_qm9pack, "figshare": parse_figshare, "path": parse_user_files}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="parse", description="Turn a source of molecules into one Parquet file.")
+    parser.add_argument("--source", required=True, choices=list(_PARSERS), help="what the input is")
+    parser.add_argument("--input", required=True, type=Path, help="directory of the stage download, or a user's path")
+    parser.add_argument(
+        "--split-seed", type=int, default=0, help="seed of the permutation that the splits are cut from"
+    )
+    parser.add_argument("--train", required=True, type=int, help="molecules in the training split")
+    parser.add_argument("--validation", required=True, type=int, help="in the validation split; the rest is the test")
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    add_log(parser)
+    return run(_parse, parser, argv)
+
+
+def _parse(args: argparse.Namespace) -> None:
+    total = None if args.source == "path" else NUM_MOLECULES
+    with progress(total=total, description=f"parse {args.source}", unit="molecules", log=args.log) as bar:
+        data = _PARSERS[args.source](args.input, advance=bar.update)
+        write_canonical(args.output, data, seed=args.split_seed, train=args.train, validation=args.validation)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
