@@ -1,5 +1,6 @@
 """Molecules as flat arrays: what every file is read into and every metric is computed from."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -119,6 +120,18 @@ class Molecules:
             atomic_numbers=np.concatenate(numbers) if numbers else np.empty(0, np.uint8),
             positions=np.concatenate(points) if points else np.empty((0, 3), np.float32),
             smiles=None if smiles is None else tuple(smiles),
+            metadata=metadata or {},
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Molecules"], *, metadata: Mapping[str, Any] | None = None) -> Self:
+        """Return the molecules of at least one ``parts``, one after the other, with SMILES if all parts have them."""
+        smiles = [part.smiles for part in parts if part.smiles is not None]
+        return cls(
+            sizes=np.concatenate([part.sizes for part in parts]),
+            atomic_numbers=np.concatenate([part.atomic_numbers for part in parts]),
+            positions=np.concatenate([part.positions for part in parts]),
+            smiles=tuple(itertools.chain(*smiles)) if len(smiles) == len(parts) else None,
             metadata=metadata or {},
         )
 

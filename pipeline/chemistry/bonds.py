@@ -1,0 +1,142 @@
+"""EDM's bonds: which pairs of atoms are bonded, and how often, judged by their distance alone.
+
+A pair is a single bond below its tabulated length plus 10 pm, a double bond below the double length plus 5 pm and a
+triple bond below the triple length plus 3 pm (Hoogeboom et al. 2022, arXiv 2203.17003, appendix C, and the authors'
+``qm9/bond_analyze.py``). The lengths are typical ones from tables, the margins were tuned on QM9 by the authors. The
+rule is crude, and every published result on QM9 is measured with it: change nothing here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.elements import SYMBOLS
+from pipeline.chemistry.molecules import Molecules
+
+SINGLE_PM: Final[dict[str, int]] = {
+    "HH": 74, "HC": 109, "HN": 101, "HO": 96, "HF": 92,
+    "CC": 154, "CN": 147, "CO": 143, "CF": 135,
+    "NN": 145, "NO": 140, "NF": 136,
+    "OO": 148, "OF": 142,
+    "FF": 142,
+}  # fmt: skip
+"""Length of a single bond by pair of elements, in picometres."""
+
+DOUBLE_PM: Final[dict[str, int]] = {"CC": 134, "CN": 129, "CO": 120, "NN": 125, "NO": 121, "OO": 121}
+"""Length of a double bond, in picometres; a pair not listed has none."""
+
+TRIPLE_PM: Final[dict[str, int]] = {"CC": 120, "CN": 116, "CO": 113, "NN": 110}
+"""Length of a triple bond, in picometres; a pair not listed has none."""
+
+MARGINS_PM: Final[tuple[int, int, int]] = (10, 5, 3)
+"""How much longer than its table a single, a double and a triple bond may be, in picometres."""
+
+
+def _thresholds() -> npt.NDArray[np.float32]:
+    table = np.zeros((3, len(SYMBOLS), len(SYMBOLS)), dtype=np.float32)
+    for order, (lengths, margin) in enumerate(zip((SINGLE_PM, DOUBLE_PM, TRIPLE_PM), MARGINS_PM, strict=True)):
+        for pair, length in lengths.items():
+            i, j = SYMBOLS.index(pair[0]), SYMBOLS.index(pair[1])
+            table[order, i, j] = table[order, j, i] = length + margin
+    table.flags.writeable = False
+    return table
+
+
+THRESHOLDS_PM: Final[npt.NDArray[np.float32]] = _thresholds()
+"""[3, 5, 5] below which distance a pair of types is bonded once, twice, thrice, in picometres; 0 where never."""
+
+_LONGEST_SQUARED: Final = (float(THRESHOLDS_PM.max()) / 100 + 0.01) ** 2
+"""Square of a distance in angstrom beyond which no pair is bonded, with room for rounding."""
+
+_PAIRS_AT_ONCE: Final = 1 << 20
+"""Squared distances held in memory together: small enough for the cache, large enough for NumPy to be quick."""
+
+
+def bond_order(
+    distance: npt.ArrayLike, *, first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]
+) -> npt.NDArray[np.uint8]:
+    """Return the bond order, 0 to 3, of every pair of atoms; symmetric in ``first`` and ``second``.
+
+    Args:
+        distance: [...] in angstrom; compared in float32, as the authors' evaluation does.
+        first: [...] the one atom's type, an index into ``elements.ELEMENTS``.
+        second: [...] the other's.
+    """
+    picometres = np.asarray(distance, dtype=np.float32) * np.float32(100)
+    # A pair that is short enough for a triple bond is short enough for the other two: the orders count up.
+    return (picometres < THRESHOLDS_PM[:, first, second]).sum(axis=0, dtype=np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Bonds:
+    """All bonds of some molecules, as flat arrays in the order of the molecules, each bond once."""
+
+    sizes: npt.NDArray[np.int32]
+    """[M] bonds of each molecule."""
+    first: npt.NDArray[np.int64]
+    """[B] index of the one atom among the atoms of all molecules, A in number."""
+    second: npt.NDArray[np.int64]
+    """[B] index of the other, always larger than ``first``."""
+    order: npt.NDArray[np.uint8]
+    """[B] 1, 2 or 3."""
+    length: npt.NDArray[np.float32]
+    """[B] in angstrom."""
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """[M + 1] molecule ``i`` owns the bonds ``offsets[i]`` up to ``offsets[i + 1]``."""
+        return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
+
+
+def find_bonds(molecules: Molecules) -> Bonds:
+    """Return every pair of atoms that EDM's tables call bonded.
+
+    All of QM9, 44 million pairs, takes a few seconds and little memory.
+    """
+    types = molecules.types()
+    parts = [_near_pairs(molecules.positions, rows, columns) for rows, columns in _blocks(molecules)]
+    first, second = (np.concatenate(atoms) for atoms in zip((_NO_ATOMS, _NO_ATOMS), *parts, strict=True))
+    # In double precision: the length then does not depend on the order of its three terms.
+    difference = molecules.positions[first].astype(np.float64) - molecules.positions[second]
+    length = np.sqrt((difference * difference).sum(axis=1)).astype(np.float32)
+    order = bond_order(length, first=types[first], second=types[second])
+    # The pairs come by size of molecule: bring them into the order of the molecules, without the mere neighbours.
+    place = np.lexsort((second, first))
+    place = place[order[place] > 0]
+    sizes = np.diff(np.searchsorted(first[place], molecules.offsets)).astype(np.int32)
+    return Bonds(sizes=sizes, first=first[place], second=second[place], order=order[place], length=length[place])
+
+
+_NO_ATOMS: Final[npt.NDArray[np.int64]] = np.empty(0, dtype=np.int64)
+
+
+def _blocks(molecules: Molecules) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Yield indices of atoms, rows [K, R] against columns [K, N], that together pair all atoms within each molecule."""
+    for size in np.unique(molecules.sizes).tolist():
+        starts = molecules.offsets[:-1][molecules.sizes == size]
+        molecules_at_once = max(1, _PAIRS_AT_ONCE // size**2)
+        rows_at_once = max(1, _PAIRS_AT_ONCE // size)
+        for some in range(0, len(starts), molecules_at_once):
+            atoms = starts[some : some + molecules_at_once, None] + np.arange(size)
+            for row in range(0, size, rows_at_once):
+                yield atoms[:, row : row + rows_at_once], atoms
+
+
+def _near_pairs(
+    positions: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the pairs of atoms, the smaller index first, that are near enough for the longest of all bonds."""
+    squared = np.zeros((*rows.shape, columns.shape[1]), dtype=np.float32)
+    with np.errstate(over="ignore"):  # infinitely far is far
+        for axis in range(3):
+            difference = positions[rows, axis][:, :, None] - positions[columns, axis][:, None, :]
+            difference *= difference
+            squared += difference
+    block, row, column = np.nonzero(squared < _LONGEST_SQUARED)
+    first, second = rows[block, row], columns[block, column]
+    once = first < second
+    return first[once], second[once]

@@ -1,0 +1,63 @@
+"""Fingerprints of molecular graphs, to tell at once which molecules cannot be the same.
+
+Novelty asks which of a hundred thousand training molecules were generated. Their SMILES take half a minute; their
+fingerprints a second, and only the few that share one with a generated molecule need their SMILES.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.chemistry.bonds import Bonds
+from pipeline.chemistry.molecules import Molecules
+
+_ROUNDS: Final = 4
+"""How many bonds far an atom sees; more would tell more isomers apart, and take longer."""
+
+
+def sharing_a_fragment(
+    molecules: Molecules, bonds: Bonds, *, others: Molecules, bonds_of_others: Bonds
+) -> npt.NDArray[np.bool_]:
+    """Tell for each of ``molecules``, [M], whether one of its fragments may also be one in ``others``.
+
+    Where the answer is no, no fragment of the molecule has the same graph (elements and bonded pairs, whatever the bond
+    orders) as any fragment of the others. Where it is yes, one most likely has.
+    """
+    known, _ = _fragments(others, bonds_of_others)
+    keys, owner = _fragments(molecules, bonds)
+    shared = np.zeros(len(molecules), dtype=np.bool_)
+    shared[owner[np.isin(keys, known)]] = True
+    return shared
+
+
+def _fragments(molecules: Molecules, bonds: Bonds) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Return the fingerprint of every fragment, [F], and the molecule it belongs to.
+
+    The fingerprint is that of Weisfeiler and Lehman (1968): every atom starts with its element and repeatedly takes in
+    what its neighbours have; the fragment is the sum over its atoms. Equal graphs have equal fingerprints.
+    """
+    colours = _mix(molecules.atomic_numbers.astype(np.uint64))
+    for _ in range(_ROUNDS):
+        received = np.zeros_like(colours)
+        np.add.at(received, bonds.first, colours[bonds.second])
+        np.add.at(received, bonds.second, colours[bonds.first])
+        colours = _mix(colours + _mix(received))
+    total = len(colours)
+    graph = coo_array((np.ones(len(bonds.first), dtype=np.bool_), (bonds.first, bonds.second)), shape=(total, total))
+    number, fragment = connected_components(graph, directed=False)
+    keys = np.zeros(number, dtype=np.uint64)
+    np.add.at(keys, fragment, colours)
+    owner = np.empty(number, dtype=np.int64)
+    owner[fragment] = np.repeat(np.arange(len(molecules)), molecules.sizes)
+    return keys, owner
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return pseudo-random 64 bits for every value (the finaliser of SplitMix64); the sums below wrap on purpose."""
+    values = (values + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

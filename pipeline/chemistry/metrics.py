@@ -1,0 +1,200 @@
+"""Every figure by which generated molecules are judged, with 95 % intervals, as one dictionary.
+
+| key                                | fraction of        | that are                                   |
+|------------------------------------|--------------------|--------------------------------------------|
+| atom_stability, molecule_stability | atoms, molecules   | stable (``pipeline.chemistry.stability``)  |
+| validity                           | molecules          | valid as EDM has it (``rdkit_molecules``)  |
+| uniqueness                         | valid molecules    | distinct, by SMILES                        |
+| novelty                            | distinct molecules | not among the training molecules           |
+| unique_and_valid                   | molecules          | validity times uniqueness                  |
+| connected_...                      | the same           | the same for the stricter validity         |
+
+The definitions are those of Hoogeboom et al. 2022 (arXiv 2203.17003, section 5) and of the authors'
+``qm9/rdkit_functions.py``. Three things to know:
+
+- Novelty compares SMILES that come out of the same procedure on both sides: a training molecule's is derived from its
+  coordinates like a generated one's, largest fragment included, and not read from the data. What is in the training
+  data therefore never counts as novel. (EDM writes down all fragments of a training molecule instead, which no
+  generated one can match; that concerns at most 29 of QM9's 130,831 molecules.)
+- Uniqueness falls as more molecules are drawn: compare it at equal numbers only.
+- The intervals of stability and validity draw molecules again, since the atoms of one molecule stand and fall together.
+  Those of uniqueness and novelty draw distinct molecules with all their copies, since a molecule that is drawn twice
+  would count as a duplicate that was never generated.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.bonds import find_bonds
+from pipeline.chemistry.elements import SYMBOLS
+from pipeline.chemistry.fragments import sharing_a_fragment
+from pipeline.chemistry.intervals import Estimate, bootstrap
+from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.rdkit_molecules import Perceived, perceive
+from pipeline.chemistry.stability import Stability, stability
+
+VERSION: Final = 1
+"""Of the dictionary that ``summarise`` returns."""
+
+LABELS: Final[dict[str, str]] = {
+    "atom_stability": "atoms stable",
+    "molecule_stability": "molecules stable",
+    "validity": "valid",
+    "uniqueness": "unique",
+    "novelty": "novel",
+    "unique_and_valid": "valid and unique",
+    "connected_validity": "connected: valid",
+    "connected_uniqueness": "connected: unique",
+    "connected_novelty": "connected: novel",
+    "connected_unique_and_valid": "connected: valid and unique",
+}
+"""The fractions in the dictionary, in the order of tables, and what to call them there."""
+
+Advance = Callable[[int], object]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What is known of each of M molecules."""
+
+    molecules: Molecules
+    stability: Stability
+    perceived: Perceived
+
+    @classmethod
+    def of(cls, molecules: Molecules, *, processes: int = 1, advance: Advance | None = None) -> Self:
+        """Judge molecules; takes about 0.3 ms for one of the size of QM9's, see ``perceive`` for the arguments."""
+        return cls(molecules, stability(molecules), perceive(molecules, processes=processes, advance=advance))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Judgement"]) -> Self:
+        """Return the judgements of several sets of molecules as one."""
+        molecules = Molecules.concatenate([part.molecules for part in parts])
+        perceived = Perceived(
+            edm=tuple(smiles for part in parts for smiles in part.perceived.edm),
+            connected=tuple(smiles for part in parts for smiles in part.perceived.connected),
+        )
+        return cls(molecules, stability(molecules), perceived)
+
+
+@dataclass(frozen=True)
+class KnownMolecules:
+    """SMILES of the training molecules, of all those that matter to a novelty."""
+
+    edm: frozenset[str]
+    connected: frozenset[str]
+
+
+def known_molecules(
+    train: Molecules, generated: Molecules, *, processes: int = 1, advance: Advance | None = None
+) -> KnownMolecules:
+    """Return the SMILES of every training molecule that might be among the generated ones.
+
+    Args:
+        train: the training molecules.
+        generated: the molecules whose novelty is asked for.
+        processes: see ``perceive``.
+        advance: called with the number of training molecules done, now and then; they add up to all of them.
+    """
+    candidates = sharing_a_fragment(train, find_bonds(train), others=generated, bonds_of_others=find_bonds(generated))
+    if advance:
+        advance(len(train) - int(candidates.sum()))
+    perceived = perceive(train.select(candidates), processes=processes, advance=advance)
+    return KnownMolecules(
+        edm=frozenset(smiles for smiles in perceived.edm if smiles is not None),
+        connected=frozenset(smiles for smiles in perceived.connected if smiles is not None),
+    )
+
+
+def summarise(
+    judgement: Judgement, *, known: KnownMolecules | None = None, replicates: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Return all metrics of the judged molecules; see the table above, and ``pipeline.cli.evaluate`` for the file.
+
+    Args:
+        judgement: M molecules, M > 0.
+        known: the training molecules; without them the novelties are None.
+        replicates: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        A JSON object: "version", "num_molecules", "num_atoms", for each key of ``LABELS`` an object with "value", "low"
+        and "high" (fractions, 0 to 1) or None where it means nothing, "atom_fraction" by symbol, "sizes" the number of
+        molecules by number of atoms, "metadata" of the molecules.
+    """
+    molecules = judgement.molecules
+    of_molecules = bootstrap(
+        {
+            **_stability_ratios(molecules, judgement.stability),
+            "validity": _per_molecule([smiles is not None for smiles in judgement.perceived.edm]),
+            "connected_validity": _per_molecule([smiles is not None for smiles in judgement.perceived.connected]),
+        },
+        replicates=replicates,
+        seed=seed,
+    )
+    of_distinct = {
+        **_of_distinct(judgement.perceived.edm, known.edm if known else None, "", replicates, seed),
+        **_of_distinct(
+            judgement.perceived.connected, known.connected if known else None, "connected_", replicates, seed
+        ),
+    }
+    estimates = of_molecules | of_distinct
+    types = np.bincount(molecules.types(), minlength=len(SYMBOLS))
+    sizes, counts = np.unique(molecules.sizes, return_counts=True)
+    return {
+        "version": VERSION,
+        "num_molecules": len(molecules),
+        "num_atoms": len(molecules.atomic_numbers),
+        **{key: _to_json(estimates[key]) for key in LABELS},
+        "atom_fraction": dict(zip(SYMBOLS, (types / types.sum()).tolist(), strict=True)),
+        "sizes": {str(size): count for size, count in zip(sizes.tolist(), counts.tolist(), strict=True)},
+        "metadata": dict(molecules.metadata),
+    }
+
+
+def stability_metrics(molecules: Molecules, *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Return "atom_stability" and "molecule_stability" alone, as ``summarise`` does; cheap enough for every epoch."""
+    ratios = _stability_ratios(molecules, stability(molecules))
+    return {key: _to_json(value) for key, value in bootstrap(ratios, replicates=replicates, seed=seed).items()}
+
+
+_Ratio = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+def _stability_ratios(molecules: Molecules, judged: Stability) -> dict[str, _Ratio]:
+    return {
+        "atom_stability": (judged.stable_atoms, molecules.sizes),
+        "molecule_stability": _per_molecule(judged.molecules),
+    }
+
+
+def _per_molecule(hits: Sequence[bool] | npt.NDArray[np.bool_]) -> _Ratio:
+    return hits, np.ones(len(hits))
+
+
+def _of_distinct(
+    smiles: Sequence[str | None], known: frozenset[str] | None, prefix: str, replicates: int, seed: int
+) -> dict[str, Estimate | None]:
+    """Return the metrics whose units are distinct valid molecules, and the invalid ones, each for itself."""
+    copies = Counter(one for one in smiles if one is not None)
+    invalid = len(smiles) - copies.total()
+    # A unit is a distinct molecule with its copies, or an invalid one, which is neither distinct nor valid.
+    distinct = np.repeat([1, 0], [len(copies), invalid])
+    valid = np.concatenate([list(copies.values()), np.zeros(invalid)])
+    ratios: dict[str, _Ratio] = {
+        f"{prefix}uniqueness": (distinct, valid),
+        f"{prefix}unique_and_valid": (distinct, np.where(distinct, valid, 1)),
+    }
+    if known is not None:
+        novel = np.array([one not in known for one in copies] + [False] * invalid)
+        ratios[f"{prefix}novelty"] = (novel, distinct)
+    return {f"{prefix}novelty": None} | bootstrap(ratios, replicates=replicates, seed=seed)
+
+
+def _to_json(estimate: Estimate | None) -> dict[str, float] | None:
+    return estimate.to_json() if estimate else None

@@ -1,0 +1,157 @@
+"""What RDKit makes of the molecules: EDM's validity, and a stricter one that looks at the whole molecule.
+
+Both start from the same bonds, those of ``pipeline.chemistry.bonds``, so that neither is judged on geometry the other
+does not see, and both answer with a canonical SMILES or None for "not valid".
+
+*EDM's* (Hoogeboom et al. 2022, ``qm9/rdkit_functions.py``): the bond orders of the distance tables, no formal charges,
+sanitised by RDKit, which fills free valences with implicit hydrogens; then the fragment with the most atoms. A carbon
+atom on its own counts as methane, and a molecule in five pieces is valid. It is what the literature reports.
+
+*Connected*: all atoms in one piece, every one of them given, and a Lewis structure with nothing missing and nothing
+unpaired, neutral as a whole (``pipeline.chemistry.lewis``). On QM9 it accepts 99.5 %, and its SMILES is the published
+one for 99.2 %; nearly all of the rest have a ring bond longer than EDM's table allows.
+
+Neither can hang: RDKit is given no valences to search for, and the search for the Lewis structure is limited.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from rdkit import Chem, rdBase
+
+from pipeline.chemistry.bonds import Bonds, find_bonds
+from pipeline.chemistry.lewis import LewisStructure, lewis_structure
+from pipeline.chemistry.molecules import Molecules
+
+_BOND_TYPES: Final = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
+
+_MOLECULES_AT_ONCE: Final = 500
+"""Molecules a worker process is given together, and between two steps of the progress bar."""
+
+
+@dataclass(frozen=True)
+class Perceived:
+    """The canonical SMILES of every molecule, None where it is not valid."""
+
+    edm: tuple[str | None, ...]
+    """[M] of the largest fragment as EDM builds it, with the explicit hydrogens written out."""
+    connected: tuple[str | None, ...]
+    """[M] of the whole molecule, connected and complete, in the usual form without hydrogens."""
+
+
+def perceive(molecules: Molecules, *, processes: int = 1, advance: Callable[[int], object] | None = None) -> Perceived:
+    """Judge every molecule by EDM's validity and by the connected one.
+
+    All of QM9 takes about a minute in one process.
+
+    Args:
+        molecules: M molecules.
+        processes: how many processes share the work; 1 starts none.
+        advance: called with the number of molecules done, now and then.
+    """
+    edm: list[str | None] = []
+    connected: list[str | None] = []
+    for part in _map(_perceive, list(_chunks(molecules)), processes):
+        edm += part.edm
+        connected += part.connected
+        if advance:
+            advance(len(part.edm))
+    return Perceived(edm=tuple(edm), connected=tuple(connected))
+
+
+def _chunks(molecules: Molecules) -> Iterator[Molecules]:
+    for start in range(0, len(molecules), _MOLECULES_AT_ONCE):
+        yield molecules.select(np.arange(start, min(start + _MOLECULES_AT_ONCE, len(molecules))))
+
+
+def _map(function: Callable[[Molecules], Perceived], chunks: list[Molecules], processes: int) -> Iterator[Perceived]:
+    if processes == 1 or len(chunks) < 2:
+        yield from map(function, chunks)
+        return
+    # Not forked: the parent may hold the threads of Arrow and JAX.
+    with ProcessPoolExecutor(min(processes, len(chunks)), multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(function, chunks)
+
+
+def _perceive(molecules: Molecules) -> Perceived:
+    bonds = find_bonds(molecules)
+    with rdBase.BlockLogs():  # RDKit would print a line for every molecule that is not valid
+        graphs = [_graph(molecules, bonds, index) for index in range(len(molecules))]
+        return Perceived(edm=tuple(map(edm_smiles, graphs)), connected=tuple(map(connected_smiles, graphs)))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One molecule as atoms and bonds, without coordinates."""
+
+    atomic_numbers: list[int]
+    """[N] of the atoms."""
+    bonds: list[tuple[int, int, int]]
+    """Two atoms, counted from 0, and the order of the bond between them, 1 to 3; each bond once."""
+
+
+def _graph(molecules: Molecules, bonds: Bonds, index: int) -> Graph:
+    start, own = molecules.offsets[index], slice(bonds.offsets[index], bonds.offsets[index + 1])
+    first, second = (bonds.first[own] - start).tolist(), (bonds.second[own] - start).tolist()
+    return Graph(
+        atomic_numbers=molecules[index][0].tolist(),
+        bonds=list(zip(first, second, bonds.order[own].tolist(), strict=True)),
+    )
+
+
+def edm_smiles(graph: Graph) -> str | None:
+    """Return the SMILES of the largest fragment, or None where EDM's molecule cannot be sanitised."""
+    molecule = Chem.RWMol()
+    for number in graph.atomic_numbers:
+        molecule.AddAtom(Chem.Atom(number))
+    for first, second, order in graph.bonds:
+        molecule.AddBond(first, second, _BOND_TYPES[order])
+    try:
+        Chem.SanitizeMol(molecule)
+        fragments = Chem.GetMolFrags(molecule, asMols=True)
+    except ValueError:
+        return None
+    # Of equally large fragments the first, as in EDM.
+    return Chem.MolToSmiles(max(fragments, key=lambda fragment: fragment.GetNumAtoms()))
+
+
+def connected_smiles(graph: Graph) -> str | None:
+    """Return the SMILES of the whole molecule, or None where it is in pieces or has no Lewis structure."""
+    numbers, pairs = graph.atomic_numbers, [(first, second) for first, second, _ in graph.bonds]
+    single = LewisStructure(orders=[1] * len(pairs), charges=[0] * len(numbers))
+    skeleton = _explicit_molecule(numbers, pairs, single)
+    if len(Chem.GetMolFrags(skeleton)) != 1:
+        return None
+    # Of equally good Lewis structures the search finds the first. In an order of the atoms that does not depend on the
+    # one they came in, the same molecule always gets the same one, hence the same SMILES.
+    skeleton.UpdatePropertyCache(strict=False)
+    rank = list(Chem.CanonicalRankAtoms(skeleton))
+    numbers = [number for _, number in sorted(zip(rank, numbers, strict=True))]
+    pairs = sorted((min(rank[i], rank[j]), max(rank[i], rank[j])) for i, j in pairs)
+    structure = lewis_structure(numbers, pairs)
+    if structure is None:
+        return None
+    molecule = _explicit_molecule(numbers, pairs, structure)
+    try:
+        return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+    except ValueError:
+        return None
+
+
+def _explicit_molecule(
+    atomic_numbers: list[int], pairs: list[tuple[int, int]], structure: LewisStructure
+) -> Chem.RWMol:
+    """Return a molecule, not yet sanitised, to which RDKit may not add hydrogens."""
+    molecule = Chem.RWMol()
+    for number, charge in zip(atomic_numbers, structure.charges, strict=True):
+        atom = Chem.Atom(number)
+        atom.SetNoImplicit(True)
+        atom.SetFormalCharge(charge)
+        molecule.AddAtom(atom)
+    for (first, second), order in zip(pairs, structure.orders, strict=True):
+        molecule.AddBond(first, second, _BOND_TYPES[order])
+    return molecule

@@ -1,0 +1,46 @@
+"""Atom and molecule stability, the figures every paper on QM9 reports (arXiv 2203.17003, section 5 and appendix C).
+
+An atom is stable when the orders of its bonds (``pipeline.chemistry.bonds``) add up to the valence of its element:
+H 1, C 4, N 3, O 2, F 1. A molecule is stable when all of its atoms are. No charges, no aromaticity, no connectivity:
+two whole molecules far apart are "a stable molecule".
+
+QM9 itself scores 99.36 % and 95.28 %, Gaussian noise 12 to 19 % and 0 %.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.bonds import Bonds, find_bonds
+from pipeline.chemistry.elements import ELEMENTS
+from pipeline.chemistry.molecules import Molecules
+
+_VALENCE: Final = np.array([element.valence for element in ELEMENTS])
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """What is stable and what is not."""
+
+    atoms: npt.NDArray[np.bool_]
+    """[A] of all atoms, in the order of the molecules."""
+    stable_atoms: npt.NDArray[np.int64]
+    """[M] stable atoms of each molecule."""
+    molecules: npt.NDArray[np.bool_]
+    """[M] whether all atoms of the molecule are stable."""
+
+
+def stability(molecules: Molecules, bonds: Bonds | None = None) -> Stability:
+    """Judge every atom and every molecule; ``bonds`` spares finding them again."""
+    bonds = find_bonds(molecules) if bonds is None else bonds
+    total = len(molecules.atomic_numbers)
+    orders = np.bincount(bonds.first, bonds.order, total) + np.bincount(bonds.second, bonds.order, total)
+    atoms = orders == _VALENCE[molecules.types()]
+    # No molecule is empty, so reduceat sums each molecule's own atoms.
+    stable_atoms = np.add.reduceat(atoms, molecules.offsets[:-1], dtype=np.int64) if len(molecules) else _NONE
+    return Stability(atoms=atoms, stable_atoms=stable_atoms, molecules=stable_atoms == molecules.sizes)
+
+
+_NONE: Final = np.empty(0, dtype=np.int64)
