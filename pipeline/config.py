@@ -6,15 +6,14 @@ cannot say: that two keys fit each other, and which part of a study shapes which
 
 import contextlib
 import dataclasses
-import json
 import os
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import InputError
+from pipeline.files import read_json
 from pipeline.schema import Json, resolve, shown, study_schema
 
 
@@ -149,8 +148,9 @@ def read_run_config(path: str | os.PathLike[str]) -> RunConfig:
     Raises:
         InputError: the file is not JSON, or not the configuration of a run.
     """
+    value = read_json(path)
     with _naming(path):
-        return run_config(_read_json(path))
+        return run_config(value)
 
 
 def run_config(raw: Mapping[str, Any]) -> RunConfig:
@@ -178,13 +178,21 @@ def read_sampler_config(path: str | os.PathLike[str]) -> SamplerConfig:
     Raises:
         InputError: the file is not JSON, or not the configuration of a sampler.
     """
+    value = read_json(path)
+    with _naming(path):
+        return sampler_config(value)
+
+
+def sampler_config(raw: Mapping[str, Any]) -> SamplerConfig:
+    """Return the configuration that ``sampler_settings`` has made a JSON value of.
+
+    Raises:
+        InputError: it is not the configuration of a sampler.
+    """
     sampler = study_schema()["$defs"]["sampler"]
     properties = {"name": {"type": "string"}, **sampler["properties"]}
-    with _naming(path):
-        settings = resolve(
-            _read_json(path), sampler | {"properties": properties, "required": ["name", *sampler["required"]]}
-        )
-        _check_sampler(settings, "")
+    settings = resolve(raw, sampler | {"properties": properties, "required": ["name", *sampler["required"]]})
+    _check_sampler(settings, "")
     return _build(SamplerConfig, settings)
 
 
@@ -241,13 +249,6 @@ def _check_trajectory(study: Json) -> None:
             f"figures.trajectory.sampler: {shown(trajectory['sampler'])} should name a sampler of the run "
             f"{trajectory['run']}; there are {', '.join(samplers)}"
         )
-
-
-def _read_json(path: str | os.PathLike[str]) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise InputError(f"is not JSON: {error}") from error
 
 
 @contextlib.contextmanager

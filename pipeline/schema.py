@@ -110,12 +110,22 @@ def _filled(value: Any, schema: Json, path: str) -> Any:
         }
     if isinstance(value, list) and "items" in schema:
         return [_filled(item, schema["items"], path) for item in value]
+    return _scalar(value, schema, path)
+
+
+def _scalar(value: Any, schema: Json, path: str) -> Any:
+    """Return a number, a text, true, false or null as the type that the schema asks for, where that is possible."""
+    types = schema["type"] if isinstance(schema.get("type"), list) else [schema.get("type", "string")]
+    if isinstance(value, str) and "string" not in types:
+        # YAML reads 1e-4 as text, and Snakemake's --config reads whatever is inside braces as text.
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{path}: {shown(value)} should be {allowed(schema)}")
     # So that 1 and 1.0 give the same configuration, and so the same digest.
-    if isinstance(value, int) and not isinstance(value, bool) and schema.get("type") == "number":
+    if isinstance(value, int) and not isinstance(value, bool) and "number" in types:
         return float(value)
-    if isinstance(value, float) and value.is_integer() and "integer" in schema.get("type", ()):
+    if isinstance(value, float) and value.is_integer() and "integer" in types:
         return int(value)
     return value
 
@@ -123,8 +133,10 @@ def _filled(value: Any, schema: Json, path: str) -> Any:
 def _refuse(error: jsonschema.ValidationError) -> NoReturn:
     """Raise an InputError in words for what the validation found."""
     path = ".".join(str(key) for key in error.absolute_path if isinstance(key, str))
-    schema, value, rule = error.schema, error.instance, error.validator
-    assert isinstance(schema, dict)  # no schema here is a bare true or false
+    # Any, for the types know a value not yet set and a schema that is a bare true or false; neither is here.
+    schema: Any = error.schema
+    value: Any = error.instance
+    rule = error.validator
     if rule == "additionalProperties":
         known = list(schema["properties"])
         unknown = next(key for key in value if key not in known)
@@ -143,14 +155,7 @@ def _refuse(error: jsonschema.ValidationError) -> NoReturn:
         raise InputError(f"{path}: should have at least one value")
     if "propertyNames" in list(error.absolute_schema_path):
         raise InputError(f"{path}: the name {shown(value)} should be small letters, digits and hyphens")
-    hint = ""
-    if isinstance(value, str) and {"number", "integer"} & {schema.get("type")}:
-        with contextlib.suppress(ValueError):
-            # YAML 1.1 reads 1e-4 as text and 1.0e-4 as a number.
-            mantissa, *exponent = repr(float(value)).split("e")
-            number = "e".join([mantissa if "." in mantissa else f"{mantissa}.0", *exponent])
-            hint = f"; YAML takes that spelling for text, write {number}"
-    raise InputError(f"{path or 'study'}: {shown(value)} should be {allowed(schema)}{hint}")
+    raise InputError(f"{path or 'study'}: {shown(value)} should be {allowed(schema)}")
 
 
 def _dotted(path: str, key: str) -> str:

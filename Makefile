@@ -1,0 +1,52 @@
+# `make figures` trains and draws, `make test` tests; both make .venv first. `make help` lists the rest.
+
+# Any Python 3.11: make PYTHON=/path/to/python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+# Which requirements the figures are made with: runtime, or cuda for an NVIDIA GPU (make figures LOCK=cuda).
+LOCK ?= runtime
+CORES ?= 8
+
+# The rules call `python`: that of .venv, activated or not.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help figures report test lint format lock readme clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+figures: .venv/.$(LOCK)  ## from the data to results/figures: the study of config.yaml
+	.venv/bin/snakemake --cores $(CORES) results/figures
+
+report: figures  ## the figures and how they were made, as one file: results/report.html
+	.venv/bin/snakemake --report results/report.html
+
+test: .venv/.dev  ## all tests
+	.venv/bin/pytest
+
+lint: .venv/.dev  ## style, types, layers and rules; changes nothing
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile workflow/rules
+	.venv/bin/snakemake --lint
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/.dev  ## put code and rules into the one style
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/snakefmt Snakefile workflow/rules
+
+lock: .venv/.dev  ## update requirements/ and envs/ to the newest versions that pyproject.toml admits
+	.venv/bin/python requirements/lock.py --upgrade
+
+readme: .venv/.dev  ## bring the table of settings in README.md up to date with the schema
+	.venv/bin/python -m pipeline.cli.settings --readme README.md
+
+clean:  ## delete .venv; results stay
+	rm -rf .venv
+
+# Made again when a lock or the package's metadata changes, and only then.
+.venv/.%: requirements/%.txt pyproject.toml requirements/venv.sh
+	@requirements/venv.sh $(PYTHON) $*
+	@touch $@

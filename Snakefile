@@ -1,0 +1,49 @@
+# Molecules from data to figures: `snakemake --cores 8 results/figures`. See README.md, and workflow/rules for the stages.
+import os
+import sys
+
+from snakemake.utils import min_version
+
+from pipeline.config import resolve_study
+from pipeline.errors import InputError
+
+min_version("9.27")
+
+
+# A study given with --configfile replaces the default one: merged, it would train the default's runs too.
+if not workflow.overwrite_configfiles:
+
+    configfile: os.path.join(workflow.basedir, "config.yaml")
+
+
+try:
+    config = resolve_study(config)
+except InputError as error:
+    sys.exit(f"study: {error}")
+
+# One job at a time on the one GPU that a machine is taken to have; a cluster's profile says how many there are.
+workflow.global_resources.setdefault("gpu", 1)
+
+
+wildcard_constraints:
+    data=config["data"]["name"],
+    run="|".join(config["runs"]),
+    sampler="[a-z0-9][a-z0-9-]*",
+    source="qm9pack|figshare",
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/figures",

@@ -1,0 +1,62 @@
+# What the rules share. No rules here.
+import json
+
+from pipeline.config import run_settings, sampler_settings
+
+
+def flags(**settings):
+    """Return settings as command-line flags: ``split_seed=0`` gives ``["--split-seed", "0"]``; a list gives a flag of many.
+
+    Snakemake compares a job's params as a set of values without their names. As one list, swapped values are seen too.
+    """
+    words = []
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return words
+
+
+def data_path(name):
+    """Return the path of a file of the study's data set."""
+    return f"results/data/{config['data']['name']}/{name}"
+
+
+def molecule_source(wildcards):
+    """Return what the molecules are parsed from: a download, or the user's own file or folder."""
+    data = config["data"]
+    if data["source"] != "path":
+        return f"results/data/raw/{data['source']}"
+    path = data["path"]
+    # Relative to the Snakefile, whatever --directory says; spelt from the working directory, so that a moved project is
+    # not a changed one.
+    return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+
+
+def run_files(name):
+    """Return the path of a file of every run, in the order of the study."""
+    return [f"results/runs/{run}/{name}" for run in config["runs"]]
+
+
+def sampler_files(pattern):
+    """Return the paths of a file of every sampler of every run; ``pattern`` has a place for ``{sampler}``."""
+    return [
+        f"results/runs/{run}/{pattern.format(sampler=sampler)}"
+        for run, settings in config["runs"].items()
+        for sampler in settings["samplers"]
+    ]
+
+
+def run_json(wildcards):
+    """Return what shapes a run's weights as JSON."""
+    return json.dumps(run_settings(config, wildcards.run))
+
+
+def sampler_json(wildcards):
+    """Return a sampler's settings as JSON."""
+    return json.dumps(sampler_settings(config, wildcards.run, wildcards.sampler))
+
+
+def trajectory_file():
+    """Return the path of the trajectory to draw, or none."""
+    trajectory = config["figures"]["trajectory"]
+    return "results/runs/{run}/trajectories/{sampler}.parquet".format(**trajectory) if trajectory else []

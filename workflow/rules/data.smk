@@ -1,0 +1,69 @@
+# Molecules, from their source to what training reads.
+#
+# in:  a download, or config data.path
+# out: results/data/raw/{source}/                  as published, verified by checksum
+#      results/data/{data}/molecules.parquet       every molecule, with its split and properties
+#      results/data/{data}/shards/                 padded in size buckets
+#      results/data/{data}/statistics.json         sizes, types and scales of the training molecules
+
+
+# On the machine that Snakemake runs on: a cluster's nodes need not reach the network.
+localrules:
+    download,
+
+
+rule download:
+    output:
+        directory("results/data/raw/{source}"),
+    log:
+        "results/logs/download/{source}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    shell:
+        "python -m pipeline.cli.download --source {wildcards.source:q} --output {output:q} --log {log:q}"
+
+
+rule parse:
+    input:
+        molecule_source,
+    output:
+        "results/data/{data}/molecules.parquet",
+    log:
+        "results/logs/parse/{data}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        options=flags(
+            source=config["data"]["source"],
+            split_seed=config["data"]["split"]["seed"],
+            train=config["data"]["split"]["train"],
+            validation=config["data"]["split"]["validation"],
+        ),
+    shell:
+        "python -m pipeline.cli.parse --input {input:q} {params.options:q} --output {output:q} --log {log:q}"
+
+
+rule shard:
+    input:
+        "results/data/{data}/molecules.parquet",
+    output:
+        shards=directory("results/data/{data}/shards"),
+        statistics="results/data/{data}/statistics.json",
+    log:
+        "results/logs/shard/{data}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        options=flags(buckets=config["data"]["buckets"]),
+    shell:
+        "python -m pipeline.cli.shard --molecules {input:q} {params.options:q}"
+        " --shards {output.shards:q} --statistics {output.statistics:q} --log {log:q}"

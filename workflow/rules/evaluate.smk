@@ -1,0 +1,131 @@
+# Scores of samples, of the data itself (the ceiling) and of noise (the floor), all by one evaluator.
+#
+# in:  results/runs/{run}/samples/{sampler}.parquet, weights.safetensors; results/data/{data}/molecules.parquet, shards/
+# out: results/runs/{run}/evaluation/{sampler}.json   stability, validity, uniqueness, novelty
+#      results/runs/{run}/likelihood.json             of the test molecules, where the objective has one
+#      results/runs/{run}/metrics.json                both of these for a whole run
+#      results/reference/{data}.json, noise.json      ceiling and floor
+
+
+rule evaluate:
+    input:
+        samples="results/runs/{run}/samples/{sampler}.parquet",
+        train=data_path("molecules.parquet"),
+    output:
+        "results/runs/{run}/evaluation/{sampler}.json",
+    log:
+        "results/logs/evaluate/{run}-{sampler}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        options=flags(**config["evaluation"]),
+    shell:
+        "python -m pipeline.cli.evaluate {input.samples:q} --train {input.train:q} {params.options:q}"
+        " --output {output:q} --log {log:q}"
+
+
+rule likelihood:
+    input:
+        weights="results/runs/{run}/weights.safetensors",
+        shards=data_path("shards"),
+    output:
+        "results/runs/{run}/likelihood.json",
+    log:
+        "results/logs/likelihood/{run}.log",
+    benchmark:
+        "results/timings/likelihood/{run}.tsv"
+    conda:
+        "../../envs/runtime.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=720,
+        gpu=0,
+    shell:
+        "python -m pipeline.cli.likelihood --weights {input.weights:q} --shards {input.shards:q} --split test"
+        " --output {output:q} --log {log:q}"
+
+
+rule gather:
+    input:
+        evaluations=lambda wildcards: expand(
+            "results/runs/{run}/evaluation/{sampler}.json",
+            run=wildcards.run,
+            sampler=config["runs"][wildcards.run]["samplers"],
+        ),
+        likelihood=lambda wildcards: (
+            "results/runs/{run}/likelihood.json" if config["runs"][wildcards.run]["objective"] == "edm" else []
+        ),
+    output:
+        "results/runs/{run}/metrics.json",
+    log:
+        "results/logs/gather/{run}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        likelihood=lambda wildcards, input: flags(likelihood=input.likelihood) if input.likelihood else [],
+    shell:
+        "python -m pipeline.cli.gather --run {wildcards.run:q} --evaluations {input.evaluations:q}"
+        " {params.likelihood:q} --output {output:q} --log {log:q}"
+
+
+rule reference:
+    input:
+        data_path("molecules.parquet"),
+    output:
+        "results/reference/{data}.json",
+    log:
+        "results/logs/reference/{data}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        options=flags(**config["evaluation"]),
+    shell:
+        "python -m pipeline.cli.evaluate {input:q} --processes {threads} {params.options:q}"
+        " --output {output:q} --log {log:q}"
+
+
+rule noise:
+    input:
+        data_path("statistics.json"),
+    output:
+        "results/reference/noise.parquet",
+    log:
+        "results/logs/noise/draw.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        options=flags(num=config["reference"]["noise_molecules"], seed=config["reference"]["seed"]),
+    shell:
+        "python -m pipeline.cli.noise --statistics {input:q} {params.options:q} --output {output:q} --log {log:q}"
+
+
+rule noise_floor:
+    input:
+        "results/reference/noise.parquet",
+    output:
+        "results/reference/noise.json",
+    log:
+        "results/logs/noise/evaluate.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        options=flags(**config["evaluation"]),
+    shell:
+        "python -m pipeline.cli.evaluate {input:q} {params.options:q} --output {output:q} --log {log:q}"

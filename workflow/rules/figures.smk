@@ -1,0 +1,40 @@
+# All figures, their table and a page that shows them.
+#
+# in:  of every run config.json, metrics.jsonl, metrics.json and samples/; results/data/{data}/molecules.parquet;
+#      results/reference/; the trajectory that config figures.trajectory names
+# out: results/figures/   {figure}.svg and .png, table.csv, table.md, index.html
+
+
+rule figures:
+    input:
+        configs=run_files("config.json"),
+        curves=run_files("metrics.jsonl"),
+        metrics=run_files("metrics.json"),
+        samples=sampler_files("samples/{sampler}.parquet"),
+        molecules=data_path("molecules.parquet"),
+        ceiling=f"results/reference/{config['data']['name']}.json",
+        floor="results/reference/noise.json",
+        trajectory=trajectory_file(),
+    output:
+        report(
+            directory("results/figures"),
+            patterns=["{figure}.{format,svg|csv}"],
+            caption="../report/figures.rst",
+            category="Results",
+            labels={"figure": "{figure}", "format": "{format}"},
+        ),
+    log:
+        "results/logs/figures.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        options=flags(dataset=config["data"]["name"], gallery_molecules=config["figures"]["gallery_molecules"]),
+        trajectory=lambda wildcards, input: flags(trajectory=input.trajectory) if input.trajectory else [],
+    shell:
+        "python -m pipeline.cli.figures --configs {input.configs:q} --curves {input.curves:q}"
+        " --metrics {input.metrics:q} --samples {input.samples:q} --molecules {input.molecules:q}"
+        " --ceiling {input.ceiling:q} --floor {input.floor:q} {params.trajectory:q} {params.options:q}"
+        " --output {output:q} --log {log:q}"

@@ -1,0 +1,52 @@
+# Molecules from a run's weights.
+#
+# in:  results/runs/{run}/weights.safetensors, samplers/{sampler}.json
+# out: results/runs/{run}/samples/{sampler}.parquet        in the schema of the data
+#      results/runs/{run}/trajectories/{sampler}.parquet   one molecule's way from noise
+
+
+rule sample:
+    input:
+        weights="results/runs/{run}/weights.safetensors",
+        sampler="results/runs/{run}/samplers/{sampler}.json",
+    output:
+        "results/runs/{run}/samples/{sampler}.parquet",
+    log:
+        "results/logs/sample/{run}-{sampler}.log",
+    benchmark:
+        "results/timings/sample/{run}-{sampler}.tsv"
+    conda:
+        "../../envs/runtime.yaml"
+    # XLA takes every core it finds.
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=720,
+        gpu=0,
+    shell:
+        "python -m pipeline.cli.sample --weights {input.weights:q} --sampler {input.sampler:q}"
+        " --output {output:q} --log {log:q}"
+
+
+rule trajectory:
+    input:
+        weights="results/runs/{run}/weights.safetensors",
+        sampler="results/runs/{run}/samplers/{sampler}.json",
+    output:
+        "results/runs/{run}/trajectories/{sampler}.parquet",
+    log:
+        "results/logs/trajectory/{run}-{sampler}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        options=lambda wildcards: flags(
+            trajectory=config["figures"]["trajectory"]["frames"], seed=config["figures"]["trajectory"]["seed"]
+        ),
+    shell:
+        "python -m pipeline.cli.sample --weights {input.weights:q} --sampler {input.sampler:q}"
+        " --num 1 {params.options:q} --output {output:q} --log {log:q}"
