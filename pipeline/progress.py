@@ -28,7 +28,6 @@ class Progress:
         interactive = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
-            initial=initial,
             desc=description,
             unit=f" {unit}",
             unit_scale=unit_scale,
@@ -47,6 +46,11 @@ class Progress:
         self._bar.update(count)
         if time.monotonic() - self._logged >= LOG_INTERVAL_SECONDS:
             self._write_line()
+
+    def resume(self, count: int) -> None:
+        """Start at ``count``: done in an earlier session, so not part of the rate."""
+        self._bar.reset(total=self._bar.total)
+        self._bar.initial = self._bar.n = count
 
     def note(self, message: str) -> None:
         """Write a line of its own, above the bar and to the log."""

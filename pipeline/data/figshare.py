@@ -121,10 +121,10 @@ def _members(archive: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _record(archive: Path, index: int, text: bytes) -> _Record:
-    lines = text.split(b"\n")
+    lines = text.rstrip().split(b"\n")
     try:
         size = int(lines[0])
-        if size < 1 or len(lines) < size + 4:
+        if size < 1 or len(lines) != size + 5:
             raise ValueError
         smiles = lines[size + 3].split()[0].decode("ascii")
     except (ValueError, IndexError):

@@ -7,7 +7,7 @@ it is rewritten as plain columns of numbers for Arrow's CSV reader, which makes 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,30 +77,41 @@ def assemble(chunks: Sequence[Chunk], *, source: str) -> SourceData:
     """Return all chunks as one, in the order of the official index.
 
     Raises:
-        InputError: there are no molecules, a number occurs twice, or a molecule is impossible.
+        InputError: there are no molecules, one is out of order, or a number of one is not finite.
     """
     if not chunks:
         raise InputError(f"{source}: has no molecules")
     index = np.concatenate([chunk.index for chunk in chunks])
     if (repeated := index[1:][np.diff(index) <= 0]).size:
         raise InputError(f"{source}: molecule {repeated[0]} is out of order or there twice")
+    sizes = np.concatenate([chunk.sizes for chunk in chunks])
+    positions = np.concatenate([chunk.positions for chunk in chunks])
+    charges = np.concatenate([chunk.charges for chunk in chunks])
+    properties = {p.name: np.concatenate([chunk.properties[p.name] for chunk in chunks]) for p in PROPERTIES}
+    atom_index = np.repeat(index, sizes)
+    _check_finite(source, atom_index, positions.sum(axis=1), "a coordinate")
+    _check_finite(source, atom_index, charges, "a partial charge")
+    for name, values in properties.items():
+        _check_finite(source, index, values, f"the property {name}")
     molecules = Molecules(
-        sizes=np.concatenate([chunk.sizes for chunk in chunks]),
+        sizes=sizes,
         atomic_numbers=np.concatenate([chunk.atomic_numbers for chunk in chunks]),
-        positions=np.concatenate([chunk.positions for chunk in chunks]),
+        positions=positions,
         smiles=tuple(smiles for chunk in chunks for smiles in chunk.smiles),
         metadata={"source": source},
     )
-    charges = np.concatenate([chunk.charges for chunk in chunks])
+    offsets = pa.array(molecules.offsets.astype(np.int32))
     return SourceData(
         molecules=molecules,
         index=index,
-        columns={
-            **{p.name: np.concatenate([chunk.properties[p.name] for chunk in chunks]) for p in PROPERTIES},
-            MULLIKEN_CHARGES: pa.ListArray.from_arrays(pa.array(molecules.offsets.astype(np.int32)), pa.array(charges)),
-        },
+        columns={**properties, MULLIKEN_CHARGES: pa.ListArray.from_arrays(offsets, pa.array(charges))},
         units={**{p.name: p.unit for p in PROPERTIES}, MULLIKEN_CHARGES: "e"},
     )
+
+
+def _check_finite(source: str, index: npt.NDArray[np.int32], values: npt.NDArray[Any], what: str) -> None:
+    if (bad := np.flatnonzero(~np.isfinite(values))).size:
+        raise InputError(f"{source}: molecule {index[bad[0]]}: {what} is not finite")
 
 
 def read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:

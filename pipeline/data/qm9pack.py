@@ -1,6 +1,8 @@
 """QM9 out of the wheel of the Python package qm9pack 1.0.3, read as the archive it is: nothing of it is imported."""
 
 import os
+import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +27,12 @@ _TYPES: Final = {
     **{name: pa.string() for name in _TEXT},
     **{name: pa.int32() for name in ("Index", "N_atoms")},
     **{p.qm9pack: pa.float64() for p in PROPERTIES},
+}
+# One value an atom, written as a list in Python: what a list looks like, and what stands between two atoms.
+_LISTS: Final = {
+    "Elements": (re.compile(r"\['[A-Za-z]+'(?:,'[A-Za-z]+')*\]"), ","),
+    "XYZ_Ang": (re.compile(r"\[\[[^\[\]]+\](?:,\[[^\[\]]+\])*\]"), "],["),
+    "Mulliken_pop": (re.compile(r"\[[^\[\]]+\]"), ","),
 }
 _BLOCK_BYTES: Final = 1 << 24
 
@@ -60,7 +68,8 @@ def parse_qm9pack(
                         advance(len(chunk.index))
     except KeyError as error:
         raise InputError(f"{wheel}: {' '.join(map(str, error.args))}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        # What zipfile makes of a damaged archive is not always a BadZipFile.
         raise InputError(f"{wheel}: truncated or damaged ({error}); download it again") from None
     return assemble(chunks, source="qm9pack")
 
@@ -83,11 +92,9 @@ def _chunk(name: str, block: pa.RecordBatch) -> Chunk:
     sizes = block["N_atoms"].to_numpy()
     index = block["Index"].to_numpy()
     text = {column: block[column].to_pylist() for column in _TEXT}
-    for column, opening in (("Elements", "["), ("XYZ_Ang", "[["), ("Mulliken_pop", "[")):
-        separator = "],[" if column == "XYZ_Ang" else ","
-        counts = np.array([value.count(separator) + 1 for value in text[column]])
-        well_formed = np.array([value.startswith(opening) and value.endswith("]") for value in text[column]])
-        if (wrong := np.flatnonzero((counts != sizes) | ~well_formed)).size:
+    for column, (form, separator) in _LISTS.items():
+        counts = np.array([value.count(separator) + 1 if form.fullmatch(value) else 0 for value in text[column]])
+        if (wrong := np.flatnonzero(counts != sizes)).size:
             row = wrong[0]
             raise InputError(
                 f"{name}: molecule {index[row]}: its {sizes[row]} atoms do not fit the {column} {text[column][row]:.60}"

@@ -83,10 +83,8 @@ def make_shards(
             f"data.buckets: molecule {index[row]} has {molecules.sizes[row]} atoms, more than the largest bucket, "
             f"{edges[-1]}; the largest molecule needs a bucket of {molecules.sizes.max()}"
         )
-    if (unknown := ~np.isin(split, SPLITS)).any():
-        raise InputError(
-            f"molecule {index[unknown][0]}: its split {split[unknown][0]!r} is none of {', '.join(SPLITS)}"
-        )
+    if unknown := set(split) - set(SPLITS):
+        raise InputError(f"{str(min(unknown))!r} is not a split; there are {', '.join(SPLITS)}")
     bucket_of = np.searchsorted(edges, molecules.sizes)
     return {
         name: [

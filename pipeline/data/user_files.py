@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +42,9 @@ def parse_user_files(
     for file in files:
         parts.append(read(file))
         advance(len(parts[-1]))
-    molecules = Molecules(
-        sizes=np.concatenate([part.sizes for part in parts]),
-        atomic_numbers=np.concatenate([part.atomic_numbers for part in parts]),
-        positions=np.concatenate([part.positions for part in parts]),
-        smiles=_smiles_of_sdf(path) if path.suffix.lower() == ".sdf" else None,
-        metadata={"source": path.name},
-    )
+    molecules = Molecules.concatenate(parts, metadata={"source": path.resolve().name})
+    if path.is_file() and path.suffix.lower() == ".sdf":
+        molecules = replace(molecules, smiles=_smiles_of_sdf(path))
     return SourceData(molecules=molecules, index=np.arange(len(molecules), dtype=np.int32))
 
 

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.parse import main
+from pipeline.data.molecules import read_columns, read_molecules
+from pipeline.data.source import split_labels
+
+SDF = Path(__file__).parents[2] / "data" / "molecules64.sdf"
+
+
+def parse(source, path, output, *, train=48, validation=8, **options):
+    arguments = ["--source", source, "--input", str(path), "--train", str(train), "--validation", str(validation)]
+    for name, value in options.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
+    return main([*arguments, "--output", str(output)])
+
+
+def test_the_molecules_of_the_tests_become_the_canonical_file(tmp_path):
+    output = tmp_path / "data" / "molecules.parquet"
+    assert parse("path", SDF, output, split_seed=3, log=tmp_path / "log") == 0
+    molecules = read_molecules(output)
+    assert len(molecules) == 64
+    assert molecules.metadata == {
+        "source": "molecules64.sdf",
+        "split": {"seed": 3, "train": 48, "validation": 8},
+    }
+    columns = read_columns(output, ["index", "split"])
+    assert columns["index"].tolist() == list(range(64))
+    assert columns["split"].tolist() == split_labels(64, seed=3, train=48, validation=8).tolist()
+    assert "parse path" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "sizes", "message"),
+    [
+        ("path", SDF, {"train": 65}, "data.split.train: 65 is more than the 64 molecules that there are"),
+        ("path", SDF, {"validation": 17}, "data.split.validation: 17 is more than the 16 molecules"),
+        ("path", SDF.parent / "none.sdf", {}, "none.sdf: no such file or folder"),
+        ("path", SDF.parent / "README.md", {}, "README.md: "),
+        ("qm9pack", SDF.parent, {}, "qm9pack-1.0.3-py3-none-any.whl: no such file"),
+        ("figshare", SDF.parent, {}, "uncharacterized.txt: no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_the_earlier_file(tmp_path, capfd, source, path, sizes, message):
+    output = tmp_path / "molecules.parquet"
+    output.write_text("earlier")
+    assert parse(source, path, output, **sizes) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("parse: error: ")
+    assert message in lines[0]
+    assert output.read_text() == "earlier"
+    assert [file.name for file in tmp_path.iterdir()] == ["molecules.parquet"]

@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.data.shards import make_shards
+from pipeline.data.statistics import Statistics, measure, read_statistics, write_statistics
+from pipeline.data.user_files import parse_user_files
+from pipeline.errors import InputError
+
+
+@pytest.fixture
+def measured(make_molecules):
+    """Molecules, their splits and what is measured on them."""
+    molecules = make_molecules([3, 9, 5, 4, 9, 1, 9], seed=4)
+    split = np.array(["train", "train", "test", "train", "validation", "train", "train"], dtype=object)
+    shards = make_shards(molecules, index=np.arange(7), split=split, buckets=[4, 6, 10])
+    return molecules, split, measure(shards, dataset="made up")
+
+
+def test_counts_are_those_of_the_molecules(measured):
+    molecules, split, statistics = measured
+    assert statistics.dataset == "made up"
+    assert statistics.num_molecules == {"train": 5, "validation": 1, "test": 1}
+    assert statistics.size_histogram == {"train": {1: 1, 3: 1, 4: 1, 9: 2}, "validation": {9: 1}, "test": {5: 1}}
+    assert statistics.buckets == {4: 3, 6: 0, 10: 2}
+    train = molecules.select(split == "train")
+    numbers = dict(zip("HCNOF", (1, 6, 7, 8, 9), strict=True))
+    assert statistics.atom_counts == {s: int((train.atomic_numbers == n).sum()) for s, n in numbers.items()}
+    assert list(statistics.atom_counts) == list("HCNOF")
+
+
+def test_scales_are_standard_deviations_of_what_the_model_sees(measured):
+    molecules, split, statistics = measured
+    train = molecules.select(split == "train")
+    centred = np.concatenate([positions - positions.mean(axis=0) for _, positions in train])
+    assert statistics.coordinate_scale == pytest.approx(np.sqrt(np.mean(np.square(centred))), rel=1e-6)
+    features = (train.atomic_numbers[:, None] == np.array([1, 6, 7, 8, 9])) / 4
+    assert statistics.type_scale == pytest.approx(np.sqrt(features.var(axis=0).mean()), rel=1e-6)
+
+
+def test_the_file_gives_back_what_was_measured(tmp_path, measured):
+    statistics = measured[-1]
+    write_statistics(tmp_path / "s.json", statistics)
+    assert read_statistics(tmp_path / "s.json") == statistics
+    value = json.loads((tmp_path / "s.json").read_text())
+    assert Statistics.from_json(value).to_json() == value
+    assert value["size_histogram"]["train"] == {"1": 1, "3": 1, "4": 1, "9": 2}
+    assert value["buckets"] == {"4": 3, "6": 0, "10": 2}
+    assert value["length_unit"] == "angstrom"
+
+
+def test_real_molecules_have_real_scales(test_data):
+    data = parse_user_files(test_data / "molecules64.sdf")
+    split = np.full(len(data.molecules), "train", dtype=object)
+    statistics = measure(
+        make_shards(data.molecules, index=data.index, split=split, buckets=[15, 29]), dataset="molecules64"
+    )
+    assert statistics.num_molecules == {"train": 64, "validation": 0, "test": 0}
+    assert (min(statistics.size_histogram["train"]), max(statistics.size_histogram["train"])) == (3, 29)
+    assert statistics.size_histogram["test"] == {}
+    assert all(statistics.atom_counts.values())
+    assert 1.2 < statistics.coordinate_scale < 1.6
+    assert 0.08 < statistics.type_scale < 0.1
+
+
+def test_what_does_not_vary_or_is_not_there_cannot_be_measured(make_molecules):
+    for sizes, split, message in [
+        ([3], "test", r"data\.split\.train: the training split has no molecules"),
+        ([1], "train", "nothing to learn from"),
+    ]:
+        shards = make_shards(make_molecules(sizes), index=np.arange(1), split=np.array([split], object), buckets=[9])
+        with pytest.raises(InputError, match=message):
+            measure(shards, dataset=None)
+
+
+def test_damaged_files_are_refused(tmp_path, measured):
+    path = tmp_path / "s.json"
+    with pytest.raises(InputError, match=r"s\.json: no such file"):
+        read_statistics(path)
+    write_statistics(path, measured[-1])
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(InputError, match=r"s\.json: not JSON, truncated or damaged"):
+        read_statistics(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"s\.json: not JSON, truncated or damaged"):
+        read_statistics(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"buckets": None}, "not the statistics of a data set"),
+        ({"atom_counts": {"H": -1}}, "-1 is not a count"),
+        ({"atom_counts": {"H": 1.5}}, "1.5 is not a count"),
+        ({"coordinate_scale": 0}, "0 is not a positive number"),
+        ({"type_scale": "0.1"}, "'0.1' is not a positive number"),
+        ({"size_histogram": {"train": {"three": 1}}}, "not the statistics of a data set"),
+        ({"num_molecules": {"train": 1}}, "its splits are not train, validation, test"),
+    ],
+)
+def test_other_json_is_refused(measured, changes, message):
+    value = measured[-1].to_json()
+    with pytest.raises(InputError, match=message):
+        Statistics.from_json({**value, **changes})
+    for key in value:
+        with pytest.raises(InputError, match=f"the key '{key}' is missing"):
+            Statistics.from_json({other: value[other] for other in value if other != key})
+    for other in ([], 3, "x", None):
+        with pytest.raises(InputError, match="not the statistics of a data set"):
+            Statistics.from_json(other)
