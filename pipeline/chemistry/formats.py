@@ -6,7 +6,7 @@ same rule. Every atom has to be in the file, hydrogens included; none is ever ad
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,9 @@ from pipeline.chemistry.elements import ATOMIC_NUMBER_OF_SYMBOL, SYMBOL_OF_ATOMI
 from pipeline.chemistry.molecules import Molecules
 from pipeline.errors import InputError
 from pipeline.files import write_text
+
+SUFFIXES: Final = (".sdf", ".xyz")
+"""Of the files that ``read_molecule_text`` reads."""
 
 _MOST_V2000: Final = 999
 """Atoms or bonds that a V2000 counts line has room for."""
@@ -29,13 +32,12 @@ def read_molecule_text(path: _PathLike) -> Molecules:
     """Return the molecules of an SDF or XYZ file, told apart by the suffix.
 
     Raises:
-        InputError: as ``read_sdf`` and ``read_xyz``, or the suffix is neither .sdf nor .xyz.
+        InputError: as ``read_sdf`` and ``read_xyz``, or the suffix is not one of ``SUFFIXES``.
     """
-    readers: dict[str, Callable[[_PathLike], Molecules]] = {".sdf": read_sdf, ".xyz": read_xyz}
     suffix = Path(path).suffix.lower()
-    if suffix not in readers:
-        raise InputError(f"{path}: of an unknown kind; molecules are read from {', '.join(readers)} files")
-    return readers[suffix](path)
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: molecules are read from {' and '.join(SUFFIXES)} files")
+    return read_sdf(path) if suffix == ".sdf" else read_xyz(path)
 
 
 def read_xyz(path: _PathLike) -> Molecules:
@@ -156,11 +158,14 @@ def _shown(text: str) -> str:
 def _lines(path: _PathLike) -> list[str]:
     try:
         text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file") from None
     if not text.strip():
         raise InputError(f"{path}: empty")
-    return text.splitlines()
+    # Not splitlines, which also breaks lines at characters that a title may hold.
+    return text.rstrip().split("\n")
 
 
 def _assemble(path: _PathLike, frames: Iterator[list[_Atom]]) -> Molecules:

@@ -22,6 +22,7 @@ The definitions are those of Hoogeboom et al. 2022 (arXiv 2203.17003, section 5)
   would count as a duplicate that was never generated.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from pipeline.chemistry.intervals import Estimate, bootstrap
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import Perceived, perceive
 from pipeline.chemistry.stability import Stability, stability
+from pipeline.errors import InputError
+from pipeline.files import read_json
 
 VERSION: Final = 1
 """Of the dictionary that ``summarise`` returns."""
@@ -155,6 +158,40 @@ def summarise(
         "sizes": {str(size): count for size, count in zip(sizes.tolist(), counts.tolist(), strict=True)},
         "metadata": dict(molecules.metadata),
     }
+
+
+def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what ``summarise`` returned, from the JSON file that the stage evaluate made of it.
+
+    Raises:
+        InputError: the file is missing, truncated or something else.
+    """
+    return check_summary(read_json(path), source=str(path))
+
+
+def check_summary(summary: Any, *, source: str) -> dict[str, Any]:
+    """Return ``summary`` if it has all that ``summarise`` returns.
+
+    Raises:
+        InputError: it has not; the line begins with ``source``.
+    """
+    if not isinstance(summary, dict) or "atom_stability" not in summary:
+        raise InputError(f"{source}: not what the stage evaluate writes")
+    if summary.get("version") != VERSION:
+        raise InputError(f"{source}: of version {summary.get('version')}, not {VERSION}; run the stage evaluate again")
+    for key in ("num_molecules", "metadata", *LABELS):
+        if key not in summary:
+            raise InputError(f"{source}: has no {key}; run the stage evaluate again")
+    for key in LABELS:
+        if summary[key] is not None and not _is_estimate(summary[key]):
+            raise InputError(f"{source}: {key} should be null or an object with the numbers value, low and high")
+    return summary
+
+
+def _is_estimate(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(part), int | float) for part in ("value", "low", "high")
+    )
 
 
 def stability_metrics(molecules: Molecules, *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:

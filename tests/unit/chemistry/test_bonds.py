@@ -23,7 +23,12 @@ def order(distance, first, second):
         # Table plus margin, in pm, of a single, a double and a triple bond.
         ((H, H), (84,)),
         ((C, H), (119,)),
+        ((N, H), (111,)),
         ((O, H), (106,)),
+        ((F, H), (102,)),
+        ((C, F), (145,)),
+        ((N, F), (146,)),
+        ((O, F), (152,)),
         ((C, C), (164, 139, 123)),
         ((C, N), (157, 134, 119)),
         ((C, O), (153, 125, 116)),

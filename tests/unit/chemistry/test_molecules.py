@@ -78,6 +78,17 @@ def test_list_and_back_is_the_identity():
     assert len(Molecules.from_list([])) == 0
 
 
+def test_concatenating_the_parts_is_the_whole():
+    whole = random_molecules([2, 5, 1, 4], smiles=("a", "b", None, "d"))
+    again = Molecules.concatenate([whole.select([0, 1]), whole.select([]), whole.select([2, 3])], metadata={"a": 1})
+    assert np.array_equal(again.positions, whole.positions)
+    assert np.array_equal(again.atomic_numbers, whole.atomic_numbers)
+    assert again.sizes.tolist() == [2, 5, 1, 4]
+    assert again.smiles == whole.smiles
+    assert again.metadata == {"a": 1}
+    assert Molecules.concatenate([whole, random_molecules([1])]).smiles is None
+
+
 def test_storage_types():
     molecules = Molecules(sizes=[1], atomic_numbers=np.array([6]), positions=np.zeros((1, 3)))
     assert molecules.sizes.dtype == np.int32

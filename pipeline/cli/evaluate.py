@@ -1,0 +1,76 @@
+"""Stage evaluate: score any file of molecules: the data, the noise, samples of ours or of anyone.
+
+    python -m pipeline.cli.evaluate samples.parquet --train results/data/qm9/molecules.parquet --output metrics.json
+
+The metrics are those of ``pipeline.chemistry.metrics``. Several files, such as three seeds of a model, are scored each
+for itself, under "files", and all together, at the top.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
+from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.tables import evaluation_table
+from pipeline.cli.common import add_log, run
+from pipeline.data.molecule_files import read_molecule_file
+from pipeline.data.molecules import read_molecules
+from pipeline.errors import InputError
+from pipeline.files import write_json
+from pipeline.progress import progress
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="evaluate", description="Score files of molecules.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet (molecule schema), SDF or XYZ")
+    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--train", type=Path, help="molecules whose training split tells what is novel")
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, help="resamples for the intervals (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="to share the work (default: %(default)s)")
+    add_log(parser)
+    return run(_evaluate, parser, argv)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    for option in ("bootstrap", "processes"):
+        if getattr(args, option) < 1:
+            raise InputError(f"--{option} should be at least 1, not {getattr(args, option)}")
+    if args.seed < 0:
+        raise InputError(f"--seed should be at least 0, not {args.seed}")
+    if args.output.suffix != ".json":
+        raise InputError(f"--output should be a .json file, not {args.output}")
+    names = [str(path) for path in args.files]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{repeated[0]}: given twice")
+
+    # Everything is read before anything is computed: a bad file is told in seconds.
+    parts = [read_molecule_file(path) for path in args.files]
+    train = read_molecules(args.train, split="train") if args.train else None
+    total = sum(map(len, parts)) + (len(train) if train else 0)
+    with progress(total=total, description="evaluate", unit="molecules", log=args.log) as bar:
+        judged = [Judgement.of(molecules, processes=args.processes, advance=bar.update) for molecules in parts]
+        generated = Molecules.concatenate(parts)
+        known = None
+        if train:
+            known = known_molecules(train, generated, processes=args.processes, advance=bar.update)
+
+    def summary(judgement: Judgement) -> dict[str, object]:
+        return summarise(judgement, known=known, replicates=args.bootstrap, seed=args.seed)
+
+    files = {name: summary(judgement) for name, judgement in zip(names, judged, strict=True)}
+    if len(files) == 1:
+        (result,) = files.values()
+    else:
+        result = {**summary(Judgement.joined(judged)), "files": files}
+    write_json(args.output, result)
+    print(evaluation_table(files if len(files) == 1 else {"all": result, **files}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

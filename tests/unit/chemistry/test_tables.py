@@ -1,0 +1,55 @@
+import csv
+
+import pytest
+
+from pipeline.chemistry.metrics import LABELS
+from pipeline.chemistry.tables import evaluation_table, summary_csv, summary_markdown
+
+
+def evaluation(value, spread=0.01, num=1000, calls=None, **changes):
+    metadata = {} if calls is None else {"network_calls": calls}
+    estimate = {"value": value, "low": value - spread, "high": value + spread}
+    return {"num_molecules": num, "metadata": metadata, **dict.fromkeys(LABELS, estimate), **changes}
+
+
+def test_plain_table_lines_up():
+    table = evaluation_table({"a.xyz": evaluation(0.5), "long-name.parquet": evaluation(0.99358, 1e-4, novelty=None)})
+    lines = table.splitlines()
+    assert len(lines) == 2 + len(LABELS)
+    assert lines[0].split() == ["a.xyz", "long-name.parquet"]
+    assert lines[1].split() == ["molecules", "1000", "1000"]
+    assert "50.0 (49.0 to 51.0)" in lines[2]
+    assert "99.36 (99.35 to 99.37)" in lines[2], "as many digits as the interval is worth"
+    assert lines[2].rstrip().endswith(")")
+    assert next(line for line in lines if line.startswith("novel")).rstrip().endswith("-")
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_markdown_has_the_floor_above_and_the_ceiling_below():
+    table = summary_markdown(
+        {"edm|50": evaluation(0.7, calls=50), "other": evaluation(0.6)},
+        floor=evaluation(0.15),
+        ceiling=evaluation(0.99),
+    )
+    lines = table.splitlines()
+    columns = lines[0].count(" | ")
+    assert all(line.replace("\\|", "").count(" | ") == columns for line in lines[:6])
+    assert lines[2].startswith("| *noise (floor)* | 1000 | - | 15.0 (14.0 to 16.0) |")
+    assert lines[3].startswith("| edm\\|50 | 1000 | 50 | 70.0 (69.0 to 71.0) |")
+    assert lines[5].startswith("| *data (ceiling)* | 1000 | - | 99.0")
+
+
+def test_csv_has_floor_and_ceiling_beside_every_value():
+    text = summary_csv(
+        {"edm, mine": evaluation(0.7, calls=50, novelty=None)}, floor=evaluation(0.15), ceiling=evaluation(0.99)
+    )
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["metric"] for row in rows] == list(LABELS)
+    assert {row["name"] for row in rows} == {"edm, mine"}
+    assert rows[0]["network_calls"] == "50"
+    for row in rows:
+        assert (float(row["floor"]), float(row["ceiling"])) == (0.15, 0.99)
+        if row["metric"] == "novelty":
+            assert row["value"] == row["low"] == row["high"] == ""
+        else:
+            assert float(row["low"]) == pytest.approx(0.69)

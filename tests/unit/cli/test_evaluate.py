@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.chemistry.formats import write_sdf, write_xyz
+from pipeline.chemistry.metrics import LABELS
+from pipeline.chemistry.molecules import Molecules
+from pipeline.cli import evaluate
+from pipeline.data.molecules import write_molecules
+
+METHANE = (
+    [6, 1, 1, 1, 1],
+    [[0, 0, 0], [0.63, 0.63, 0.63], [-0.63, -0.63, 0.63], [-0.63, 0.63, -0.63], [0.63, -0.63, -0.63]],
+)
+WATER = ([8, 1, 1], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+TORN = ([8, 1, 1], [[0, 0, 0], [1.96, 0, 0], [-0.24, 0.93, 0]])
+
+
+@pytest.fixture
+def molecules():
+    return Molecules.from_list([METHANE, WATER, WATER, TORN], metadata={"run": "edm", "network_calls": 50})
+
+
+def run(*arguments):
+    return evaluate.main([str(argument) for argument in arguments])
+
+
+def result(path):
+    return json.loads(path.read_text())
+
+
+def test_every_format_scores_the_same(tmp_path, molecules, capsys):
+    write_molecules(tmp_path / "m.parquet", molecules)
+    write_sdf(tmp_path / "m.sdf", molecules)
+    write_xyz(tmp_path / "m.xyz", molecules)
+    for suffix in ("parquet", "sdf", "xyz"):
+        assert run(tmp_path / f"m.{suffix}", "--output", tmp_path / f"{suffix}.json") == 0
+    parquet, sdf, xyz = (result(tmp_path / f"{suffix}.json") for suffix in ("parquet", "sdf", "xyz"))
+    assert parquet["metadata"] == {"run": "edm", "network_calls": 50}
+    assert {**parquet, "metadata": {}} == sdf == xyz
+    assert parquet["atom_stability"]["value"] == pytest.approx(12 / 14)
+    assert parquet["molecule_stability"]["value"] == pytest.approx(3 / 4)
+    assert parquet["connected_validity"]["value"] == pytest.approx(3 / 4)
+    assert parquet["novelty"] is None
+    table = capsys.readouterr().out
+    assert "m.parquet" in table
+    assert all(label in table for label in LABELS.values())
+
+
+def test_novelty_is_against_the_training_split_alone(tmp_path, molecules):
+    write_molecules(tmp_path / "m.parquet", molecules)
+    data = Molecules.from_list([METHANE, WATER])
+    write_molecules(tmp_path / "data.parquet", data, extra_columns={"split": np.array(["test", "train"])})
+    assert run(tmp_path / "m.parquet", "--train", tmp_path / "data.parquet", "--output", tmp_path / "m.json") == 0
+    # Methane and water; water is known, methane only tested on.
+    assert result(tmp_path / "m.json")["connected_novelty"]["value"] == 0.5
+
+
+def test_several_files_are_scored_each_and_together(tmp_path, capsys):
+    write_xyz(tmp_path / "a.xyz", Molecules.from_list([METHANE, TORN]))
+    write_xyz(tmp_path / "b.xyz", Molecules.from_list([METHANE, WATER]))
+    assert run(tmp_path / "a.xyz", tmp_path / "b.xyz", "--output", tmp_path / "m.json") == 0
+    both = result(tmp_path / "m.json")
+    assert list(both["files"]) == [str(tmp_path / "a.xyz"), str(tmp_path / "b.xyz")]
+    a, b = both["files"].values()
+    assert [part["molecule_stability"]["value"] for part in (a, b, both)] == [0.5, 1, 0.75]
+    # Methane is in both: distinct in each, but not in all.
+    assert [part["connected_uniqueness"]["value"] for part in (a, b)] == [1, 1]
+    assert both["connected_uniqueness"]["value"] == pytest.approx(2 / 3)
+    assert both["num_molecules"] == 4
+    assert "files" not in a
+    assert "all" in capsys.readouterr().out.splitlines()[0].split()
+
+
+def test_the_same_command_writes_the_same_bytes(tmp_path, molecules):
+    write_xyz(tmp_path / "m.xyz", molecules.select([0, 1, 2, 3] * 25))
+    for name, more in (("1.json", []), ("2.json", []), ("3.json", ["--processes", 2]), ("4.json", ["--seed", 1])):
+        assert run(tmp_path / "m.xyz", "--output", tmp_path / name, *more) == 0
+    first, again, shared, other = ((tmp_path / f"{n}.json").read_bytes() for n in (1, 2, 3, 4))
+    assert first == again == shared != other
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.xyz", None, "missing.xyz: no such file"),
+        ("missing.parquet", None, "missing.parquet: no such file"),
+        ("empty.xyz", b"", "empty.xyz: empty"),
+        ("empty.sdf", b"", "empty.sdf: empty"),
+        ("empty.parquet", b"", "empty.parquet"),
+        ("text.parquet", b"1\n\nC 0 0 0\n", "text.parquet"),
+        ("binary.xyz", b"\xff\xfe\x00", "binary.xyz: not a text file"),
+        ("m.pdb", b"1\n\nC 0 0 0\n", "m.pdb: molecules are read from .parquet, .sdf and .xyz files"),
+        ("short.xyz", b"5\n\nC 0 0 0\n", "short.xyz: truncated"),
+        ("foreign.xyz", b"1\n\nFe 0 0 0\n", "foreign.xyz, line 3: unknown element 'Fe'"),
+        ("nan.xyz", b"1\n\nC 0 nan 0\n", "nan.xyz, line 3: a coordinate is not finite"),
+    ],
+)
+def test_bad_files_are_one_line_and_status_2_and_the_old_result_stays(tmp_path, capsys, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    write_xyz(tmp_path / "good.xyz", Molecules.from_list([METHANE]))
+    output = tmp_path / "m.json"
+    output.write_text("old")
+    assert run(tmp_path / "good.xyz", tmp_path / name, "--output", output) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("evaluate: error: ")
+    assert message in error
+    assert output.read_text() == "old"
+
+
+def test_a_truncated_parquet_file_is_refused(tmp_path, molecules, capsys):
+    path = tmp_path / "m.parquet"
+    write_molecules(path, molecules)
+    whole = path.read_bytes()
+    for length in (4, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert run(path, "--output", tmp_path / "m.json") == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "m.parquet" in error
+
+
+def test_a_parquet_file_without_molecules_is_refused(tmp_path, capsys):
+    write_molecules(tmp_path / "m.parquet", Molecules.from_list([]))
+    assert run(tmp_path / "m.parquet", "--output", tmp_path / "m.json") == 2
+    assert "m.parquet: has no molecules" in capsys.readouterr().err
+
+
+def test_bad_training_molecules_are_refused_before_the_work(tmp_path, molecules, capsys):
+    write_molecules(tmp_path / "m.parquet", molecules)
+    assert run(tmp_path / "m.parquet", "--train", tmp_path / "m.parquet", "--output", tmp_path / "m.json") == 2
+    assert "split" in capsys.readouterr().err
+    assert not (tmp_path / "m.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bootstrap", "0"], "--bootstrap should be at least 1, not 0"),
+        (["--processes", "-1"], "--processes should be at least 1, not -1"),
+        (["--seed", "-1"], "--seed should be at least 0, not -1"),
+        (["--output", "m.xyz"], "--output should be a .json file, not m.xyz"),
+    ],
+)
+def test_bad_options_are_refused(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_xyz("m.xyz", Molecules.from_list([METHANE]))
+    before = (tmp_path / "m.xyz").read_bytes()
+    assert run("m.xyz", "--output", "m.json", *arguments) == 2
+    assert capsys.readouterr().err == f"evaluate: error: {message}\n"
+    assert (tmp_path / "m.xyz").read_bytes() == before
+
+
+def test_a_file_given_twice_is_refused(tmp_path, capsys):
+    write_xyz(tmp_path / "m.xyz", Molecules.from_list([METHANE]))
+    assert run(tmp_path / "m.xyz", tmp_path / "m.xyz", "--output", tmp_path / "m.json") == 2
+    assert "m.xyz: given twice" in capsys.readouterr().err
+
+
+def test_the_log_has_the_progress_and_the_error(tmp_path):
+    write_xyz(tmp_path / "m.xyz", Molecules.from_list([METHANE] * 3))
+    log = tmp_path / "logs" / "evaluate.log"
+    assert run(tmp_path / "m.xyz", "--output", tmp_path / "m.json", "--log", log) == 0
+    assert "3/3" in log.read_text()
+    assert run(tmp_path / "gone.xyz", "--output", tmp_path / "m.json", "--log", log) == 2
+    assert "gone.xyz: no such file" in log.read_text()
