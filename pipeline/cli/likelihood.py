@@ -1,0 +1,83 @@
+"""Stage likelihood: the negative log-likelihood of held-out molecules under an EDM.
+
+    python -m pipeline.cli.likelihood --weights results/runs/edm/weights.safetensors --shards results/data/qm9/shards \
+        --split test --output results/runs/edm/likelihood.json
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.cli.common import add_log, run
+from pipeline.data.shards import read_shards
+from pipeline.errors import InputError
+from pipeline.files import write_json
+from pipeline.progress import progress
+from pipeline.runs import read_weights
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="likelihood", description="Bound the likelihood of molecules under a run.")
+    parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
+    parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
+    parser.add_argument("--split", default="test", choices=["train", "validation", "test"], help="molecules to score")
+    parser.add_argument("--seed", type=int, default=0, help="of the steps t and the noise")
+    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use as devices; default: all")
+    add_log(parser)
+    return run(_likelihood, parser, argv)
+
+
+def _likelihood(args: argparse.Namespace) -> None:
+    weights = read_weights(args.weights)
+    shards = read_shards(args.shards, args.split)
+    if not shards:
+        raise InputError(f"{args.shards}: the split {args.split} has no molecules")
+
+    from pipeline.jax_backend.build import build_objective, build_weights
+    from pipeline.jax_backend.likelihood import variational_bound
+    from pipeline.jax_backend.runtime import start
+
+    start(cores=args.devices)
+    objective = build_objective(weights.config, weights.statistics)
+    _, layout = build_weights(objective)
+    count = sum(map(len, shards))
+    name = f"likelihood {weights.config.name}"
+    with progress(total=count, description=name, unit="molecules", log=args.log) as bar:
+        bound = variational_bound(
+            objective,
+            layout,
+            layout.from_arrays(weights.arrays),
+            shards,
+            weights.statistics,
+            seed=args.seed,
+            progress=bar,
+        )
+    terms = ("prior", "diffusion", "reconstruction", "constant", "size")
+    write_json(
+        args.output,
+        {
+            "run": weights.config.name,
+            "split": args.split,
+            "num_molecules": count,
+            "unit": "nats per molecule",
+            "nll": _mean(bound.without_size + bound.size),
+            "nll_without_size": _mean(bound.without_size),
+            "terms": {name: float(getattr(bound, name).mean()) for name in terms},
+        },
+    )
+
+
+def _mean(values: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Return the mean over molecules with its 95 % interval, from the standard error."""
+    mean, error = float(values.mean()), 1.96 * float(values.std()) / len(values) ** 0.5
+    return {"value": mean, "low": mean - error, "high": mean + error}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Stage sample: weights to molecules.
+
+    python -m pipeline.cli.sample --weights results/runs/edm/weights.safetensors \
+        --sampler results/runs/edm/samplers/heun-50.json --output results/runs/edm/samples/heun-50.parquet
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.cli.common import add_log, run
+from pipeline.config import read_sampler_config
+from pipeline.data.molecules import write_molecules
+from pipeline.errors import InputError
+from pipeline.progress import progress
+from pipeline.runs import read_weights
+from pipeline.sampling import draw_sizes, network_calls
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="sample", description="Sample molecules from a trained run.")
+    parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
+    parser.add_argument("--sampler", required=True, type=Path, help="JSON file with the sampler's settings")
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    parser.add_argument("--num", type=int, default=None, help="molecules, instead of the sampler's number")
+    parser.add_argument("--seed", type=int, default=None, help="instead of the sampler's seed")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=None, help="atoms of each molecule, instead of drawn ones"
+    )
+    parser.add_argument(
+        "--trajectory", type=int, default=None, metavar="FRAMES", help="write one molecule's way from noise instead"
+    )
+    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use as devices; default: all")
+    add_log(parser)
+    return run(_sample, parser, argv)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    sampler = read_sampler_config(args.sampler)
+    given = {key: value for key, value in (("num", args.num), ("seed", args.seed)) if value is not None}
+    if args.sizes and args.num not in (None, len(args.sizes)):
+        raise InputError(f"--num {args.num} does not fit the {len(args.sizes)} numbers of --sizes")
+    if (args.num is not None and args.num < 1) or (args.sizes and min(args.sizes) < 2):
+        raise InputError("--num should be at least 1, and each of --sizes at least 2")
+    if args.trajectory is not None and args.trajectory < 2:
+        raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
+    sampler = dataclasses.replace(sampler, **given)
+    weights = read_weights(args.weights)
+    sizes = np.array(args.sizes, np.int32) if args.sizes else draw_sizes(weights.statistics, sampler.num, sampler.seed)
+
+    from pipeline.jax_backend.build import build_objective, build_weights
+    from pipeline.jax_backend.runtime import start
+    from pipeline.jax_backend.sample import Sampler
+
+    start(cores=args.devices)
+    objective = build_objective(weights.config, weights.statistics)
+    _, layout = build_weights(objective)
+    vector = layout.from_arrays(weights.arrays)
+    buckets = sorted(weights.statistics.buckets)
+    metadata = {
+        "run": weights.config.name,
+        "backend": weights.config.backend,
+        "sampler": sampler.name,
+        "steps": sampler.steps,
+        "network_calls": network_calls(sampler, objective.schedule),
+        "seed": sampler.seed,
+    }
+    if args.trajectory is not None:
+        program = Sampler(objective, layout, sampler, widest=buckets[-1], batch=1)
+        molecules, sigmas = program.trajectory(vector, int(sizes[0]), frames=args.trajectory)
+        columns = {"frame": np.arange(len(molecules), dtype=np.int32), "sigma": sigmas}
+        write_molecules(args.output, molecules, extra_columns=columns, metadata=metadata)
+        return
+    program = Sampler(objective, layout, sampler, widest=buckets[-1])
+    name = f"sample {weights.config.name} {sampler.name}"
+    with progress(total=len(sizes), description=name, unit="molecules", log=args.log) as bar:
+        samples = program(vector, sizes, buckets=buckets, progress=bar)
+        if samples.non_finite:
+            bar.note(f"{samples.non_finite} of {len(sizes)} samples overflowed and count as unstable")
+    metadata |= {"seconds": round(samples.seconds, 3), "non_finite": samples.non_finite}
+    write_molecules(args.output, samples.molecules, metadata=metadata)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Stage train: a run's configuration and shards to weights; interrupted at any moment, it goes on where it was.
+
+    python -m pipeline.cli.train --config results/runs/edm/config.json --shards results/data/qm9/shards \
+        --statistics results/data/qm9/statistics.json --output results/runs/edm
+"""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli.common import add_log, run
+from pipeline.config import read_run_config
+from pipeline.data.shards import read_shards
+from pipeline.data.statistics import read_statistics
+from pipeline.files import json_digest
+from pipeline.runs import MetricsLog, provenance, write_weights
+
+INTERRUPTED = 128 + signal.SIGTERM
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status, 143 when SIGTERM ended it after saving its state."""
+    parser = argparse.ArgumentParser(prog="train", description="Train a run, or go on training it.")
+    parser.add_argument("--config", required=True, type=Path, help="the run's config.json")
+    parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
+    parser.add_argument("--statistics", required=True, type=Path, help="statistics.json of the same stage")
+    parser.add_argument("--output", required=True, type=Path, help="the run's directory")
+    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use as devices; default: all")
+    add_log(parser)
+    return run(_train, parser, argv)
+
+
+def _train(args: argparse.Namespace) -> None:
+    config = read_run_config(args.config)
+    settings = json.loads(args.config.read_text(encoding="utf-8"))
+    statistics = read_statistics(args.statistics)
+    shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+    from pipeline.jax_backend.runtime import start
+    from pipeline.jax_backend.train import Interrupted, train
+
+    start(cores=args.devices)
+    state = args.output / "state"
+    try:
+        trained = train(
+            config,
+            config_digest=json_digest(settings),
+            shards=shards,
+            statistics=statistics,
+            directory=state,
+            log=args.log,
+            stop=stop.is_set,
+        )
+    except Interrupted as interrupted:
+        print(f"train: {interrupted}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    MetricsLog(state / "metrics.jsonl").copy_to(args.output / "metrics.jsonl")
+    write_weights(
+        args.output / "weights.safetensors",
+        trained.arrays,
+        config=settings,
+        statistics=statistics,
+        provenance={
+            "steps": config.training.steps,
+            "training_seconds": round(trained.seconds, 1),
+            **provenance("jax", "flax", "optax"),
+        },
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""The EDM objective: a variance-preserving diffusion with eps-prediction (Hoogeboom et al. 2022, arXiv 2203.17003).
+
+Notation. z_t = alpha_t x + sigma_t eps; t = 0, ..., T; SNR_t = alpha_t^2 / sigma_t^2. The cloud x stands for coordinates (free
+of a centre of mass, so of dimension 3 (N - 1)) together with the features [one-hot / 4, Z / 10].
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.stats import norm
+
+from pipeline.jax_backend.egnn import EGNN
+from pipeline.jax_backend.features import Cloud, draw_noise, one_hot_types
+from pipeline.noise import VariancePreserving
+
+TYPES = 5
+TYPE_SCALE = 4.0
+CHARGE_SCALE = 10.0
+FEATURES = TYPES + 1
+
+Params = Any
+
+
+class Draws(NamedTuple):
+    """The random numbers of one loss evaluation: steps ``t`` [B] and unit noise."""
+
+    t: Array
+    noise: Cloud
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Root mean square of the data's coordinates (angstrom), scaled types and scaled charges; measured on the training split."""
+
+    coordinates: float
+    types: float
+    charges: float
+
+
+@dataclass(frozen=True)
+class EDM:
+    """The objective: what to draw, what to minimise, how to denoise.
+
+    Attributes:
+      model: the network, with ``FEATURES`` output features.
+      schedule: alpha_t and sigma_t.
+      scales: of the data; used where ``model.config.preconditioned``.
+      loss: ``l2`` (EDM eq. 19 with weight 1) or ``vlb`` (with the weight of the variational bound).
+    """
+
+    model: EGNN
+    schedule: VariancePreserving
+    scales: Scales
+    loss: str
+
+    # --- data and noise -----------------------------------------------------------------------------------------------
+
+    def clean(self, positions: Array, atomic_numbers: Array) -> Cloud:
+        """Return the cloud of a padded batch: positions [B, N, 3] and features [B, N, 6]."""
+        types = one_hot_types(atomic_numbers) / TYPE_SCALE
+        charges = atomic_numbers[..., None].astype(jnp.float32) / CHARGE_SCALE
+        return Cloud(positions, jnp.concatenate([types, charges], axis=-1))
+
+    def draw(self, keys: Array, mask: Array) -> Draws:
+        """Draw a step from {0, ..., T} and noise for each molecule of ``mask`` [B, N] from its key in ``keys`` [B]."""
+        keys_t, keys_noise = jax.vmap(jax.random.split, out_axes=1)(keys)
+        t = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.schedule.steps + 1))(keys_t)
+        return Draws(t, draw_noise(keys_noise, mask, FEATURES))
+
+    # --- the network --------------------------------------------------------------------------------------------------
+
+    def predict_noise(self, params: Params, z: Cloud, mask: Array, *, t: Array, alpha: Array, sigma: Array) -> Cloud:
+        """Return the network's estimate of eps.
+
+        Args:
+          params: of the network.
+          z: the noisy cloud in VP units.
+          mask: [B, N].
+          t: the step divided by T, [B].
+          alpha: [B].
+          sigma: [B].
+        """
+        if not self.model.config.preconditioned:
+            time = t[:, None, None] * mask[..., None]
+            return Cloud(*self.model.apply(params, z.x, jnp.concatenate([z.h, time], axis=-1), mask))
+        # The linear estimate of eps for Gaussian data, plus the network times the error of that estimate, so that network
+        # input and target have unit variance at every t (Karras et al., eq. 7, written for eps and VP).
+        alpha, sigma = alpha[:, None, None], sigma[:, None, None]
+        scale = jnp.array([self.scales.types] * TYPES + [self.scales.charges])
+        variance_x = (alpha * self.scales.coordinates) ** 2 + sigma**2
+        variance_h = (alpha * scale) ** 2 + sigma**2
+        # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
+        x = z.x * 2.0 * jax.lax.rsqrt(variance_x)
+        h = z.h * jax.lax.rsqrt(variance_h)
+        level = (jnp.log(sigma / alpha) / 4.0) * mask[..., None]
+        out = Cloud(*self.model.apply(params, x, jnp.concatenate([h, level], axis=-1), mask))
+        return Cloud(
+            sigma / variance_x * z.x + alpha * self.scales.coordinates * jax.lax.rsqrt(variance_x) * out.x,
+            sigma / variance_h * z.h + alpha * scale * jax.lax.rsqrt(variance_h) * out.h,
+        )
+
+    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
+        """Return the estimate of the clean cloud from one at the VE level ``sigma`` (scalar)."""
+        grid = np.linspace(0.0, 1.0, self.schedule.steps + 1)
+        t = jnp.interp(jnp.log(sigma), jnp.asarray(np.log(self.schedule.sigma_ve)), jnp.asarray(grid))
+        batch = mask.shape[0]
+        alpha = jnp.broadcast_to(jax.lax.rsqrt(1.0 + sigma**2), (batch,))
+        z = jax.tree.map(lambda value: alpha[:, None, None] * value, noisy)
+        noise = self.predict_noise(params, z, mask, t=jnp.broadcast_to(t, (batch,)), alpha=alpha, sigma=sigma * alpha)
+        return jax.tree.map(lambda value, eps: value - sigma * eps, noisy, noise)
+
+    # --- the loss -----------------------------------------------------------------------------------------------------
+
+    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> Array:
+        """Return the loss of every molecule, [B].
+
+        ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at t = 0 the
+        reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
+        estimate of the bound without its constants (EDM eq. 19, appendix A).
+        """
+        if self.loss == "vlb":
+            return (self.schedule.steps + 1) * self.bound_losses(params, data, mask, draws)
+        error, types = self._errors(params, data, mask, draws)
+        dimensions = (3 + FEATURES) * jnp.sum(mask, axis=1)
+        return jnp.where(draws.t == 0, 0.5 * error.x / dimensions + types, 0.5 * (error.x + error.h) / dimensions)
+
+    def bound_losses(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> Array:
+        """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM eqs. 17-19)."""
+        error, types = self._errors(params, data, mask, draws)
+        loss_t = 0.5 * self.bound_weight(draws.t) * (error.x + error.h)
+        return jnp.where(draws.t == 0, 0.5 * error.x + types, loss_t)
+
+    def _errors(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> tuple[Cloud, Array]:
+        """Return the squared errors of eps for coordinates and for features, and -log p(h | z), each [B]."""
+        alpha = jnp.asarray(self.schedule.alpha, jnp.float32)[draws.t]
+        sigma = jnp.asarray(self.schedule.sigma, jnp.float32)[draws.t]
+        z = jax.tree.map(lambda x, eps: alpha[:, None, None] * x + sigma[:, None, None] * eps, data, draws.noise)
+        estimate = self.predict_noise(params, z, mask, t=draws.t / self.schedule.steps, alpha=alpha, sigma=sigma)
+        error = jax.tree.map(lambda eps, guess: jnp.sum((eps - guess) ** 2, axis=(1, 2)), draws.noise, estimate)
+        return error, -self.log_likelihood_of_types(data, z, mask)
+
+    def bound_weight(self, t: Array) -> Array:
+        """Return SNR_{t-1} / SNR_t - 1 (EDM eq. 19), [B]; 0 at t = 0."""
+        snr = self.schedule.snr
+        weight = np.concatenate([[0.0], snr[:-1] / snr[1:] - 1.0])
+        return jnp.asarray(weight, jnp.float32)[t]
+
+    def log_likelihood_of_types(self, data: Cloud, z: Cloud, mask: Array) -> Array:
+        """Return log p(h | z_0), [B]: Gaussian mass of each feature's interval (EDM appendix A, eqs. 26-27)."""
+        sigma = float(self.schedule.sigma[0])
+        types, charges = data.h[..., :TYPES] * TYPE_SCALE, data.h[..., TYPES] * CHARGE_SCALE
+        z_types, z_charges = z.h[..., :TYPES] * TYPE_SCALE, z.h[..., TYPES] * CHARGE_SCALE
+
+        def log_mass(centred: Array, width: float) -> Array:
+            return jnp.log(norm.cdf((centred + 0.5) / width) - norm.cdf((centred - 0.5) / width) + 1e-10)
+
+        log_charges = log_mass(charges - z_charges, sigma * CHARGE_SCALE)
+        log_types = jax.nn.log_softmax(log_mass(z_types - 1.0, sigma * TYPE_SCALE), axis=-1)
+        return jnp.sum((log_charges + jnp.sum(log_types * types, axis=-1)) * mask, axis=1)

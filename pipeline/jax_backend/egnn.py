@@ -1,0 +1,180 @@
+"""The E(n)-equivariant graph network of EDM (Hoogeboom et al. 2022, arXiv 2203.17003, eqs. 12-13), in Flax.
+
+Notation. x_i are coordinates, h_i node features, d_ij = |x_i - x_j|, a_ij the edge features made of d_ij now and at the input.
+One layer is
+
+  m_ij   = phi_e(h_i, h_j, a_ij)                                                     (eq. 12)
+  h_i   <- h_i + phi_h(h_i, sum_{j != i} sigmoid(w . m_ij) m_ij / divisor)             (eq. 12)
+  x_i   <- x_i + sum_{j != i} (x_i - x_j) / (d_ij + norm_constant) phi_x(h_i, h_j, a_ij)  (eq. 13)
+
+with phi_x bounded by tanh. The first layer of phi_e and phi_x is linear in [h_i, h_j, a_ij], so it is computed as
+W_receiver h_i + W_sender h_j + W_distance a_ij: the same function and weights, a third of the multiplications.
+
+Two forms share this code (``pipeline.config.ModelConfig``). The reference form is EDM's: a_ij = (d_ij^2, d_ij^2 at the input).
+The stabilised form trains at a twenty times higher learning rate: radial functions of the distances instead of their raw
+squares, RMS-normalised node features before each MLP, and optionally one edge MLP for both messages and coordinates
+(phi_x a linear function of m_ij, as in the EGNN paper, arXiv 2102.09844, eq. 4, where phi_x takes m_ij).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pipeline.config import ModelConfig
+from pipeline.jax_backend.products import edge_product
+
+# Keeps the gradient of a distance finite where two atoms coincide (and on the diagonal); EDM's value.
+DISTANCE_EPSILON = 1e-8
+RMS_EPSILON = 1e-6
+# Centres of the Gaussian radial functions: evenly spaced from 0.5 to 6, as wide as their spacing.
+RADIAL_START, RADIAL_STOP, RADIAL_COUNT = 0.5, 6.0, 16
+
+
+def _uniform(fan_in: int) -> Callable[..., Array]:
+    """PyTorch's default for linear layers, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), with the fan-in of the unfactored layer."""
+    bound = fan_in**-0.5
+
+    def init(key: Array, shape: Any, dtype: Any = jnp.float32, **_: Any) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Linear(nn.Module):
+    """A linear layer whose input may be one of several summands (``fan_in`` counts all of them)."""
+
+    features: int
+    use_bias: bool = True
+    fan_in: int | None = None
+    product: Callable[[Array, Array], Array] = jnp.matmul
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """Map [..., K] to [..., features]."""
+        fan_in = self.fan_in or inputs.shape[-1]
+        kernel = self.param("kernel", _uniform(fan_in), (inputs.shape[-1], self.features))
+        outputs = self.product(inputs, kernel)
+        if self.use_bias:
+            outputs = outputs + self.param("bias", _uniform(fan_in), (self.features,))
+        return outputs
+
+
+def squared_distances(x: Array) -> Array:
+    """Return |x_i - x_j|^2, [B, N, N], for ``x`` [B, N, 3]."""
+    difference = x[:, :, None, :] - x[:, None, :, :]
+    return jnp.sum(difference**2, axis=-1)
+
+
+def radial_features(distance2: Array, *, kind: str) -> Array:
+    """Return what an edge knows of a distance: its square (``squared``), or smooth bounded functions (``gaussian``).
+
+    Args:
+      distance2: squared distances, [B, N, N].
+      kind: ``squared`` gives [B, N, N, 1]; ``gaussian`` gives [B, N, N, 18]: d, d^2 / (1 + d^2 / 10) and 16 Gaussians.
+    """
+    if kind == "squared":
+        return distance2[..., None]
+    distance = jnp.sqrt(distance2 + DISTANCE_EPSILON)[..., None]
+    centres = jnp.linspace(RADIAL_START, RADIAL_STOP, RADIAL_COUNT, dtype=distance.dtype)
+    width = (RADIAL_STOP - RADIAL_START) / (RADIAL_COUNT - 1)
+    gaussians = jnp.exp(-0.5 * ((distance - centres) / width) ** 2)
+    bounded = distance2[..., None] / (1.0 + 0.1 * distance2[..., None])
+    return jnp.concatenate([distance, bounded, gaussians], axis=-1)
+
+
+def rms_normalise(h: Array) -> Array:
+    """Scale each node's features [..., F] to unit root mean square (no learned gain: a linear layer follows)."""
+    return h * jax.lax.rsqrt(jnp.mean(h**2, axis=-1, keepdims=True) + RMS_EPSILON)
+
+
+class EdgeMLP(nn.Module):
+    """Two linear layers with SiLU on every ordered pair of atoms, the first of them factored."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, h: Array, edges: Array) -> Array:
+        """Map nodes ``h`` [B, N, H] and ``edges`` [B, N, N, K] to [B, N, N, features]."""
+        fan_in = 2 * h.shape[-1] + edges.shape[-1]
+        receiver = Linear(self.features, fan_in=fan_in, name="receiver")(h)
+        sender = Linear(self.features, fan_in=fan_in, use_bias=False, name="sender")(h)
+        distance = Linear(self.features, fan_in=fan_in, use_bias=False, product=edge_product, name="distance")(edges)
+        inner = nn.silu(receiver[:, :, None, :] + sender[:, None, :, :] + distance)
+        return nn.silu(Linear(self.features, product=edge_product, name="hidden")(inner))
+
+
+class Layer(nn.Module):
+    """One equivariant layer: messages, node update, coordinate update (EDM eqs. 12-13)."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x: Array, h: Array, initial_radial: Array, pair_mask: Array) -> tuple[Array, Array]:
+        """Update ``x`` [B, N, 3] and ``h`` [B, N, H]; ``pair_mask`` [B, N, N] is 0 for padding and for i = j."""
+        config = self.config
+        normalise = rms_normalise if config.node_norm == "rms" else (lambda features: features)
+        difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
+        distance2 = jnp.sum(difference**2, axis=-1)  # [B, N, N]
+        edges = jnp.concatenate([radial_features(distance2, kind=config.radial_features), initial_radial], axis=-1)
+
+        nodes = normalise(h)
+        messages = EdgeMLP(config.edge_hidden, name="message")(nodes, edges)  # [B, N, N, F]
+        gate = pair_mask
+        if config.attention:
+            gate = gate * nn.sigmoid(Linear(1, name="attention")(messages)[..., 0])
+        # A product of [N, N] gates with [N, F] messages per receiver, summed over the senders j.
+        received = jnp.einsum("bij,bijf->bif", gate, messages) / config.aggregation_divisor
+        update = nn.silu(Linear(config.hidden, name="node_hidden")(jnp.concatenate([nodes, received], axis=-1)))
+        h = h + Linear(config.hidden, name="node_output")(update)
+
+        if not config.shared_edges:
+            messages = EdgeMLP(config.edge_hidden, name="coordinate")(normalise(h), edges)
+        # Xavier with gain 0.001, as the reference: the network starts as the identity on coordinates.
+        small = nn.initializers.variance_scaling(1e-6, "fan_avg", "uniform")
+        kernel = self.param("coordinate_output", small, (config.edge_hidden, 1))
+        weight = jnp.tanh(messages @ kernel)[..., 0] * config.coordinate_range  # [B, N, N]
+        scale = weight * pair_mask / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)
+        x = x + jnp.einsum("bij,bijc->bic", scale, difference)
+        return x, h
+
+
+class EGNN(nn.Module):
+    """The network: (x, h) -> (change of x, features), equivariant in x, invariant in h, equivariant to permutations."""
+
+    config: ModelConfig
+    output_features: int
+
+    @nn.compact
+    def __call__(self, x: Array, h: Array, mask: Array) -> tuple[Array, Array]:
+        """Apply the network.
+
+        Args:
+          x: coordinates, centred, [B, N, 3].
+          h: node features, the noise level among them, [B, N, K].
+          mask: 1 for atoms and 0 for padding, [B, N].
+
+        Returns:
+          The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output features,
+          [B, N, output_features]; both 0 in the padding.
+        """
+        config = self.config
+        pair_mask = mask[:, :, None] * mask[:, None, :] * (1.0 - jnp.eye(x.shape[1], dtype=x.dtype))
+        initial_radial = radial_features(squared_distances(x), kind=config.radial_features)
+        start = x
+        h = Linear(config.hidden, name="embedding")(h)
+        for index in range(config.layers):
+            x, h = Layer(config, name=f"layer_{index}")(x, h, initial_radial, pair_mask)
+        if config.node_norm == "rms":
+            h = rms_normalise(h)
+        outputs = Linear(self.output_features, name="output")(h) * mask[..., None]
+        return remove_mean((x - start) * mask[..., None], mask), outputs
+
+
+def remove_mean(x: Array, mask: Array) -> Array:
+    """Project ``x`` [B, N, 3] to zero mean over the atoms of each molecule (``mask`` [B, N]); padding stays 0."""
+    mean = jnp.sum(x * mask[..., None], axis=1, keepdims=True) / jnp.sum(mask, axis=1)[:, None, None]
+    return (x - mean) * mask[..., None]

@@ -1,0 +1,85 @@
+"""The optimiser, the learning rate and the average of the weights, all on one flat vector.
+
+One vector instead of a tree of some hundred small arrays: an update is a handful of vector operations.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from pipeline.config import ClipConfig, TrainingConfig
+
+ADAPTIVE_WINDOW = 50
+ADAPTIVE_START = 3000.0
+
+
+class AdaptiveClipState(NamedTuple):
+    """The last gradient norms, a ring of [window], and how many norms were seen."""
+
+    norms: Array
+    count: Array
+
+
+def clip_by_recent_norms() -> optax.GradientTransformation:
+    """Clip to 1.5 times the mean plus twice the standard deviation of the last 50 gradient norms (EDM's code).
+
+    Like there, the history starts with one norm of 3000, and a clipped gradient enters it with its clipped norm.
+    """
+
+    def init(params: Any) -> AdaptiveClipState:
+        del params
+        return AdaptiveClipState(jnp.zeros(ADAPTIVE_WINDOW).at[0].set(ADAPTIVE_START), jnp.ones((), jnp.int32))
+
+    def update(updates: Any, state: AdaptiveClipState, params: Any = None) -> tuple[Any, AdaptiveClipState]:
+        seen = (jnp.arange(ADAPTIVE_WINDOW) < state.count).astype(jnp.float32)
+        mean = jnp.sum(state.norms * seen) / jnp.sum(seen)
+        deviation = jnp.sqrt(jnp.sum(seen * (state.norms - mean) ** 2) / jnp.sum(seen))
+        limit = 1.5 * mean + 2.0 * deviation
+        norm = optax.global_norm(updates)
+        scale = jnp.minimum(1.0, limit / (norm + 1e-6))
+        norms = state.norms.at[state.count % ADAPTIVE_WINDOW].set(jnp.minimum(norm, limit))
+        return optax.tree.scale(scale, updates), AdaptiveClipState(norms, state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def learning_rate(config: TrainingConfig) -> optax.Schedule:
+    """Return the learning rate by step: a linear warm-up, then constant or a linear or cosine fall to 0 at the end."""
+    optimizer = config.optimizer
+    rest = max(1, config.steps - optimizer.warmup_steps)
+    after = {
+        "constant": optax.constant_schedule(optimizer.learning_rate),
+        "linear": optax.linear_schedule(optimizer.learning_rate, 0.0, rest),
+        "cosine": optax.cosine_decay_schedule(optimizer.learning_rate, rest),
+    }[optimizer.schedule]
+    warmup = optimizer.warmup_steps
+    if warmup == 0:
+        return after
+    # Starts above 0, so that the first step is not lost.
+    start = optimizer.learning_rate / (warmup + 1)
+    return optax.join_schedules([optax.linear_schedule(start, optimizer.learning_rate, warmup), after], [warmup])
+
+
+def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
+    """Return clipping, Adam or AMSGrad, decoupled weight decay and the learning rate."""
+    optimizer = config.optimizer
+    scale_by = optax.scale_by_amsgrad if optimizer.amsgrad else optax.scale_by_adam
+    return optax.chain(
+        _clip(optimizer.clip),
+        scale_by(b1=optimizer.beta1, b2=optimizer.beta2, eps=1e-8),
+        optax.add_decayed_weights(optimizer.weight_decay),
+        optax.scale_by_learning_rate(learning_rate(config)),
+    )
+
+
+def _clip(config: ClipConfig) -> optax.GradientTransformation:
+    if config.kind == "adaptive":
+        return clip_by_recent_norms()
+    return optax.clip_by_global_norm(config.value)
+
+
+def ema_decay(step: Array, limit: float) -> Array:
+    """Return the decay of the weights' average at ``step``: short at first, so that the average forgets its start."""
+    return jnp.minimum(limit, 1.0 - 1.0 / (step / 10.0 + 2.0))

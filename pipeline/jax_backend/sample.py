@@ -1,0 +1,151 @@
+"""Molecules from a trained model: one compiled program a width, each molecule from its own key."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+from jax.sharding import Mesh
+
+from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.chemistry.molecules import Molecules
+from pipeline.config import SamplerConfig
+from pipeline.jax_backend import samplers
+from pipeline.jax_backend.edm import EDM, FEATURES, TYPES
+from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
+from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
+from pipeline.jax_backend.weights import Layout
+from pipeline.progress import Progress
+from pipeline.sampling import group_by_width, noise_levels
+
+BATCH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What sampling returns.
+
+    Attributes:
+      molecules: the samples, in the order of their numbers.
+      seconds: spent in the network and sampler, compilation not counted.
+      non_finite: samples that overflowed; their atoms are all put at the origin, where no metric calls them stable.
+    """
+
+    molecules: Molecules
+    seconds: float
+    non_finite: int
+
+
+class Sampler:
+    """A sampler of one model, compiled once a width.
+
+    Attributes:
+      widest: the noise of every molecule is drawn for this many atoms and cut, so that padding does not change it.
+    """
+
+    def __init__(self, objective: EDM, layout: Layout, config: SamplerConfig, *, widest: int, batch: int = BATCH):
+        """Prepare to sample ``batch`` molecules at a time, split over all devices."""
+        self._objective, self._layout, self._config = objective, layout, config
+        self._levels = noise_levels(config, objective.schedule)
+        self._mesh: Mesh = make_mesh(batch)
+        self._batch = batch
+        self._programs: dict[tuple[int, bool], Callable[..., Any]] = {}
+        self.widest = widest
+
+    def __call__(
+        self,
+        weights: Array,
+        sizes: npt.NDArray[np.int32],
+        *,
+        buckets: list[int],
+        progress: Progress | None = None,
+    ) -> Samples:
+        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
+        positions = np.zeros((len(sizes), self.widest, 3), np.float32)
+        atomic_numbers = np.zeros((len(sizes), self.widest), np.uint8)
+        seconds = 0.0
+        weights = jax.device_put(weights, replicated(self._mesh))
+        for group in group_by_width(sizes, buckets):
+            program = self._program(group.width, trajectory=False)
+            for start in range(0, len(group.members), self._batch):
+                members = group.members[start : start + self._batch]
+                # The last batch is filled up with its first molecule: one shape, one program.
+                padded = np.concatenate([members, np.full(self._batch - len(members), members[0])])
+                began = time.perf_counter()
+                x, types = jax.block_until_ready(program(weights, (padded.astype(np.int32), sizes[padded])))
+                seconds += time.perf_counter() - began
+                positions[members, : group.width] = np.asarray(x)[: len(members)]
+                atomic_numbers[members, : group.width] = np.array(ATOMIC_NUMBERS, np.uint8)[types[: len(members)]]
+                if progress:
+                    progress.update(len(members))
+        broken = ~np.isfinite(positions).all(axis=(1, 2))
+        positions[broken] = 0.0
+        molecules = Molecules.from_padded(positions=positions, atomic_numbers=atomic_numbers, sizes=sizes)
+        return Samples(molecules, seconds, int(broken.sum()))
+
+    def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
+        """Return one molecule on its way, as ``frames`` molecules, and their noise levels [frames]; the last is the sample.
+
+        Coordinates are those of the variance-preserving process (angstrom times alpha), which fit one picture at every level.
+        """
+        weights = jax.device_put(weights, replicated(self._mesh))
+        program = self._program(size, trajectory=True)
+        number, sizes = np.zeros(self._batch, np.int32), np.full(self._batch, size, np.int32)
+        states_x, states_types = jax.block_until_ready(program(weights, (number, sizes)))
+        count = states_x.shape[1]
+        chosen = np.unique(np.round(np.linspace(0, count - 1, frames)).astype(int))
+        sigmas = np.append(self._levels[: count - 1], 0.0).astype(np.float32)[chosen]
+        alpha = 1.0 / np.sqrt(1.0 + sigmas**2)
+        positions = np.asarray(states_x)[0][chosen] * alpha[:, None, None]
+        atomic_numbers = np.array(ATOMIC_NUMBERS, np.uint8)[np.asarray(states_types)[0][chosen]]
+        sizes = np.full(len(chosen), size, np.int32)
+        return Molecules.from_padded(positions=positions, atomic_numbers=atomic_numbers, sizes=sizes), sigmas
+
+    def _program(self, width: int, *, trajectory: bool) -> Callable[..., Any]:
+        key = (width, trajectory)
+        if key not in self._programs:
+            size = chunk_size(self._mesh, self._batch // self._mesh.size)
+            levels, seed = jnp.asarray(self._levels, jnp.float32), self._config.seed
+
+            def draw_molecules(weights: Array, part: tuple[Array, Array], _: None) -> Any:
+                numbers, sizes = part
+                keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
+                return self._sample(self._layout.unravel(weights), keys, sizes, levels, width, trajectory)
+
+            sharded = mapped(draw_molecules, self._mesh, chunk=size)
+            shapes = (jnp.zeros(self._layout.size), (jnp.zeros(self._batch, jnp.int32),) * 2)
+            jitted = jax.jit(lambda weights, batch: sharded(weights, batch, None))
+            weights_like = jax.device_put(shapes[0], replicated(self._mesh))
+            self._programs[key] = jitted.lower(weights_like, shapes[1]).compile()
+        return self._programs[key]
+
+    def _sample(
+        self, params: Any, keys: Array, sizes: Array, levels: Array, width: int, trajectory: bool
+    ) -> tuple[Array, Array]:
+        """Return positions [B, width, 3] and types [B, width]; of a trajectory, [B, S + 1, ...]."""
+        mask = node_mask(sizes, width)
+        widest = node_mask(sizes, max(self.widest, width))
+
+        def draw(step: Array) -> Cloud:
+            noise = draw_noise(jax.vmap(lambda key: jax.random.fold_in(key, step))(keys), widest, FEATURES)
+            return jax.tree.map(lambda value: value[:, :width], noise)
+
+        def denoise(noisy: Cloud, sigma: Array) -> Cloud:
+            return self._objective.denoise(params, mask, noisy, sigma)
+
+        # Step S + 1 is never drawn in the loop, so the starting noise is independent of all that follow.
+        start = draw(jnp.array(len(self._levels)))
+        if self._config.kind == "ancestral":
+            final, states = samplers.ancestral(denoise, start, levels, draw)
+        else:
+            final, states = {"heun": samplers.heun, "ddim": samplers.ddim}[self._config.kind](denoise, start, levels)
+        if trajectory:
+            final = jax.tree.map(
+                lambda all_, last: jnp.moveaxis(jnp.concatenate([all_, last[None]]), 0, 1), states, final
+            )
+        return final.x, jnp.argmax(final.h[..., :TYPES], axis=-1)

@@ -1,0 +1,91 @@
+"""Samplers. They take a denoise function, not a model, and are pure functions of their noise.
+
+A ``Denoise`` maps a noisy cloud at the variance-exploding level sigma (a scalar) to its estimate of the clean one. All clouds
+are free of a centre of mass, which every linear combination keeps. Levels decrease.
+
+Each sampler returns the sample and the noisy cloud before every step, stacked to [S, B, N, .] (free when it is not used).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from pipeline.jax_backend.features import Cloud
+
+Denoise = Callable[[Cloud, Array], Cloud]
+DrawNoise = Callable[[Array], Cloud]
+"""Unit noise of a step, from its number (a traced integer)."""
+
+
+def ddim(denoise: Denoise, noise: Cloud, sigmas: Array) -> tuple[Cloud, Cloud]:
+    """Deterministic DDIM (Song et al. 2021, eq. 13), which is Euler's method on dx/dsigma = (x - D(x, sigma)) / sigma.
+
+    Args:
+      denoise: the model.
+      noise: unit noise, [B, N, .].
+      sigmas: levels that end in 0, [S + 1]; S network calls.
+    """
+
+    def step(state: Cloud, levels: tuple[Array, Array]) -> tuple[Cloud, Cloud]:
+        sigma, following = levels
+        clean = denoise(state, sigma)
+        return jax.tree.map(lambda x, d: d + (following / sigma) * (x - d), state, clean), state
+
+    return lax.scan(step, _start(noise, sigmas), (sigmas[:-1], sigmas[1:]))
+
+
+def heun(denoise: Denoise, noise: Cloud, sigmas: Array) -> tuple[Cloud, Cloud]:
+    """Karras et al. 2022, algorithm 1: Heun's second-order method, with an Euler step to sigma = 0 at the end.
+
+    Args:
+      denoise: the model.
+      noise: unit noise, [B, N, .].
+      sigmas: levels that end in 0, [S + 1]; 2 S - 1 network calls.
+    """
+
+    def slope(state: Cloud, sigma: Array) -> Cloud:
+        return jax.tree.map(lambda x, d: (x - d) / sigma, state, denoise(state, sigma))
+
+    def step(state: Cloud, levels: tuple[Array, Array]) -> tuple[Cloud, Cloud]:
+        sigma, following = levels
+        first = slope(state, sigma)
+        euler = jax.tree.map(lambda x, d: x + (following - sigma) * d, state, first)
+        second = slope(euler, following)
+        return jax.tree.map(lambda x, a, b: x + (following - sigma) * 0.5 * (a + b), state, first, second), state
+
+    last, states = lax.scan(step, _start(noise, sigmas), (sigmas[:-2], sigmas[1:-1]))
+    return denoise(last, sigmas[-2]), jax.tree.map(lambda all_, one: jnp.concatenate([all_, one[None]]), states, last)
+
+
+def ancestral(denoise: Denoise, noise: Cloud, sigmas: Array, draw: DrawNoise) -> tuple[Cloud, Cloud]:
+    """EDM's ancestral sampling (Hoogeboom et al. 2022, algorithm 2): x_s ~ q(x_s | x_t, D(x_t)) from level to level.
+
+    In variance-exploding units the posterior has mean r x_t + (1 - r) D with r = s^2 / t^2, and variance s^2 (1 - r).
+
+    Args:
+      denoise: the model.
+      noise: unit noise, [B, N, .].
+      sigmas: levels down to the lowest one, above 0, [S + 1]; S + 1 network calls.
+      draw: fresh noise for steps 0 to S; that of step S is the Gaussian p(x | x_0) around the last estimate.
+    """
+
+    def step(state: Cloud, inputs: tuple[Array, Array, Array]) -> tuple[Cloud, Cloud]:
+        index, sigma, following = inputs
+        clean = denoise(state, sigma)
+        ratio = (following / sigma) ** 2
+        deviation = following * jnp.sqrt(1.0 - ratio)
+        posterior = jax.tree.map(
+            lambda x, d, e: ratio * x + (1.0 - ratio) * d + deviation * e, state, clean, draw(index)
+        )
+        return posterior, state
+
+    steps = sigmas.shape[0] - 1
+    last, states = lax.scan(step, _start(noise, sigmas), (jnp.arange(steps), sigmas[:-1], sigmas[1:]))
+    clean, final = denoise(last, sigmas[-1]), draw(jnp.array(steps))
+    return Cloud(clean.x + sigmas[-1] * final.x, clean.h), states
+
+
+def _start(noise: Cloud, sigmas: Array) -> Cloud:
+    return jax.tree.map(lambda e: sigmas[0] * e, noise)

@@ -1,0 +1,125 @@
+"""A run's files: its weights, which are all that sampling needs, and the log of its training."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from pipeline.config import RunConfig, run_config
+from pipeline.data.statistics import Statistics
+from pipeline.errors import InputError
+from pipeline.files import atomic_path
+
+FORMAT = "consistent-edm weights 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Trained weights with all that is needed to use them.
+
+    Attributes:
+      arrays: float32 arrays by name, such as ``layer_0.message.receiver.kernel`` (linear maps are [inputs, outputs]).
+      config: the run's configuration.
+      statistics: of the data it was trained on: the sizes to sample, the scale of the coordinates.
+      provenance: steps trained, versions, machine.
+    """
+
+    arrays: Mapping[str, npt.NDArray[np.float32]]
+    config: RunConfig
+    statistics: Statistics
+    provenance: Mapping[str, Any]
+
+
+def write_weights(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, npt.NDArray[np.float32]],
+    *,
+    config: Mapping[str, Any],
+    statistics: Statistics,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write weights as safetensors, atomically; ``config`` is the resolved JSON of the run."""
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(config),
+        "statistics": json.dumps(statistics.to_json()),
+        "provenance": json.dumps(provenance),
+    }
+    with atomic_path(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata)
+
+
+def read_weights(path: str | os.PathLike[str]) -> Weights:
+    """Read weights.
+
+    Raises:
+      InputError: the file is missing, damaged, or not the weights of a run.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"{path}: these are not weights of a run (no '{FORMAT}' in the file's metadata)")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; train the run first") from error
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: not a complete safetensors file ({error})") from error
+    if damaged := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise InputError(f"{path}: {damaged[0]} holds values that are not finite")
+    return Weights(
+        arrays=arrays,
+        config=run_config(json.loads(metadata["config"])),
+        statistics=Statistics.from_json(json.loads(metadata["statistics"])),
+        provenance=json.loads(metadata["provenance"]),
+    )
+
+
+def provenance(*packages: str) -> dict[str, Any]:
+    """Return what a result was made with: Python, the versions of ``packages``, the processor and its cores."""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+class MetricsLog:
+    """A training's ``metrics.jsonl``: one JSON object a line, in the order of steps."""
+
+    def __init__(self, path: Path):
+        """Open ``path`` for appending."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after ``step`` (a resumed run does it again) and any line cut short by a kill."""
+        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+        with atomic_path(self._path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Add a line."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **values}, allow_nan=False) + "\n")
+
+    def copy_to(self, path: Path) -> None:
+        """Write the whole log to ``path``, atomically."""
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(self._lines()), encoding="utf-8")
+
+    def _lines(self) -> list[str]:
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [line for line in lines if line.endswith("\n")]
