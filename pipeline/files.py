@@ -1,6 +1,7 @@
 """Files that are either complete or absent, and digests to tell one from another."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -35,8 +36,13 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     What was at ``path`` before stays until the new content is complete and on disk, and then goes as a whole: no file
     of an earlier run is left between the new ones.
+
+    Raises:
+        NotADirectoryError: ``path`` is a file.
     """
     path = Path(os.path.realpath(path))
+    if path.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary, previous = Path(folder) / "new", Path(folder) / "previous"

@@ -61,7 +61,7 @@ class Shard:
 
 
 def make_shards(
-    molecules: Molecules, *, index: npt.NDArray[np.int32], split: npt.NDArray[Any], buckets: Sequence[int]
+    molecules: Molecules, *, index: npt.NDArray[np.integer[Any]], split: npt.NDArray[Any], buckets: Sequence[int]
 ) -> dict[str, list[Shard]]:
     """Return the shards of every split, one for each bucket, empty ones included, in ascending order of bucket.
 
@@ -132,7 +132,7 @@ def read_shards(directory: str | os.PathLike[str], split: str) -> list[Shard]:
     return sorted((shard for shard in shards if len(shard)), key=lambda shard: shard.bucket)
 
 
-def _pad(molecules: Molecules, *, index: npt.NDArray[np.int32], bucket: int) -> Shard:
+def _pad(molecules: Molecules, *, index: npt.NDArray[np.integer[Any]], bucket: int) -> Shard:
     number, sizes = len(molecules), molecules.sizes
     atomic_numbers = np.zeros((number, bucket), np.uint8)
     positions = np.zeros((number, bucket, 3), np.float32)

@@ -1,10 +1,8 @@
 """What is measured on a data set once and read by everything that would otherwise hard-code it."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
@@ -13,7 +11,7 @@ from pipeline.chemistry.elements import ELEMENTS
 from pipeline.data.molecules import SPLITS
 from pipeline.data.shards import Shard
 from pipeline.errors import InputError
-from pipeline.files import write_json
+from pipeline.files import read_json, write_json
 
 TYPE_FEATURE_SCALE: Final = 0.25
 """A one-hot atom type enters the model divided by four ("Scaling features" in Hoogeboom et al. 2022)."""
@@ -129,12 +127,7 @@ def read_statistics(path: str | os.PathLike[str]) -> Statistics:
     Raises:
         InputError: the file is missing or not what ``write_statistics`` wrote.
     """
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON, truncated or damaged ({error})") from None
+    value = read_json(path)
     try:
         return Statistics.from_json(value)
     except InputError as error:

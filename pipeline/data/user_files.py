@@ -51,7 +51,7 @@ def parse_user_files(
 def _smiles_of_sdf(path: Path) -> tuple[str | None, ...] | None:
     """Return the data item SMILES of every record of a file that is known to be sound; None if no record has one."""
     smiles: list[str | None] = [None]
-    lines = path.read_text(encoding="utf-8").rstrip().splitlines()
+    lines = path.read_text(encoding="utf-8").rstrip().split("\n")
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if line.startswith("$$$$"):
             smiles.append(None)

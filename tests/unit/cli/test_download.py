@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 
 from pipeline.cli.download import main
 
 
-def test_a_download_that_fails_is_one_last_line_and_leaves_the_earlier_files(tmp_path, capfd, monkeypatch):
+def test_a_download_that_fails_is_one_last_line_and_leaves_the_earlier_files(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     output = tmp_path / "raw"
@@ -18,7 +22,7 @@ def test_a_download_that_fails_is_one_last_line_and_leaves_the_earlier_files(tmp
     assert {file.name for file in tmp_path.iterdir()} == {"raw", "log"}
 
 
-def test_an_unknown_source_is_refused(tmp_path, capfd):
+def test_an_unknown_source_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--source", "elsewhere", "--output", str(tmp_path / "raw")])
     assert caught.value.code == 2

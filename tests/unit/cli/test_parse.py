@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,14 +10,14 @@ from pipeline.data.source import split_labels
 SDF = Path(__file__).parents[2] / "data" / "molecules64.sdf"
 
 
-def parse(source, path, output, *, train=48, validation=8, **options):
+def parse(source: str, path: Path, output: Path, *, train: int = 48, validation: int = 8, **options: Any) -> int:
     arguments = ["--source", source, "--input", str(path), "--train", str(train), "--validation", str(validation)]
     for name, value in options.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
     return main([*arguments, "--output", str(output)])
 
 
-def test_the_molecules_of_the_tests_become_the_canonical_file(tmp_path):
+def test_the_molecules_of_the_tests_become_the_canonical_file(tmp_path: Path) -> None:
     output = tmp_path / "data" / "molecules.parquet"
     assert parse("path", SDF, output, split_seed=3, log=tmp_path / "log") == 0
     molecules = read_molecules(output)
@@ -42,7 +43,9 @@ def test_the_molecules_of_the_tests_become_the_canonical_file(tmp_path):
         ("figshare", SDF.parent, {}, "uncharacterized.txt: no such file"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_the_earlier_file(tmp_path, capfd, source, path, sizes, message):
+def test_bad_input_is_one_line_and_leaves_the_earlier_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], source: str, path: Path, sizes: Any, message: str
+) -> None:
     output = tmp_path / "molecules.parquet"
     output.write_text("earlier")
     assert parse(source, path, output, **sizes) == 2

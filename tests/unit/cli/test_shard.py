@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ SDF = Path(__file__).parents[2] / "data" / "molecules64.sdf"
 
 
 @pytest.fixture(scope="module")
-def molecules(tmp_path_factory):
+def molecules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The canonical file of the molecules of the tests."""
     path = tmp_path_factory.mktemp("data") / "molecules.parquet"
     split = ["--train", "48", "--validation", "8"]
@@ -19,17 +20,16 @@ def molecules(tmp_path_factory):
     return path
 
 
-def run(molecules, folder, buckets=(9, 17, 29)):
-    buckets = [str(bucket) for bucket in buckets]
+def run(molecules: Path, folder: Path, buckets: Sequence[int] = (9, 17, 29)) -> int:
     outputs = ["--shards", str(folder / "shards"), "--statistics", str(folder / "statistics.json")]
-    return shard(["--molecules", str(molecules), "--buckets", *buckets, *outputs])
+    return shard(["--molecules", str(molecules), "--buckets", *map(str, buckets), *outputs])
 
 
-def content(folder):
+def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_shards_and_statistics_agree(molecules, tmp_path):
+def test_shards_and_statistics_agree(molecules: Path, tmp_path: Path) -> None:
     assert run(molecules, tmp_path) == 0
     statistics = read_statistics(tmp_path / "statistics.json")
     assert statistics.dataset == "molecules64.sdf"
@@ -40,12 +40,14 @@ def test_shards_and_statistics_agree(molecules, tmp_path):
     assert len(list((tmp_path / "shards").iterdir())) == 9
 
 
-def test_the_same_input_gives_the_same_files(molecules, tmp_path):
+def test_the_same_input_gives_the_same_files(molecules: Path, tmp_path: Path) -> None:
     assert run(molecules, tmp_path / "one") == run(molecules, tmp_path / "two") == 0
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
-def test_bad_input_is_one_line_and_leaves_the_earlier_files(molecules, tmp_path, capfd):
+def test_bad_input_is_one_line_and_leaves_the_earlier_files(
+    molecules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert run(molecules, tmp_path) == 0
     before = content(tmp_path)
     truncated = tmp_path / "truncated.parquet"

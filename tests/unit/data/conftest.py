@@ -3,7 +3,9 @@ import csv
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,15 +19,15 @@ TEST_DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture
-def test_data():
+def test_data() -> Path:
     return TEST_DATA
 
 
 @pytest.fixture
-def make_molecules():
+def make_molecules() -> Callable[..., Molecules]:
     """Random molecules of given sizes: any positions, all five elements."""
 
-    def make(sizes, *, seed=0, **keywords):
+    def make(sizes: list[int], *, seed: int = 0, **keywords: Any) -> Molecules:
         generator = np.random.default_rng(seed)
         total = sum(sizes)
         return Molecules(
@@ -39,17 +41,17 @@ def make_molecules():
 
 
 @pytest.fixture
-def rows():
+def rows() -> list[dict[str, str]]:
     """Seven real rows of qm9pack, by column."""
     with (TEST_DATA / "qm9pack_sample.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 @pytest.fixture
-def qm9pack(tmp_path):
+def qm9pack(tmp_path: Path) -> Callable[..., Path]:
     """Write a wheel with the given tables (text) in a folder of its own and return the folder."""
 
-    def make(*parts):
+    def make(*parts: str) -> Path:
         directory = tmp_path / "raw"
         directory.mkdir(exist_ok=True)
         with zipfile.ZipFile(directory / WHEEL, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -61,7 +63,7 @@ def qm9pack(tmp_path):
 
 
 @pytest.fixture
-def sample_parts():
+def sample_parts() -> list[str]:
     """The sample as the three tables of the wheel: three, three and one molecule."""
     header, *lines = (TEST_DATA / "qm9pack_sample.csv").read_text(encoding="utf-8").splitlines()
     # The tables of the real wheel do not end with a line break either.
@@ -69,10 +71,10 @@ def sample_parts():
 
 
 @pytest.fixture
-def figshare(tmp_path):
+def figshare(tmp_path: Path) -> Callable[..., Path]:
     """Write an official archive and its list of uncharacterised molecules and return their folder."""
 
-    def make(members, *, excluded=(), compress=bz2.compress):
+    def make(members: Iterable[tuple[str, str]], *, excluded: Iterable[int] = ()) -> Path:
         directory = tmp_path / "official"
         directory.mkdir(exist_ok=True)
         plain = io.BytesIO()
@@ -81,7 +83,7 @@ def figshare(tmp_path):
                 member = tarfile.TarInfo(name)
                 member.size = len(text.encode())
                 archive.addfile(member, io.BytesIO(text.encode()))
-        (directory / ARCHIVE).write_bytes(compress(plain.getvalue()))
+        (directory / ARCHIVE).write_bytes(bz2.compress(plain.getvalue()))
         listed = "".join(f"{index:8d}  CC1=CC1  failed  \n" for index in excluded)
         (directory / UNCHARACTERIZED).write_text(
             f"Molecules that failed\n====\n  Index  SMILES\n{listed}\nEnd of list\n"
@@ -92,11 +94,10 @@ def figshare(tmp_path):
 
 
 @pytest.fixture
-def official_text():
+def official_text() -> Callable[..., str]:
     """Return a row of qm9pack in the format of an official file, small numbers in Mathematica's notation."""
 
-    def make(row, **changes):
-        row = {**row, **changes}
+    def make(row: dict[str, str]) -> str:
         names = list(row)
         elements = row["Elements"].strip("[]").replace("'", "").split(",")
         coordinates = [triple.split(",") for triple in row["XYZ_Ang"].strip("[]").split("],[")]
@@ -111,7 +112,7 @@ def official_text():
     return make
 
 
-def mathematica(number):
+def mathematica(number: str) -> str:
     """Write a number below a thousandth as 1.2*^-6 does, without changing its value."""
     if 0 < abs(float(number)) < 1e-3:
         mantissa, exponent = f"{float(number):.17e}".split("e")

@@ -1,21 +1,24 @@
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.batches import epoch_plan
+from pipeline.data.batches import Batch, epoch_plan
 
 COUNTS = st.dictionaries(st.sampled_from([15, 17, 18, 19, 20, 21, 29]), st.integers(0, 200), max_size=7)
 
 
-def visits_of(plan, bucket, count):
+def visits_of(plan: list[Batch], bucket: int, count: int) -> npt.NDArray[np.int64]:
     rows = [batch.indices for batch in plan if batch.bucket == bucket]
     return np.bincount(np.concatenate(rows), minlength=count) if rows else np.zeros(count, int)
 
 
 @settings(deadline=None)
 @given(counts=COUNTS, batch_size=st.integers(1, 64), seed=st.integers(0, 2**31), epoch=st.integers(0, 1000))
-def test_batches_are_full_and_of_one_bucket_and_nothing_is_left_out(counts, batch_size, seed, epoch):
+def test_batches_are_full_and_of_one_bucket_and_nothing_is_left_out(
+    counts: dict[int, int], batch_size: int, seed: int, epoch: int
+) -> None:
     plan = epoch_plan(counts, batch_size, seed, epoch)
     for bucket, indices in plan:
         assert indices.shape == (batch_size,)
@@ -38,7 +41,7 @@ def test_batches_are_full_and_of_one_bucket_and_nothing_is_left_out(counts, batc
 
 @settings(deadline=None)
 @given(counts=COUNTS, batch_size=st.integers(1, 64), seed=st.integers(0, 2**31), epoch=st.integers(0, 1000))
-def test_a_plan_is_a_function_of_its_arguments(counts, batch_size, seed, epoch):
+def test_a_plan_is_a_function_of_its_arguments(counts: dict[int, int], batch_size: int, seed: int, epoch: int) -> None:
     plan = epoch_plan(counts, batch_size, seed, epoch)
     np.random.seed(1)  # noqa: NPY002 - the global generator must not matter
     again = epoch_plan(dict(reversed(counts.items())), batch_size, seed, epoch)
@@ -47,7 +50,7 @@ def test_a_plan_is_a_function_of_its_arguments(counts, batch_size, seed, epoch):
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (7, 8), (3, 8), (9, 9), (65, 16), (1, 5)])
-def test_every_molecule_comes_once_an_epoch_on_average(count, batch_size):
+def test_every_molecule_comes_once_an_epoch_on_average(count: int, batch_size: int) -> None:
     epochs = 4000
     visits = np.array([visits_of(epoch_plan({9: count}, batch_size, 3, epoch), 9, count) for epoch in range(epochs)])
     # One molecule's visits in one epoch have a variance below max(1, B / n); five standard errors of the mean.
@@ -57,7 +60,7 @@ def test_every_molecule_comes_once_an_epoch_on_average(count, batch_size):
     assert abs(visits.sum(axis=1).mean() - count) < 5 * batch_size / 2 / np.sqrt(epochs)
 
 
-def test_epochs_and_seeds_differ_and_buckets_are_mixed():
+def test_epochs_and_seeds_differ_and_buckets_are_mixed() -> None:
     counts = {5: 300, 9: 300}
     first, second, other = epoch_plan(counts, 10, 0, 0), epoch_plan(counts, 10, 0, 1), epoch_plan(counts, 10, 1, 0)
     for plan in (second, other):

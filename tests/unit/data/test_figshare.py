@@ -1,4 +1,6 @@
 import bz2
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +12,19 @@ from pipeline.errors import InputError
 
 
 @pytest.fixture
-def members(rows, official_text):
+def members(rows: list[dict[str, str]], official_text: Callable[..., str]) -> dict[int, tuple[str, str]]:
     """The seven molecules as files of the archive, by number."""
     return {int(row["Index"]): (f"dsgdb9nsd_{int(row['Index']):06d}.xyz", official_text(row)) for row in rows}
 
 
-def test_both_publications_give_the_same_molecules(figshare, members, qm9pack, sample_parts):
+def test_both_publications_give_the_same_molecules(
+    figshare: Callable[..., Path],
+    members: dict[int, tuple[str, str]],
+    qm9pack: Callable[..., Path],
+    sample_parts: list[str],
+) -> None:
     assert "*^-" in members[1][1]
-    counted = []
+    counted: list[int] = []
     official = parse_figshare(figshare(members.values(), excluded=[3]), advance=counted.append)
     wheel = parse_qm9pack(qm9pack(*sample_parts))
     rows = [0, 1, 3, 4, 5, 6]
@@ -34,7 +41,9 @@ def test_both_publications_give_the_same_molecules(figshare, members, qm9pack, s
     assert official.columns["mulliken_charges"] == wheel.columns["mulliken_charges"].take(rows)
 
 
-def test_chunks_make_no_difference(figshare, members, monkeypatch):
+def test_chunks_make_no_difference(
+    figshare: Callable[..., Path], members: dict[int, tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = figshare(members.values(), excluded=[2])
     whole = parse_figshare(directory)
     monkeypatch.setattr("pipeline.data.figshare._MOLECULES_A_CHUNK", 2)
@@ -43,7 +52,9 @@ def test_chunks_make_no_difference(figshare, members, monkeypatch):
     assert parts.columns["mulliken_charges"] == whole.columns["mulliken_charges"]
 
 
-def test_nothing_is_written_whatever_the_names_in_the_archive(figshare, members, tmp_path):
+def test_nothing_is_written_whatever_the_names_in_the_archive(
+    figshare: Callable[..., Path], members: dict[int, tuple[str, str]], tmp_path: Path
+) -> None:
     strange = [
         ("../../escaped.xyz", "x"),
         ("/tmp/absolute.xyz", "x"),
@@ -75,7 +86,9 @@ def test_nothing_is_written_whatever_the_names_in_the_archive(figshare, members,
         ("157.7118", "lots", "molecule 1: .*conversion error to double"),
     ],
 )
-def test_a_bad_file_in_the_archive_is_named(figshare, members, old, new, message):
+def test_a_bad_file_in_the_archive_is_named(
+    figshare: Callable[..., Path], members: dict[int, tuple[str, str]], old: str, new: str, message: str
+) -> None:
     name, text = members[1]
     assert old in text
     directory = figshare([(name, text.replace(old, new, 1)), members[2], members[184]], excluded=[184])
@@ -84,13 +97,17 @@ def test_a_bad_file_in_the_archive_is_named(figshare, members, old, new, message
     assert "\n" not in str(caught.value)
 
 
-def test_an_archive_that_ends_early_between_two_files_is_noticed(figshare, members):
+def test_an_archive_that_ends_early_between_two_files_is_noticed(
+    figshare: Callable[..., Path], members: dict[int, tuple[str, str]]
+) -> None:
     directory = figshare([members[1], members[2]], excluded=[184])
     with pytest.raises(InputError, match=r"ends without molecule 184, which uncharacterized\.txt names: incomplete"):
         parse_figshare(directory)
 
 
-def test_a_truncated_archive_is_refused_wherever_it_ends(figshare, members):
+def test_a_truncated_archive_is_refused_wherever_it_ends(
+    figshare: Callable[..., Path], members: dict[int, tuple[str, str]]
+) -> None:
     directory = figshare(members.values(), excluded=[3])
     content = (directory / ARCHIVE).read_bytes()
     for end in range(0, len(content), 53):
@@ -99,7 +116,9 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(figshare, members):
             parse_figshare(directory)
 
 
-def test_a_flipped_byte_is_noticed_wherever_it_is(figshare, members):
+def test_a_flipped_byte_is_noticed_wherever_it_is(
+    figshare: Callable[..., Path], members: dict[int, tuple[str, str]]
+) -> None:
     directory = figshare(members.values(), excluded=[3])
     content = (directory / ARCHIVE).read_bytes()
     for position in range(0, len(content), 53):
@@ -110,7 +129,7 @@ def test_a_flipped_byte_is_noticed_wherever_it_is(figshare, members):
             parse_figshare(directory)
 
 
-def test_what_is_no_archive_is_refused(figshare, members):
+def test_what_is_no_archive_is_refused(figshare: Callable[..., Path], members: dict[int, tuple[str, str]]) -> None:
     directory = figshare(members.values(), excluded=[3])
     for content in (b"", b"not an archive", bz2.compress(b"not a tar"), bz2.compress(b"x" * 5000)):
         (directory / ARCHIVE).write_bytes(content)
@@ -121,7 +140,9 @@ def test_what_is_no_archive_is_refused(figshare, members):
         parse_figshare(directory)
 
 
-def test_the_list_of_excluded_molecules_has_to_be_there(figshare, members):
+def test_the_list_of_excluded_molecules_has_to_be_there(
+    figshare: Callable[..., Path], members: dict[int, tuple[str, str]]
+) -> None:
     directory = figshare(members.values(), excluded=[3])
     (directory / UNCHARACTERIZED).write_text("Nothing\nat all\n")
     with pytest.raises(InputError, match=r"uncharacterized\.txt: names no molecules"):

@@ -1,4 +1,8 @@
 import json
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -7,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecules import read_columns, read_molecules, write_molecules
 from pipeline.data.parquet import METADATA_KEY, read_metadata
 from pipeline.errors import InputError
@@ -14,14 +19,14 @@ from pipeline.errors import InputError
 PER_FUNCTION = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 
 
-def assert_same(actual, expected):
+def assert_same(actual: Molecules, expected: Molecules) -> None:
     assert actual.sizes.tolist() == expected.sizes.tolist()
     assert actual.atomic_numbers.tolist() == expected.atomic_numbers.tolist()
     np.testing.assert_array_equal(actual.positions, expected.positions, strict=True)
     assert actual.smiles == expected.smiles
 
 
-def table_of(**changes):
+def table_of(**changes: Any) -> dict[str, Any]:
     """The least that a file from elsewhere has to have: water and a lone hydrogen, as Python lists."""
     columns = {
         "atomic_numbers": [[8, 1, 1], [1]],
@@ -32,21 +37,23 @@ def table_of(**changes):
 
 @PER_FUNCTION
 @given(sizes=st.lists(st.integers(1, 30), max_size=12), smiles=st.none() | st.text(max_size=5), seed=st.integers(0, 99))
-def test_a_round_trip_changes_nothing(tmp_path, make_molecules, sizes, smiles, seed):
-    smiles = None if smiles is None else tuple([smiles, None] * len(sizes))[: len(sizes)]
+def test_a_round_trip_changes_nothing(
+    tmp_path: Path, make_molecules: Callable[..., Molecules], sizes: Any, smiles: str | None, seed: int
+) -> None:
+    given_smiles = None if smiles is None else tuple([smiles, None] * len(sizes))[: len(sizes)]
     molecules = make_molecules(
-        sizes, seed=seed, smiles=smiles, metadata={"run": "r", "seconds": 0.5, "split": {"a": 1}}
+        sizes, seed=seed, smiles=given_smiles, metadata={"run": "r", "seconds": 0.5, "split": {"a": 1}}
     )
     write_molecules(tmp_path / "m.parquet", molecules)
     back = read_molecules(tmp_path / "m.parquet")
     # A file always has the column; without any SMILES it is all null.
-    assert back.smiles == (tuple([None] * len(sizes)) if smiles is None else smiles)
+    assert back.smiles == (tuple([None] * len(sizes)) if given_smiles is None else given_smiles)
     assert back.metadata == molecules.metadata
     assert back.positions.tobytes() == molecules.positions.tobytes()
     assert (back.sizes.tolist(), back.atomic_numbers.tolist()) == (sizes, molecules.atomic_numbers.tolist())
 
 
-def test_the_schema_is_the_documented_one(tmp_path, make_molecules):
+def test_the_schema_is_the_documented_one(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     path = tmp_path / "new" / "folder" / "m.parquet"
     molecules = make_molecules([3, 2], metadata={"source": "test"})
     write_molecules(path, molecules, index=[7, 9], extra_columns={"gap": [0.5, 0.25]}, units={"gap": "hartree"})
@@ -70,12 +77,12 @@ def test_the_schema_is_the_documented_one(tmp_path, make_molecules):
     assert read_metadata(path, kind="molecules") == metadata
 
 
-def test_a_column_of_the_schema_is_not_an_extra_one(tmp_path, make_molecules):
+def test_a_column_of_the_schema_is_not_an_extra_one(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     with pytest.raises(ValueError, match="smiles"):
         write_molecules(tmp_path / "m.parquet", make_molecules([1]), extra_columns={"smiles": ["C"]})
 
 
-def test_one_split_comes_in_the_order_of_the_file(tmp_path, make_molecules):
+def test_one_split_comes_in_the_order_of_the_file(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     path = tmp_path / "m.parquet"
     molecules = make_molecules([3, 2, 5, 1], smiles=("a", "b", "c", "d"))
     write_molecules(path, molecules, extra_columns={"split": ["test", "train", "test", "train"]})
@@ -96,7 +103,9 @@ def test_one_split_comes_in_the_order_of_the_file(tmp_path, make_molecules):
         (pa.list_(pa.float32()), pa.list_(pa.large_list(pa.float32()))),
     ],
 )
-def test_a_file_from_elsewhere_needs_two_columns_of_any_numeric_type(tmp_path, numbers, points):
+def test_a_file_from_elsewhere_needs_two_columns_of_any_numeric_type(
+    tmp_path: Path, numbers: pa.DataType, points: pa.DataType
+) -> None:
     table = table_of()
     columns = {
         "positions": pa.array(table["positions"], points),
@@ -106,7 +115,7 @@ def test_a_file_from_elsewhere_needs_two_columns_of_any_numeric_type(tmp_path, n
     molecules = read_molecules(tmp_path / "m.parquet")
     assert molecules.sizes.tolist() == [3, 1]
     assert molecules.atomic_numbers.tolist() == [8, 1, 1, 1]
-    np.testing.assert_array_equal(molecules.positions[3], np.float32([1, 2, 3]))
+    np.testing.assert_array_equal(molecules.positions[3], np.array([1, 2, 3], np.float32))
     assert molecules.smiles is None
     assert molecules.metadata == {}
     # Several chunks and row groups, and a slice, are no different.
@@ -134,7 +143,7 @@ def test_a_file_from_elsewhere_needs_two_columns_of_any_numeric_type(tmp_path, n
         ({"smiles": [[1], [2]]}, "smiles is of type"),
     ],
 )
-def test_what_cannot_be_a_molecule_is_refused_by_name(tmp_path, changes, message):
+def test_what_cannot_be_a_molecule_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = tmp_path / "m.parquet"
     pq.write_table(pa.table(table_of(**changes)), path)
     with pytest.raises(InputError, match=rf"m\.parquet: .*{message}") as caught:
@@ -143,7 +152,7 @@ def test_what_cannot_be_a_molecule_is_refused_by_name(tmp_path, changes, message
 
 
 @pytest.mark.parametrize("missing", ["atomic_numbers", "positions"])
-def test_a_missing_column_is_named(tmp_path, missing):
+def test_a_missing_column_is_named(tmp_path: Path, missing: str) -> None:
     table = table_of()
     del table[missing]
     pq.write_table(pa.table(table), tmp_path / "m.parquet")
@@ -151,13 +160,13 @@ def test_a_missing_column_is_named(tmp_path, missing):
         read_molecules(tmp_path / "m.parquet")
 
 
-def test_missing_values_of_a_column_are_counted(tmp_path, make_molecules):
+def test_missing_values_of_a_column_are_counted(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     write_molecules(tmp_path / "m.parquet", make_molecules([1, 1]), extra_columns={"gap": [None, 1.0]})
     with pytest.raises(InputError, match="column gap has 1 missing values"):
         read_columns(tmp_path / "m.parquet", ["gap"])
 
 
-def test_other_kinds_and_versions_are_refused(tmp_path):
+def test_other_kinds_and_versions_are_refused(tmp_path: Path) -> None:
     for text, message in [
         ('{"kind": "shard", "version": 1}', "holds shard, not molecules"),
         ('{"kind": "molecules", "version": 2}', "is of version 2"),
@@ -172,7 +181,7 @@ def test_other_kinds_and_versions_are_refused(tmp_path):
             read_molecules(tmp_path / "m.parquet")
 
 
-def test_files_that_are_not_parquet_are_refused(tmp_path):
+def test_files_that_are_not_parquet_are_refused(tmp_path: Path) -> None:
     for content in (b"", b"PAR1", b"PAR1" * 10, b"C 0 0 0\n" * 100, bytes(100)):
         (tmp_path / "m.parquet").write_bytes(content)
         with pytest.raises(InputError, match=r"m\.parquet: not a readable Parquet file"):
@@ -183,7 +192,7 @@ def test_files_that_are_not_parquet_are_refused(tmp_path):
         read_molecules(tmp_path)
 
 
-def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, make_molecules):
+def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     path = tmp_path / "m.parquet"
     write_molecules(path, make_molecules([5, 9, 3]))
     content = path.read_bytes()
@@ -193,7 +202,9 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, make_molecules):
             read_molecules(path)
 
 
-def test_a_flipped_byte_never_changes_a_molecule_unnoticed(tmp_path, make_molecules):
+def test_a_flipped_byte_never_changes_a_molecule_unnoticed(
+    tmp_path: Path, make_molecules: Callable[..., Molecules]
+) -> None:
     path = tmp_path / "m.parquet"
     molecules = make_molecules([5, 9, 3], smiles=("C", "N", "O"))
     write_molecules(path, molecules)
@@ -212,11 +223,26 @@ def test_a_flipped_byte_never_changes_a_molecule_unnoticed(tmp_path, make_molecu
     assert refused > len(content) // 5 // 2
 
 
-def test_a_failing_write_leaves_the_earlier_file(tmp_path, make_molecules):
+def test_a_failing_write_leaves_the_earlier_file(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     path = tmp_path / "m.parquet"
     write_molecules(path, make_molecules([4]))
     before = path.read_bytes()
     with pytest.raises(ValueError, match="NaN|not JSON|Out of range"):
         write_molecules(path, make_molecules([2, 3]), metadata={"seconds": float("nan")})
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["m.parquet"]
+
+
+def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
+    path = tmp_path / "m.parquet"
+    write_molecules(path, make_molecules([4]))
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_molecules(path, make_molecules([20] * 1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["m.parquet"]

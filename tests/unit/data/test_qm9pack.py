@@ -1,5 +1,7 @@
 import ast
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +14,10 @@ from pipeline.data.source import write_canonical
 from pipeline.errors import InputError
 
 
-def test_real_rows_come_out_as_they_are_written(qm9pack, sample_parts, rows):
-    counted = []
+def test_real_rows_come_out_as_they_are_written(
+    qm9pack: Callable[..., Path], sample_parts: list[str], rows: list[dict[str, str]]
+) -> None:
+    counted: list[int] = []
     data = parse_qm9pack(qm9pack(*sample_parts), advance=counted.append)
     molecules = data.molecules
     assert counted == [3, 3, 1]
@@ -23,9 +27,9 @@ def test_real_rows_come_out_as_they_are_written(qm9pack, sample_parts, rows):
     assert molecules.metadata == {"source": "qm9pack"}
     numbers, positions = molecules[-1]
     assert numbers.tolist() == [9, 6, 9, 9, 9]
-    np.testing.assert_array_equal(positions[-1], np.float32([-0.6354026161, 1.8208575876, 1.0969063093]))
+    np.testing.assert_array_equal(positions[-1], np.array([-0.6354026161, 1.8208575876, 1.0969063093], np.float32))
     for row, molecule in zip(rows, molecules, strict=True):
-        np.testing.assert_array_equal(molecule[1], np.float32(ast.literal_eval(row["XYZ_Ang"])))
+        np.testing.assert_array_equal(molecule[1], np.array(ast.literal_eval(row["XYZ_Ang"]), np.float32))
     for p in PROPERTIES:
         assert data.columns[p.name].tolist() == [float(row[p.qm9pack]) for row in rows]
         assert data.units[p.name] == p.unit
@@ -35,7 +39,7 @@ def test_real_rows_come_out_as_they_are_written(qm9pack, sample_parts, rows):
     assert charges[0] == pytest.approx([-0.535689, 0.133921, 0.133922, 0.133923, 0.133923])
 
 
-def test_the_properties_are_those_of_the_paper_with_units():
+def test_the_properties_are_those_of_the_paper_with_units() -> None:
     assert [(p.name, p.unit) for p in PROPERTIES] == [
         *[(f"rotational_constant_{axis}", "GHz") for axis in "abc"],
         ("dipole_moment", "debye"),
@@ -47,7 +51,9 @@ def test_the_properties_are_those_of_the_paper_with_units():
     ]
 
 
-def test_the_canonical_file_keeps_lists_of_charges(tmp_path, qm9pack, sample_parts):
+def test_the_canonical_file_keeps_lists_of_charges(
+    tmp_path: Path, qm9pack: Callable[..., Path], sample_parts: list[str]
+) -> None:
     data = parse_qm9pack(qm9pack(*sample_parts))
     write_canonical(tmp_path / "m.parquet", data, seed=0, train=5, validation=1)
     field = pq.read_schema(tmp_path / "m.parquet").field("mulliken_charges")
@@ -55,10 +61,10 @@ def test_the_canonical_file_keeps_lists_of_charges(tmp_path, qm9pack, sample_par
     assert field.metadata == {b"unit": b"e"}
 
 
-def test_small_numbers_in_any_notation(qm9pack, sample_parts):
+def test_small_numbers_in_any_notation(qm9pack: Callable[..., Path], sample_parts: list[str]) -> None:
     changed = sample_parts[0].replace("-0.0126981359", "1.5e-05").replace("0.0080009958", "-2.5E-7")
     positions = parse_qm9pack(qm9pack(changed, *sample_parts[1:])).molecules[0][1]
-    np.testing.assert_array_equal(positions[0], np.float32([1.5e-05, 1.0858041578, -2.5e-7]))
+    np.testing.assert_array_equal(positions[0], np.array([1.5e-05, 1.0858041578, -2.5e-7], np.float32))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +93,9 @@ def test_small_numbers_in_any_notation(qm9pack, sample_parts):
         ("RotA_GHz", "RotA_MHz", "RotA_GHz"),
     ],
 )
-def test_a_bad_table_is_refused_and_the_culprit_named(qm9pack, sample_parts, old, new, message):
+def test_a_bad_table_is_refused_and_the_culprit_named(
+    qm9pack: Callable[..., Path], sample_parts: list[str], old: str, new: str, message: str
+) -> None:
     assert old in sample_parts[0]
     directory = qm9pack(sample_parts[0].replace(old, new, 1), *sample_parts[1:])
     with pytest.raises(InputError, match=message) as caught:
@@ -96,7 +104,9 @@ def test_a_bad_table_is_refused_and_the_culprit_named(qm9pack, sample_parts, old
     assert len(str(caught.value)) < 500
 
 
-def test_a_missing_wheel_or_table_is_named(tmp_path, qm9pack, sample_parts):
+def test_a_missing_wheel_or_table_is_named(
+    tmp_path: Path, qm9pack: Callable[..., Path], sample_parts: list[str]
+) -> None:
     with pytest.raises(InputError, match=r"qm9pack-1\.0\.3-py3-none-any\.whl: no such file; the stage download"):
         parse_qm9pack(tmp_path)
     with pytest.raises(InputError, match=r"There is no item named 'qm9pack/data/qm9_part3\.csv'"):
@@ -105,7 +115,7 @@ def test_a_missing_wheel_or_table_is_named(tmp_path, qm9pack, sample_parts):
         parse_qm9pack(qm9pack("", *sample_parts[1:]))
 
 
-def test_a_truncated_wheel_is_refused_wherever_it_ends(qm9pack, sample_parts):
+def test_a_truncated_wheel_is_refused_wherever_it_ends(qm9pack: Callable[..., Path], sample_parts: list[str]) -> None:
     directory = qm9pack(*sample_parts)
     content = (directory / WHEEL).read_bytes()
     for end in range(0, len(content), 101):
@@ -114,7 +124,9 @@ def test_a_truncated_wheel_is_refused_wherever_it_ends(qm9pack, sample_parts):
             parse_qm9pack(directory)
 
 
-def test_a_flipped_byte_never_changes_a_molecule_unnoticed(qm9pack, sample_parts):
+def test_a_flipped_byte_never_changes_a_molecule_unnoticed(
+    qm9pack: Callable[..., Path], sample_parts: list[str]
+) -> None:
     directory = qm9pack(*sample_parts)
     expected = parse_qm9pack(directory).molecules
     content = (directory / WHEEL).read_bytes()
@@ -132,7 +144,7 @@ def test_a_flipped_byte_never_changes_a_molecule_unnoticed(qm9pack, sample_parts
     assert refused > len(content) // 3 // 2
 
 
-def test_nothing_of_the_package_is_imported(qm9pack, sample_parts):
+def test_nothing_of_the_package_is_imported(qm9pack: Callable[..., Path], sample_parts: list[str]) -> None:
     directory = qm9pack(*sample_parts)
     with zipfile.ZipFile(directory / WHEEL, "a") as archive:
         archive.writestr("qm9pack/__init__.py", "raise SystemExit('imported')")

@@ -1,4 +1,7 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecules import SPLITS
 from pipeline.data.parquet import METADATA_KEY
-from pipeline.data.shards import make_shards, read_shards, write_shards
+from pipeline.data.shards import Shard, make_shards, read_shards, write_shards
 from pipeline.errors import InputError
 
 PER_FUNCTION = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
@@ -17,7 +20,7 @@ BUCKETS = [4, 6, 10]
 
 
 @pytest.fixture
-def shards(make_molecules):
+def shards(make_molecules: Callable[..., Molecules]) -> dict[str, list[Shard]]:
     """Six molecules, four of them in the training split, whose middle bucket is empty."""
     return make_shards(
         make_molecules([3, 9, 5, 4, 7, 1]),
@@ -27,7 +30,7 @@ def shards(make_molecules):
     )
 
 
-def assert_equal(actual, expected):
+def assert_equal(actual: Shard, expected: Shard) -> None:
     assert actual.bucket == expected.bucket
     for name in ("index", "sizes", "atomic_numbers", "positions"):
         np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), strict=True)
@@ -35,7 +38,9 @@ def assert_equal(actual, expected):
 
 @PER_FUNCTION
 @given(sizes=st.lists(st.integers(1, 10), min_size=1, max_size=20), data=st.data())
-def test_every_molecule_is_once_in_the_smallest_bucket_that_holds_it(make_molecules, sizes, data):
+def test_every_molecule_is_once_in_the_smallest_bucket_that_holds_it(
+    make_molecules: Callable[..., Molecules], sizes: Any, data: st.DataObject
+) -> None:
     molecules = make_molecules(sizes)
     split = np.array(data.draw(st.lists(st.sampled_from(SPLITS), min_size=len(sizes), max_size=len(sizes))), object)
     index = np.array(data.draw(st.permutations(range(len(sizes)))), np.int32)
@@ -61,14 +66,16 @@ def test_every_molecule_is_once_in_the_smallest_bucket_that_holds_it(make_molecu
     assert sorted(seen) == sorted(index)
 
 
-def test_a_molecule_far_from_the_origin_is_centred_too():
-    positions = np.float32([[1000, 2000, 3000], [1001, 2000, 3000], [1000, 2000.5, 3000]])
+def test_a_molecule_far_from_the_origin_is_centred_too() -> None:
+    positions = np.array([[1000, 2000, 3000], [1001, 2000, 3000], [1000, 2000.5, 3000]], np.float32)
     molecules = Molecules(sizes=np.array([3]), atomic_numbers=np.array([8, 1, 1]), positions=positions)
     shards = make_shards(molecules, index=np.array([0]), split=np.array(["train"]), buckets=[3])
     assert np.abs(shards["train"][0].positions.mean(axis=1)).max() < 1e-6
 
 
-def test_a_round_trip_changes_nothing_and_leaves_empty_buckets_out(tmp_path, shards):
+def test_a_round_trip_changes_nothing_and_leaves_empty_buckets_out(
+    tmp_path: Path, shards: dict[str, list[Shard]]
+) -> None:
     write_shards(tmp_path / "shards", shards)
     names = {f"{split}-{bucket:03d}.parquet" for split in SPLITS for bucket in BUCKETS}
     assert {file.name for file in (tmp_path / "shards").iterdir()} == names
@@ -82,7 +89,9 @@ def test_a_round_trip_changes_nothing_and_leaves_empty_buckets_out(tmp_path, sha
     assert read_shards(tmp_path / "shards", "validation") == []
 
 
-def test_nothing_of_earlier_shards_is_left_between_new_ones(tmp_path, shards, make_molecules):
+def test_nothing_of_earlier_shards_is_left_between_new_ones(
+    tmp_path: Path, shards: dict[str, list[Shard]], make_molecules: Callable[..., Molecules]
+) -> None:
     write_shards(tmp_path / "shards", shards)
     molecules = make_molecules([2])
     new = make_shards(molecules, index=np.array([0]), split=np.array(["train"]), buckets=[2, 12])
@@ -91,16 +100,17 @@ def test_nothing_of_earlier_shards_is_left_between_new_ones(tmp_path, shards, ma
     assert {file.name for file in tmp_path.iterdir()} == {"shards"}
 
 
-def test_failing_halfway_leaves_the_earlier_shards(tmp_path, shards):
+def test_failing_halfway_leaves_the_earlier_shards(tmp_path: Path, shards: dict[str, list[Shard]]) -> None:
     write_shards(tmp_path / "shards", shards)
     before = {file.name: file.read_bytes() for file in (tmp_path / "shards").iterdir()}
+    no_shard: Any = None
     with pytest.raises(AttributeError):
-        write_shards(tmp_path / "shards", {**shards, "test": [shards["test"][0], None]})
+        write_shards(tmp_path / "shards", {**shards, "test": [shards["test"][0], no_shard]})
     assert {file.name: file.read_bytes() for file in (tmp_path / "shards").iterdir()} == before
     assert {file.name for file in tmp_path.iterdir()} == {"shards"}
 
 
-def test_a_molecule_too_large_names_the_key_and_the_bucket_it_needs(make_molecules):
+def test_a_molecule_too_large_names_the_key_and_the_bucket_it_needs(make_molecules: Callable[..., Molecules]) -> None:
     with pytest.raises(InputError, match=r"data\.buckets: molecule 7 has 11 atoms, .* largest bucket, 10; .* of 12"):
         make_shards(
             make_molecules([3, 11, 12]),
@@ -111,17 +121,17 @@ def test_a_molecule_too_large_names_the_key_and_the_bucket_it_needs(make_molecul
 
 
 @pytest.mark.parametrize("buckets", [[], [0, 9], [9, 4], [4, 4, 9], [70000]])
-def test_buckets_have_to_be_ascending_sizes(make_molecules, buckets):
+def test_buckets_have_to_be_ascending_sizes(make_molecules: Callable[..., Molecules], buckets: list[int]) -> None:
     with pytest.raises(InputError, match=r"data\.buckets: .* ascending"):
         make_shards(make_molecules([3]), index=np.array([0]), split=np.array(["train"]), buckets=buckets)
 
 
-def test_an_unknown_split_is_refused(make_molecules):
+def test_an_unknown_split_is_refused(make_molecules: Callable[..., Molecules]) -> None:
     with pytest.raises(InputError, match="'valid' is not a split; there are train, validation, test"):
         make_shards(make_molecules([3]), index=np.array([4]), split=np.array(["valid"]), buckets=[9])
 
 
-def test_missing_shards_are_missed(tmp_path, shards):
+def test_missing_shards_are_missed(tmp_path: Path, shards: dict[str, list[Shard]]) -> None:
     with pytest.raises(InputError, match="has no shards of the split train"):
         read_shards(tmp_path / "shards", "train")
     write_shards(tmp_path / "shards", shards)
@@ -131,14 +141,14 @@ def test_missing_shards_are_missed(tmp_path, shards):
     assert len(read_shards(tmp_path / "shards", "test")) == 2
 
 
-def test_a_renamed_shard_is_refused(tmp_path, shards):
+def test_a_renamed_shard_is_refused(tmp_path: Path, shards: dict[str, list[Shard]]) -> None:
     write_shards(tmp_path / "shards", shards)
     (tmp_path / "shards" / "test-010.parquet").rename(tmp_path / "shards" / "train-010.parquet")
     with pytest.raises(InputError, match=r"train-010\.parquet: not a shard of the split train"):
         read_shards(tmp_path / "shards", "train")
 
 
-def test_a_truncated_or_flipped_shard_is_refused(tmp_path, shards):
+def test_a_truncated_or_flipped_shard_is_refused(tmp_path: Path, shards: dict[str, list[Shard]]) -> None:
     write_shards(tmp_path / "shards", shards)
     path = tmp_path / "shards" / "train-010.parquet"
     content = path.read_bytes()
@@ -160,7 +170,9 @@ def test_a_truncated_or_flipped_shard_is_refused(tmp_path, shards):
     assert refused > len(content) // 7 // 3
 
 
-def test_content_that_is_sound_parquet_but_not_what_was_written_is_refused(tmp_path, shards):
+def test_content_that_is_sound_parquet_but_not_what_was_written_is_refused(
+    tmp_path: Path, shards: dict[str, list[Shard]]
+) -> None:
     write_shards(tmp_path / "shards", shards)
     path = tmp_path / "shards" / "train-004.parquet"
     table = pq.read_table(path)

@@ -1,14 +1,19 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecules import read_columns, read_molecules
 from pipeline.data.source import SourceData, split_labels, write_canonical
 from pipeline.errors import InputError
 
 
-def test_the_split_is_edms():
+def test_the_split_is_edms() -> None:
     # qm9/data/prepare/qm9.py of the reference: the global generator, seeded with 0, and np.split.
     np.random.seed(0)  # noqa: NPY002
     permutation = np.random.permutation(130831)  # noqa: NPY002
@@ -20,13 +25,13 @@ def test_the_split_is_edms():
     assert set(labels[test]) == {"test"}
 
 
-def test_the_split_hangs_on_the_seed():
+def test_the_split_hangs_on_the_seed() -> None:
     first, other = (split_labels(1000, seed=seed, train=500, validation=250) for seed in (0, 1))
     assert (first != other).any()
 
 
 @given(num=st.integers(1, 300), data=st.data(), seed=st.integers(0, 2**32 - 1))
-def test_the_splits_are_of_the_sizes_asked_for(num, data, seed):
+def test_the_splits_are_of_the_sizes_asked_for(num: int, data: st.DataObject, seed: int) -> None:
     train = data.draw(st.integers(1, num))
     validation = data.draw(st.integers(0, num - train))
     labels = split_labels(num, seed=seed, train=train, validation=validation)
@@ -48,15 +53,18 @@ def test_the_splits_are_of_the_sizes_asked_for(num, data, seed):
         ({"train": 60, "validation": 4, "seed": 2**32}, r"data\.split\.seed: 4294967296 should be from 0"),
     ],
 )
-def test_sizes_that_do_not_fit_name_their_key(sizes, message):
+def test_sizes_that_do_not_fit_name_their_key(sizes: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         split_labels(64, **{"seed": 0, **sizes})
 
 
-def test_the_canonical_file_has_all_of_the_source(tmp_path, make_molecules):
+def test_the_canonical_file_has_all_of_the_source(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     molecules = make_molecules([3, 5, 2], smiles=("C", None, "N"), metadata={"source": "made up"})
     data = SourceData(
-        molecules=molecules, index=np.int32([4, 6, 9]), columns={"gap": np.array([0.1, 0.2, 0.3])}, units={"gap": "eV"}
+        molecules=molecules,
+        index=np.array([4, 6, 9], np.int32),
+        columns={"gap": np.array([0.1, 0.2, 0.3])},
+        units={"gap": "eV"},
     )
     counts = write_canonical(tmp_path / "m.parquet", data, seed=1, train=1, validation=1)
     assert counts == {"train": 1, "validation": 1, "test": 1}

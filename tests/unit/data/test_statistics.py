@@ -1,8 +1,12 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.chemistry.molecules import Molecules
 from pipeline.data.shards import make_shards
 from pipeline.data.statistics import Statistics, measure, read_statistics, write_statistics
 from pipeline.data.user_files import parse_user_files
@@ -10,7 +14,7 @@ from pipeline.errors import InputError
 
 
 @pytest.fixture
-def measured(make_molecules):
+def measured(make_molecules: Callable[..., Molecules]) -> tuple[Molecules, Any, Statistics]:
     """Molecules, their splits and what is measured on them."""
     molecules = make_molecules([3, 9, 5, 4, 9, 1, 9], seed=4)
     split = np.array(["train", "train", "test", "train", "validation", "train", "train"], dtype=object)
@@ -18,7 +22,7 @@ def measured(make_molecules):
     return molecules, split, measure(shards, dataset="made up")
 
 
-def test_counts_are_those_of_the_molecules(measured):
+def test_counts_are_those_of_the_molecules(measured: tuple[Molecules, Any, Statistics]) -> None:
     molecules, split, statistics = measured
     assert statistics.dataset == "made up"
     assert statistics.num_molecules == {"train": 5, "validation": 1, "test": 1}
@@ -30,7 +34,7 @@ def test_counts_are_those_of_the_molecules(measured):
     assert list(statistics.atom_counts) == list("HCNOF")
 
 
-def test_scales_are_standard_deviations_of_what_the_model_sees(measured):
+def test_scales_are_standard_deviations_of_what_the_model_sees(measured: tuple[Molecules, Any, Statistics]) -> None:
     molecules, split, statistics = measured
     train = molecules.select(split == "train")
     centred = np.concatenate([positions - positions.mean(axis=0) for _, positions in train])
@@ -39,7 +43,7 @@ def test_scales_are_standard_deviations_of_what_the_model_sees(measured):
     assert statistics.type_scale == pytest.approx(np.sqrt(features.var(axis=0).mean()), rel=1e-6)
 
 
-def test_the_file_gives_back_what_was_measured(tmp_path, measured):
+def test_the_file_gives_back_what_was_measured(tmp_path: Path, measured: tuple[Molecules, Any, Statistics]) -> None:
     statistics = measured[-1]
     write_statistics(tmp_path / "s.json", statistics)
     assert read_statistics(tmp_path / "s.json") == statistics
@@ -50,7 +54,7 @@ def test_the_file_gives_back_what_was_measured(tmp_path, measured):
     assert value["length_unit"] == "angstrom"
 
 
-def test_real_molecules_have_real_scales(test_data):
+def test_real_molecules_have_real_scales(test_data: Path) -> None:
     data = parse_user_files(test_data / "molecules64.sdf")
     split = np.full(len(data.molecules), "train", dtype=object)
     statistics = measure(
@@ -64,7 +68,7 @@ def test_real_molecules_have_real_scales(test_data):
     assert 0.08 < statistics.type_scale < 0.1
 
 
-def test_what_does_not_vary_or_is_not_there_cannot_be_measured(make_molecules):
+def test_what_does_not_vary_or_is_not_there_cannot_be_measured(make_molecules: Callable[..., Molecules]) -> None:
     for sizes, split, message in [
         ([3], "test", r"data\.split\.train: the training split has no molecules"),
         ([1], "train", "nothing to learn from"),
@@ -74,7 +78,7 @@ def test_what_does_not_vary_or_is_not_there_cannot_be_measured(make_molecules):
             measure(shards, dataset=None)
 
 
-def test_damaged_files_are_refused(tmp_path, measured):
+def test_damaged_files_are_refused(tmp_path: Path, measured: tuple[Molecules, Any, Statistics]) -> None:
     path = tmp_path / "s.json"
     with pytest.raises(InputError, match=r"s\.json: no such file"):
         read_statistics(path)
@@ -100,13 +104,16 @@ def test_damaged_files_are_refused(tmp_path, measured):
         ({"num_molecules": {"train": 1}}, "its splits are not train, validation, test"),
     ],
 )
-def test_other_json_is_refused(measured, changes, message):
+def test_other_json_is_refused(
+    measured: tuple[Molecules, Any, Statistics], changes: dict[str, Any], message: str
+) -> None:
     value = measured[-1].to_json()
     with pytest.raises(InputError, match=message):
         Statistics.from_json({**value, **changes})
     for key in value:
         with pytest.raises(InputError, match=f"the key '{key}' is missing"):
             Statistics.from_json({other: value[other] for other in value if other != key})
-    for other in ([], 3, "x", None):
+    others: list[Any] = [[], 3, "x", None]
+    for other in others:
         with pytest.raises(InputError, match="not the statistics of a data set"):
             Statistics.from_json(other)
