@@ -31,6 +31,10 @@ def test_elements_count(examples):
     assert shared([(numbers, positions)], [(np.where(numbers == 8, 7, numbers), positions)]) == [False]
 
 
+def test_isomers_are_told_apart(examples):
+    assert shared([examples["ethanol"]], [examples["dimethyl ether"]]) == [False]
+
+
 def test_nothing_shares_nothing(examples):
     assert shared([], [examples["water"]]) == []
     assert shared([examples["water"]], []) == [False]

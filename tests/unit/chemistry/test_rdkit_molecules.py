@@ -134,6 +134,17 @@ def test_does_not_depend_on_the_order_of_the_atoms(examples, seed):
         assert perceived((numbers[order], positions[order])) == perceived((numbers, positions))
 
 
+@settings(max_examples=30, deadline=None)
+@given(order=st.permutations(range(8)))
+def test_of_two_lewis_structures_always_the_same_is_taken(order):
+    """Difluorocyclobutadiene has two, which are different molecules on paper: F-C=C-F and F-C-C-F."""
+    numbers = [6, 6, 6, 6, 9, 9, 1, 1]
+    pairs = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 4), (1, 5), (2, 6), (3, 7)]
+    place = {old: new for new, old in enumerate(order)}
+    shuffled = Graph([numbers[old] for old in order], [(place[first], place[second], 1) for first, second in pairs])
+    assert connected_smiles(shuffled) == connected_smiles(Graph(numbers, [(*pair, 1) for pair in pairs]))
+
+
 @st.composite
 def graphs(draw):
     """Connected graphs of a few atoms with any bonds at all."""
