@@ -111,6 +111,7 @@ class Layer(nn.Module):
     """One equivariant layer: messages, node update, coordinate update (EDM eqs. 12-13)."""
 
     config: ModelConfig
+    edge_mlp: Callable[..., nn.Module] = EdgeMLP
 
     @nn.compact
     def __call__(self, x: Array, h: Array, initial_radial: Array, pair_mask: Array) -> tuple[Array, Array]:
@@ -122,7 +123,7 @@ class Layer(nn.Module):
         edges = jnp.concatenate([radial_features(distance2, kind=config.radial_features), initial_radial], axis=-1)
 
         nodes = normalise(h)
-        messages = EdgeMLP(config.edge_hidden, name="message")(nodes, edges)  # [B, N, N, F]
+        messages = self.edge_mlp(config.edge_hidden, name="message")(nodes, edges)  # [B, N, N, F]
         gate = pair_mask
         if config.attention:
             gate = gate * nn.sigmoid(Linear(1, name="attention")(messages)[..., 0])
@@ -132,7 +133,7 @@ class Layer(nn.Module):
         h = h + Linear(config.hidden, name="node_output")(update)
 
         if not config.shared_edges:
-            messages = EdgeMLP(config.edge_hidden, name="coordinate")(normalise(h), edges)
+            messages = self.edge_mlp(config.edge_hidden, name="coordinate")(normalise(h), edges)
         # Xavier with gain 0.001, as the reference: the network starts as the identity on coordinates.
         small = nn.initializers.variance_scaling(1e-6, "fan_avg", "uniform")
         kernel = self.param("coordinate_output", small, (config.edge_hidden, 1))
@@ -143,10 +144,17 @@ class Layer(nn.Module):
 
 
 class EGNN(nn.Module):
-    """The network: (x, h) -> (change of x, features), equivariant in x, invariant in h, equivariant to permutations."""
+    """The network: (x, h) -> (change of x, features), equivariant in x, invariant in h, equivariant to permutations.
+
+    Attributes:
+      config: the network's shape.
+      output_features: features of a node that come out.
+      edge_mlp: computes phi_e and phi_x; the benchmarks put slower forms of the same function here.
+    """
 
     config: ModelConfig
     output_features: int
+    edge_mlp: Callable[..., nn.Module] = EdgeMLP
 
     @nn.compact
     def __call__(self, x: Array, h: Array, mask: Array) -> tuple[Array, Array]:
@@ -167,7 +175,7 @@ class EGNN(nn.Module):
         start = x
         h = Linear(config.hidden, name="embedding")(h)
         for index in range(config.layers):
-            x, h = Layer(config, name=f"layer_{index}")(x, h, initial_radial, pair_mask)
+            x, h = Layer(config, self.edge_mlp, name=f"layer_{index}")(x, h, initial_radial, pair_mask)
         if config.node_norm == "rms":
             h = rms_normalise(h)
         outputs = Linear(self.output_features, name="output")(h) * mask[..., None]
