@@ -68,7 +68,8 @@ def bond_order(
     """
     picometres = np.asarray(distance, dtype=np.float32) * np.float32(100)
     # A pair that is short enough for a triple bond is short enough for the other two: the orders count up.
-    return (picometres < THRESHOLDS_PM[:, first, second]).sum(axis=0, dtype=np.uint8)
+    orders: npt.NDArray[np.uint8] = (picometres < THRESHOLDS_PM[:, first, second]).sum(axis=0, dtype=np.uint8)
+    return orders
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,12 @@
 """Real molecules of QM9 (Ramakrishnan et al. 2014), in angstrom, to test on."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.chemistry.elements import ATOMIC_NUMBER_OF_SYMBOL
+
+Molecule = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
 
 _EXAMPLES = {
     "methane": """
@@ -103,13 +106,13 @@ _EXAMPLES = {
 }
 
 
-def _parsed(text):
+def _parsed(text: str) -> Molecule:
     rows = [line.split() for line in text.strip().splitlines()]
     numbers = np.array([ATOMIC_NUMBER_OF_SYMBOL[symbol] for symbol, *_ in rows], dtype=np.uint8)
     return numbers, np.array([point for _, *point in rows], dtype=np.float32)
 
 
 @pytest.fixture(scope="session")
-def examples():
+def examples() -> dict[str, Molecule]:
     """Atomic numbers [N] and positions [N, 3] by name."""
     return {name: _parsed(text) for name, text in _EXAMPLES.items()}

@@ -1,20 +1,24 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.chemistry import bonds as bonds_module
-from pipeline.chemistry.bonds import THRESHOLDS_PM, bond_order, find_bonds
+from pipeline.chemistry.bonds import THRESHOLDS_PM, Bonds, bond_order, find_bonds
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.molecules import Molecules
+
+Examples = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
+
 
 H, C, N, O, F = range(5)  # noqa: E741
 
 
-def order(distance, first, second):
-    return int(bond_order([distance], first=np.array([first]), second=np.array([second]))[0])
+def order(distance: float | np.float32, first: int, second: int) -> int:
+    return int(bond_order(np.array([distance]), first=np.array([first]), second=np.array([second]))[0])
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def order(distance, first, second):
         ((F, F), (152,)),
     ],
 )
-def test_orders_change_at_the_limits_and_nowhere_else(pair, limits):
+def test_orders_change_at_the_limits_and_nowhere_else(pair: tuple[int, int], limits: tuple[int, ...]) -> None:
     for first, second in (pair, pair[::-1]):
         edges = [*limits, 0]
         for index, limit in enumerate(limits):
@@ -47,12 +51,12 @@ def test_orders_change_at_the_limits_and_nowhere_else(pair, limits):
         assert order(edges[-2] / 200, first, second) == len(limits)
 
 
-def test_a_distance_at_the_limit_is_outside():
+def test_a_distance_at_the_limit_is_outside() -> None:
     assert order(1.64, C, C) == 0
     assert order(np.nextafter(np.float32(1.64), np.float32(0)), C, C) == 1
 
 
-def test_thresholds_are_symmetric_and_nested():
+def test_thresholds_are_symmetric_and_nested() -> None:
     assert np.array_equal(THRESHOLDS_PM, THRESHOLDS_PM.transpose(0, 2, 1))
     # bond_order counts how many limits a distance is below: that is only right for nested ones.
     assert (np.diff(THRESHOLDS_PM, axis=0) < 0).sum() + (THRESHOLDS_PM[1:] == THRESHOLDS_PM[:-1]).sum() == 2 * 25
@@ -61,21 +65,21 @@ def test_thresholds_are_symmetric_and_nested():
         THRESHOLDS_PM[0, 0, 0] = 1
 
 
-def named(bonds, numbers):
+def named(bonds: Bonds, numbers: list[str]) -> list[tuple[str, int]]:
     return sorted(
         ("".join(sorted(numbers[a] + numbers[b])), int(o))
         for a, b, o in zip(bonds.first, bonds.second, bonds.order, strict=True)
     )
 
 
-def test_bonds_of_hydrogen_cyanide(examples):
+def test_bonds_of_hydrogen_cyanide(examples: Examples) -> None:
     molecules = Molecules.from_list([examples["hydrogen cyanide"]])  # C N H
     bonds = find_bonds(molecules)
     assert named(bonds, ["C", "N", "H"]) == [("CH", 1), ("CN", 3)]
     assert bonds.length == pytest.approx([1.1518, 1.0665], abs=1e-3)
 
 
-def test_bonds_come_in_the_order_of_the_molecules_whatever_their_sizes(examples):
+def test_bonds_come_in_the_order_of_the_molecules_whatever_their_sizes(examples: Examples) -> None:
     names = ["benzene", "methane", "ethanol", "water", "methane"]
     molecules = Molecules.from_list([examples[name] for name in names])
     together = find_bonds(molecules)
@@ -90,9 +94,9 @@ def test_bonds_come_in_the_order_of_the_molecules_whatever_their_sizes(examples)
     assert (together.first < together.second).all()
 
 
-def every_pair(molecules):
+def every_pair(molecules: Molecules) -> list[tuple[int, int, int]]:
     """The rule pair by pair, as the authors' loops have it."""
-    found = []
+    found: list[tuple[int, int, int]] = []
     for start, (numbers, positions) in zip(molecules.offsets, molecules, strict=False):
         types = [("HCNOF").index({1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}[int(z)]) for z in numbers]
         for i in range(len(numbers)):
@@ -105,24 +109,24 @@ def every_pair(molecules):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), sizes=st.lists(st.integers(1, 12), max_size=6))
-def test_agrees_with_a_loop_over_all_pairs(seed, sizes):
+def test_agrees_with_a_loop_over_all_pairs(seed: int, sizes: list[int]) -> None:
     generator = np.random.default_rng(seed)
     total = sum(sizes)
     molecules = Molecules(
         sizes=np.array(sizes, int),
         atomic_numbers=generator.choice([1, 6, 7, 8, 9], total),
-        positions=generator.normal(scale=1.2, size=(total, 3)),
+        positions=generator.normal(scale=1.2, size=(total, 3)).astype(np.float32),
     )
     bonds = find_bonds(molecules)
     assert list(zip(bonds.first, bonds.second, bonds.order, strict=True)) == every_pair(molecules)
 
 
-def test_agrees_with_itself_in_small_blocks(monkeypatch):
+def test_agrees_with_itself_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     molecules = Molecules(
-        sizes=[30, 7, 30, 30],
+        sizes=np.array([30, 7, 30, 30]),
         atomic_numbers=generator.choice([1, 6, 7, 8, 9], 97),
-        positions=generator.normal(scale=1.5, size=(97, 3)),
+        positions=generator.normal(scale=1.5, size=(97, 3)).astype(np.float32),
     )
     whole = find_bonds(molecules)
     # Fewer pairs at once than one molecule has: both the molecules and the rows of each are split.
@@ -133,16 +137,16 @@ def test_agrees_with_itself_in_small_blocks(monkeypatch):
         assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
 
 
-def test_no_molecules_no_bonds():
+def test_no_molecules_no_bonds() -> None:
     bonds = find_bonds(Molecules.from_list([]))
     assert len(bonds.first) == len(bonds.sizes) == 0
     assert bonds.offsets.tolist() == [0]
 
 
-def test_atoms_astronomically_far_apart_are_not_bonded():
-    molecules = Molecules(sizes=[2], atomic_numbers=[6, 6], positions=[[-3e38, 0, 0], [3e38, 0, 0]])
+def test_atoms_astronomically_far_apart_are_not_bonded() -> None:
+    molecules = Molecules.from_list([([6, 6], [[-3e38, 0, 0], [3e38, 0, 0]])])
     assert find_bonds(molecules).sizes.tolist() == [0]
 
 
-def test_types_are_in_the_order_this_file_assumes():
+def test_types_are_in_the_order_this_file_assumes() -> None:
     assert SYMBOLS == ("H", "C", "N", "O", "F")

@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,9 @@ from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.formats import read_molecule_text, read_sdf, read_xyz, write_sdf, write_xyz
 from pipeline.chemistry.molecules import Molecules
 from pipeline.errors import InputError
+
+Examples = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
+
 
 WATER = """3
 water
@@ -41,20 +47,20 @@ $$$$
 
 
 @st.composite
-def any_molecules(draw, width=30.0):
+def any_molecules(draw: st.DrawFn, width: float) -> Molecules:
     sizes = draw(st.lists(st.integers(1, 8), min_size=1, max_size=5))
     numbers = draw(st.lists(st.sampled_from(ATOMIC_NUMBERS), min_size=sum(sizes), max_size=sum(sizes)))
     coordinates = st.floats(-width, width, width=32)
     return Molecules(
-        sizes=sizes,
-        atomic_numbers=numbers,
+        sizes=np.array(sizes),
+        atomic_numbers=np.array(numbers),
         positions=draw(arrays.arrays(np.float32, (sum(sizes), 3), elements=coordinates)),
     )
 
 
 @settings(max_examples=60, deadline=None)
-@given(molecules=any_molecules(width=np.float32(3e38)))
-def test_xyz_round_trip_is_exact(molecules, tmp_path_factory):
+@given(molecules=any_molecules(width=float(np.float32(3e38))))
+def test_xyz_round_trip_is_exact(molecules: Molecules, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("xyz") / "m.xyz"
     write_xyz(path, molecules)
     again = read_xyz(path)
@@ -65,7 +71,7 @@ def test_xyz_round_trip_is_exact(molecules, tmp_path_factory):
 
 @settings(max_examples=60, deadline=None)
 @given(molecules=any_molecules(width=999.0))
-def test_sdf_round_trip_keeps_four_digits(molecules, tmp_path_factory):
+def test_sdf_round_trip_keeps_four_digits(molecules: Molecules, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("sdf") / "m.sdf"
     write_sdf(path, molecules)
     again = read_sdf(path)
@@ -74,7 +80,7 @@ def test_sdf_round_trip_keeps_four_digits(molecules, tmp_path_factory):
     np.testing.assert_allclose(again.positions, molecules.positions, atol=9e-5)
 
 
-def test_rdkit_reads_our_sdf(examples, tmp_path):
+def test_rdkit_reads_our_sdf(examples: Examples, tmp_path: Path) -> None:
     names = ["methane", "ethanol", "hydrogen cyanide"]
     write_sdf(tmp_path / "m.sdf", Molecules.from_list([examples[name] for name in names], smiles=names))
     found = list(Chem.SDMolSupplier(str(tmp_path / "m.sdf"), removeHs=False))
@@ -82,13 +88,13 @@ def test_rdkit_reads_our_sdf(examples, tmp_path):
     assert [molecule.GetProp("_Name") for molecule in found] == names
 
 
-def test_rdkit_reads_our_xyz(examples, tmp_path):
+def test_rdkit_reads_our_xyz(examples: Examples, tmp_path: Path) -> None:
     write_xyz(tmp_path / "m.xyz", Molecules.from_list([examples["ethanol"]]))
     found = Chem.MolFromXYZFile(str(tmp_path / "m.xyz"))
     np.testing.assert_allclose(found.GetConformer().GetPositions(), examples["ethanol"][1], atol=1e-6)
 
 
-def test_we_read_rdkits_sdf(tmp_path):
+def test_we_read_rdkits_sdf(tmp_path: Path) -> None:
     molecule = Chem.AddHs(Chem.MolFromSmiles("OCC#N"))
     conformer = Chem.Conformer(molecule.GetNumAtoms())
     conformer.SetPositions(np.random.default_rng(0).normal(size=(molecule.GetNumAtoms(), 3)))
@@ -102,13 +108,13 @@ def test_we_read_rdkits_sdf(tmp_path):
     np.testing.assert_allclose(found[1][1], conformer.GetPositions(), atol=1e-4)
 
 
-def text(tmp_path, content, suffix=".xyz"):
+def text(tmp_path: Path, content: bytes | str, suffix: str = ".xyz") -> Path:
     path = tmp_path / f"file{suffix}"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
-def test_xyz_as_others_write_it(tmp_path):
+def test_xyz_as_others_write_it(tmp_path: Path) -> None:
     found = read_xyz(
         text(tmp_path, WATER + "\n" + "1\n\n8 1e0 -2.5E-1 .5 extra 7\n\n  2  \r\nc\r\nh\t0 0 0\r\nC 1 1 1\r\n")
     )
@@ -117,12 +123,12 @@ def test_xyz_as_others_write_it(tmp_path):
     assert found[1][1].tolist() == [[1, -0.25, 0.5]]
 
 
-def test_titles_may_hold_anything_but_a_line_break(tmp_path):
+def test_titles_may_hold_anything_but_a_line_break(tmp_path: Path) -> None:
     found = read_xyz(text(tmp_path, "1\n\x0c page \u2028 break\nC 0 0 0\n"))
     assert len(found) == 1
 
 
-def test_sdf_as_others_write_it(tmp_path):
+def test_sdf_as_others_write_it(tmp_path: Path) -> None:
     found = read_sdf(text(tmp_path, METHANOL * 2, ".sdf"))
     assert found.sizes.tolist() == [6, 6]
     assert found.atomic_numbers[:6].tolist() == [6, 8, 1, 1, 1, 1]
@@ -132,7 +138,7 @@ def test_sdf_as_others_write_it(tmp_path):
     assert read_sdf(text(tmp_path, touching, ".sdf")).positions[0].tolist() == [np.float32(-123.36), -1234, 0]
 
 
-def test_the_suffix_tells_the_format(tmp_path):
+def test_the_suffix_tells_the_format(tmp_path: Path) -> None:
     assert len(read_molecule_text(text(tmp_path, WATER, ".XYZ"))) == 1
     assert len(read_molecule_text(text(tmp_path, METHANOL, ".sdf"))) == 1
     with pytest.raises(InputError, match=r"file\.pdb: molecules are read from \.sdf and \.xyz files"):
@@ -162,7 +168,7 @@ def test_the_suffix_tells_the_format(tmp_path):
         (WATER.replace("0.96", "1e39"), "molecule 0: a coordinate is not finite"),
     ],
 )
-def test_bad_xyz_is_refused_by_line(tmp_path, content, message):
+def test_bad_xyz_is_refused_by_line(tmp_path: Path, content: bytes | str, message: str) -> None:
     path = text(tmp_path, content)
     with pytest.raises(InputError, match=message) as caught:
         read_xyz(path)
@@ -189,7 +195,7 @@ def test_bad_xyz_is_refused_by_line(tmp_path, content, message):
         (METHANOL.replace("  6  5", "  8  5"), "line 11: "),
     ],
 )
-def test_bad_sdf_is_refused_by_line(tmp_path, content, message):
+def test_bad_sdf_is_refused_by_line(tmp_path: Path, content: bytes | str, message: str) -> None:
     path = text(tmp_path, content, ".sdf")
     with pytest.raises(InputError, match=message) as caught:
         read_sdf(path)
@@ -197,19 +203,19 @@ def test_bad_sdf_is_refused_by_line(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for read in (read_sdf, read_xyz):
         with pytest.raises(InputError, match=r"nowhere\.sdf: no such file"):
             read(tmp_path / "nowhere.sdf")
 
 
-def test_what_sdf_cannot_hold_is_refused_and_the_old_file_kept(tmp_path):
+def test_what_sdf_cannot_hold_is_refused_and_the_old_file_kept(tmp_path: Path) -> None:
     path = tmp_path / "m.sdf"
     path.write_text("old")
-    far = Molecules(sizes=[1], atomic_numbers=[6], positions=[[123456.0, 0, 0]])
+    far = Molecules.from_list([([6], [[123456.0, 0.0, 0.0]])])
     with pytest.raises(InputError, match="molecule 0 has a coordinate too large"):
         write_sdf(path, far)
-    large = Molecules(sizes=[1, 1000], atomic_numbers=[6] * 1001, positions=np.arange(3003).reshape(-1, 3))
+    large = Molecules.from_list([([6], np.zeros((1, 3))), ([6] * 1000, np.arange(3000).reshape(-1, 3))])
     with pytest.raises(InputError, match="molecule 1 has more than 999 atoms"):
         write_sdf(path, large)
     assert path.read_text() == "old"

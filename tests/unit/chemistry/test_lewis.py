@@ -1,28 +1,33 @@
 import time
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.chemistry import lewis
-from pipeline.chemistry.lewis import lewis_structure
+from pipeline.chemistry.lewis import LewisStructure, lewis_structure
+
+Graph = tuple[list[int], list[tuple[int, int]]]
 
 VALENCE = {(1, 0): 1, (6, 0): 4, (7, 0): 3, (7, 1): 4, (7, -1): 2, (8, 0): 2, (8, -1): 1, (9, 0): 1}
 
 
-def graph(text):
+def graph(text: str) -> Graph:
     """Atoms and bonded pairs of a chain or tree written as 'C0 N1; 0-1'."""
     atoms, _, pairs = text.partition(";")
     numbers = [{"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}[atom[0]] for atom in atoms.split()]
-    return numbers, [tuple(map(int, pair.split("-"))) for pair in pairs.split()]
+    ends = [pair.split("-") for pair in pairs.split()]
+    return numbers, [(int(first), int(second)) for first, second in ends]
 
 
-def structure(text):
+def structure(text: str) -> LewisStructure | None:
     return lewis_structure(*graph(text))
 
 
-def assert_sound(numbers, pairs, found):
+def assert_sound(numbers: Sequence[int], pairs: list[tuple[int, int]], found: LewisStructure | None) -> LewisStructure:
     """Every atom has its valence, and the whole is neutral."""
+    assert found is not None
     total = [0] * len(numbers)
     for (first, second), order in zip(pairs, found.orders, strict=True):
         assert 1 <= order <= 3
@@ -30,6 +35,7 @@ def assert_sound(numbers, pairs, found):
         total[second] += order
     assert [VALENCE[number, charge] for number, charge in zip(numbers, found.charges, strict=True)] == total
     assert sum(found.charges) == 0
+    return found
 
 
 @pytest.mark.parametrize(
@@ -47,11 +53,9 @@ def assert_sound(numbers, pairs, found):
         ("H0 O1 N2 O3 O4; 0-1 1-2 2-3 2-4", None, None),
     ],
 )
-def test_small_molecules(text, orders, charges):
+def test_small_molecules(text: str, orders: list[int] | None, charges: list[int] | None) -> None:
     numbers, pairs = graph(text)
-    found = lewis_structure(numbers, pairs)
-    assert found is not None
-    assert_sound(numbers, pairs, found)
+    found = assert_sound(numbers, pairs, lewis_structure(numbers, pairs))
     if orders:
         assert found.orders == orders
         assert found.charges == charges
@@ -59,26 +63,28 @@ def test_small_molecules(text, orders, charges):
         assert sorted(found.charges) == [-1] + [0] * (len(numbers) - 2) + [1]
 
 
-def test_benzene_alternates():
+def test_benzene_alternates() -> None:
     pairs = [(i, (i + 1) % 6) for i in range(6)] + [(i, 6 + i) for i in range(6)]
-    found = lewis_structure([6] * 6 + [1] * 6, pairs)
+    numbers = [6] * 6 + [1] * 6
+    found = assert_sound(numbers, pairs, lewis_structure(numbers, pairs))
     assert found.orders[:6] in ([1, 2] * 3, [2, 1] * 3)
     assert found.charges == [0] * 12
 
 
-def test_two_nitro_groups_need_two_pairs_of_charges():
+def test_two_nitro_groups_need_two_pairs_of_charges() -> None:
     numbers, pairs = graph("N0 O1 O2 C3 H4 H5 N6 O7 O8; 0-1 0-2 0-3 3-4 3-5 3-6 6-7 6-8")
-    found = lewis_structure(numbers, pairs)
-    assert_sound(numbers, pairs, found)
+    found = assert_sound(numbers, pairs, lewis_structure(numbers, pairs))
     assert sum(map(abs, found.charges)) == 4
 
 
-def test_charges_are_a_last_resort():
+def test_charges_are_a_last_resort() -> None:
     # Glycine: ammonium carboxylate only if the proton is on the nitrogen.
     neutral = "N0 H1 H2 C3 H4 H5 C6 O7 O8 H9; 0-1 0-2 0-3 3-4 3-5 3-6 6-7 6-8 8-9"
     zwitterion = "N0 H1 H2 C3 H4 H5 C6 O7 O8 H9; 0-1 0-2 0-3 3-4 3-5 3-6 6-7 6-8 0-9"
-    assert not any(structure(neutral).charges)
-    charges = structure(zwitterion).charges
+    numbers, pairs = graph(neutral)
+    assert not any(assert_sound(numbers, pairs, structure(neutral)).charges)
+    numbers, pairs = graph(zwitterion)
+    charges = assert_sound(numbers, pairs, structure(zwitterion)).charges
     assert charges[0] == 1
     assert charges[7] + charges[8] == -1
 
@@ -98,13 +104,13 @@ def test_charges_are_a_last_resort():
         "C0 C1; 0-1",  # a quadruple bond
     ],
 )
-def test_what_has_no_structure(text):
+def test_what_has_no_structure(text: str) -> None:
     assert structure(text) is None
 
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_any_structure_found_is_sound_and_any_that_exists_is_found(data):
+def test_any_structure_found_is_sound_and_any_that_exists_is_found(data: st.DataObject) -> None:
     """Builds a molecule with known orders and charges, forgets them, and asks for them."""
     states = st.sampled_from(sorted(VALENCE))
     chosen = [data.draw(states)]
@@ -135,24 +141,26 @@ def test_any_structure_found_is_sound_and_any_that_exists_is_found(data):
         assert sum(charges) != 0 or sum(map(abs, charges)) > 8
 
 
-def test_a_large_molecule_needs_no_recursion():
+def test_a_large_molecule_needs_no_recursion() -> None:
     carbons = 1200  # beyond Python's recursion limit
     chain = [(i, i + 1) for i in range(carbons - 1)]
     hydrogens = [(i, carbons + i) for i in range(carbons)] + [(0, 2 * carbons), (carbons - 1, 2 * carbons + 1)]
-    polyene = lewis_structure([6] * carbons + [1] * (carbons + 2), chain + hydrogens)
+    numbers = [6] * carbons + [1] * (carbons + 2)
+    polyene = assert_sound(numbers, chain + hydrogens, lewis_structure(numbers, chain + hydrogens))
     assert polyene.orders[: carbons - 1] == [2, 1] * (carbons // 2 - 1) + [2]
 
 
-def test_the_search_is_limited(monkeypatch):
+def test_the_search_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     nitric_acid = graph("H0 O1 N2 O3 O4; 0-1 1-2 2-3 2-4")
     assert lewis_structure(*nitric_acid) is not None
     monkeypatch.setattr(lewis, "_MOST_STEPS", 3)
     assert lewis_structure(*nitric_acid) is None
 
 
-def test_a_hopeless_molecule_is_given_up_quickly():
+def test_a_hopeless_molecule_is_given_up_quickly() -> None:
     """Thirty benzene rings, two ways each, all to be tried in vain for two rings of three, which have no way at all."""
-    numbers, pairs = [], []
+    numbers: list[int] = []
+    pairs: list[tuple[int, int]] = []
     for size in [6] * 30 + [3] * 2:
         start = len(numbers)
         numbers += [6, 1] * size

@@ -1,6 +1,9 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.chemistry.metrics import (
@@ -14,9 +17,11 @@ from pipeline.chemistry.metrics import (
 from pipeline.chemistry.molecules import Molecules
 from pipeline.errors import InputError
 
+Examples = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
+
 
 @pytest.fixture
-def mixture(examples):
+def mixture(examples: Examples) -> Molecules:
     """Ten molecules: ethanol thrice, methane, water, cyanogen twice, benzene, a torn methane, two waters in one."""
     torn = examples["methane"][0], examples["methane"][1] * 3
     (z, x) = examples["water"]
@@ -25,11 +30,11 @@ def mixture(examples):
     return Molecules.from_list([*(examples[name] for name in names), torn, pair], metadata={"run": "edm"})
 
 
-def values(summary):
+def values(summary: dict[str, Any]) -> dict[str, Any]:
     return {key: summary[key] and summary[key]["value"] for key in LABELS}
 
 
-def test_all_metrics_of_a_mixture_counted_by_hand(mixture, examples):
+def test_all_metrics_of_a_mixture_counted_by_hand(mixture: Molecules, examples: Examples) -> None:
     train = Molecules.from_list([examples[name] for name in ("methane", "benzene", "ammonia")])
     judgement = Judgement.of(mixture)
     summary = summarise(judgement, known=known_molecules(train, mixture))
@@ -56,7 +61,7 @@ def test_all_metrics_of_a_mixture_counted_by_hand(mixture, examples):
         assert 0 <= summary[key]["low"] <= summary[key]["value"] <= summary[key]["high"] <= 1, key
 
 
-def test_the_rest_of_the_summary(mixture):
+def test_the_rest_of_the_summary(mixture: Molecules) -> None:
     summary = summarise(Judgement.of(mixture))
     assert summary["version"] == 1
     assert summary["num_molecules"] == 10
@@ -66,13 +71,13 @@ def test_the_rest_of_the_summary(mixture):
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
-def test_without_training_molecules_nothing_is_known_of_novelty(mixture):
+def test_without_training_molecules_nothing_is_known_of_novelty(mixture: Molecules) -> None:
     summary = summarise(Judgement.of(mixture))
     assert summary["novelty"] is None
     assert summary["connected_novelty"] is None
 
 
-def test_nothing_valid_is_neither_unique_nor_novel(examples):
+def test_nothing_valid_is_neither_unique_nor_novel(examples: Examples) -> None:
     broken = examples["methane"][0][1:], examples["methane"][1][1:] * 0.3  # four hydrogens on top of each other
     molecules = Molecules.from_list([broken, broken])
     summary = summarise(Judgement.of(molecules), known=known_molecules(molecules, molecules))
@@ -82,22 +87,22 @@ def test_nothing_valid_is_neither_unique_nor_novel(examples):
     assert summary["unique_and_valid"]["value"] == 0
 
 
-def test_training_molecules_are_never_novel(mixture):
+def test_training_molecules_are_never_novel(mixture: Molecules) -> None:
     """Whatever is wrong with them, and even those in pieces."""
     summary = summarise(Judgement.of(mixture), known=known_molecules(mixture, mixture))
     assert summary["novelty"]["value"] == 0
     assert summary["connected_novelty"]["value"] == 0
 
 
-def test_only_training_molecules_that_matter_are_worked_out(examples, mixture):
+def test_only_training_molecules_that_matter_are_worked_out(examples: Examples, mixture: Molecules) -> None:
     train = Molecules.from_list([examples["ammonia"]] * 5 + [examples["methane"], examples["hydrogen cyanide"]])
-    done = []
+    done: list[int] = []
     known = known_molecules(train, mixture, advance=done.append)
     assert known.connected == {"C"}
     assert sum(done) == len(train)
 
 
-def test_copies_widen_the_interval_of_uniqueness_and_do_not_lower_it(examples):
+def test_copies_widen_the_interval_of_uniqueness_and_do_not_lower_it(examples: Examples) -> None:
     distinct = [examples[name] for name in ("methane", "water", "ethanol", "ammonia", "benzene", "hydrogen cyanide")]
     summary = summarise(Judgement.of(Molecules.from_list(distinct)))
     assert summary["uniqueness"]["value"] == summary["uniqueness"]["high"] == 1
@@ -105,28 +110,28 @@ def test_copies_widen_the_interval_of_uniqueness_and_do_not_lower_it(examples):
     assert summary["uniqueness"]["low"] == pytest.approx(0.025 ** (1 / 6))
 
 
-def test_joined_is_judging_all_at_once(mixture):
+def test_joined_is_judging_all_at_once(mixture: Molecules) -> None:
     parts = [mixture.select(range(4)), mixture.select(range(4, 10))]
     joined = summarise(Judgement.joined([Judgement.of(part) for part in parts]))
     at_once = summarise(Judgement.of(mixture))
     assert {**joined, "metadata": None} == {**at_once, "metadata": None}
 
 
-def test_the_seed_and_the_number_of_resamples_decide_the_intervals_alone(mixture):
+def test_the_seed_and_the_number_of_resamples_decide_the_intervals_alone(mixture: Molecules) -> None:
     judgement = Judgement.of(mixture)
     first, again, other = (summarise(judgement, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
     assert values(first) == values(other) == values(summarise(judgement, replicates=3))
 
 
-def test_stability_alone_is_the_same_stability(mixture):
+def test_stability_alone_is_the_same_stability(mixture: Molecules) -> None:
     summary = summarise(Judgement.of(mixture))
     alone = stability_metrics(mixture)
     assert list(alone) == ["atom_stability", "molecule_stability"]
     assert {key: value["value"] for key, value in alone.items()} == {key: summary[key]["value"] for key in alone}
 
 
-def test_a_summary_survives_its_file(mixture, tmp_path):
+def test_a_summary_survives_its_file(mixture: Molecules, tmp_path: Path) -> None:
     summary = summarise(Judgement.of(mixture))
     (tmp_path / "m.json").write_text(json.dumps(summary))
     assert read_summary(tmp_path / "m.json") == summary
@@ -142,13 +147,13 @@ def test_a_summary_survives_its_file(mixture, tmp_path):
         ('{"version": 1, "atom_stability": null}', "has no num_molecules"),
     ],
 )
-def test_a_foreign_summary_is_refused(tmp_path, text, message):
+def test_a_foreign_summary_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_summary(tmp_path / "m.json")
 
 
-def test_a_summary_with_a_metric_that_is_no_estimate_is_refused(mixture, tmp_path):
+def test_a_summary_with_a_metric_that_is_no_estimate_is_refused(mixture: Molecules, tmp_path: Path) -> None:
     summary = summarise(Judgement.of(mixture))
     (tmp_path / "m.json").write_text(json.dumps({**summary, "validity": 0.5}))
     with pytest.raises(InputError, match="validity should be null or an object"):

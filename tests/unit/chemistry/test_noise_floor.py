@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.noise_floor import noise_molecules
 from pipeline.chemistry.stability import stability
 from pipeline.errors import InputError
@@ -9,17 +10,17 @@ from pipeline.errors import InputError
 SIZES = {9: 40, 12: 300, 15: 2000, 17: 3000, 18: 3300, 19: 3400, 20: 2000, 21: 1900, 23: 700, 25: 300, 29: 5}
 
 
-def noise(**changes):
-    return noise_molecules(**{"size_counts": SIZES, "coordinate_scale": 1.4, "num": 2000, "seed": 0, **changes})
+def noise(num: int = 2000, seed: int = 0) -> Molecules:
+    return noise_molecules(size_counts=SIZES, coordinate_scale=1.4, num=num, seed=seed)
 
 
-def test_scores_what_the_floor_is_known_to_be():
+def test_scores_what_the_floor_is_known_to_be() -> None:
     judged = stability(noise())
     assert 0.12 < judged.atoms.mean() < 0.19
     assert not judged.molecules.any()
 
 
-def test_is_centred_and_of_the_scale_asked_for():
+def test_is_centred_and_of_the_scale_asked_for() -> None:
     molecules = noise()
     for _, positions in molecules:
         assert positions.mean(axis=0) == pytest.approx(np.zeros(3), abs=1e-5)
@@ -28,7 +29,7 @@ def test_is_centred_and_of_the_scale_asked_for():
     assert molecules.positions.std(axis=0) == pytest.approx([expected] * 3, rel=0.02)
 
 
-def test_draws_sizes_and_elements_as_it_says():
+def test_draws_sizes_and_elements_as_it_says() -> None:
     molecules = noise(num=20000)
     total = sum(SIZES.values())
     for size, count in SIZES.items():
@@ -36,11 +37,11 @@ def test_draws_sizes_and_elements_as_it_says():
     assert np.bincount(molecules.types()) / len(molecules.atomic_numbers) == pytest.approx([0.2] * 5, abs=0.005)
 
 
-def test_the_seed_decides():
+def test_the_seed_decides() -> None:
     assert np.array_equal(noise().positions, noise().positions)
     assert not np.array_equal(noise().sizes, noise(seed=1).sizes)
 
 
-def test_none_is_too_few():
+def test_none_is_too_few() -> None:
     with pytest.raises(InputError, match="at least 1"):
         noise(num=0)

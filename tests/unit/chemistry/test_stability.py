@@ -1,4 +1,5 @@
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,11 +9,14 @@ from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.stability import stability
 
+Examples = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
+
+
 STABLE = ["methane", "ammonia", "water", "hydrogen cyanide", "ethanol", "tetrafluoromethane"]
 
 
 @pytest.mark.parametrize("name", STABLE)
-def test_real_molecules_are_stable(examples, name):
+def test_real_molecules_are_stable(examples: Examples, name: str) -> None:
     judged = stability(Molecules.from_list([examples[name]]))
     assert judged.atoms.all()
     assert judged.molecules.tolist() == [True]
@@ -27,14 +31,14 @@ def test_real_molecules_are_stable(examples, name):
         ("nitro-oxatriazole", 7),  # the same at the nitro group's nitrogen
     ],
 )
-def test_molecules_the_rule_gets_wrong(examples, name, stable_atoms):
+def test_molecules_the_rule_gets_wrong(examples: Examples, name: str, stable_atoms: int) -> None:
     """EDM's rule fails 4.7 % of QM9; that is part of the metric and must not be repaired."""
     judged = stability(Molecules.from_list([examples[name]]))
     assert judged.stable_atoms.tolist() == [stable_atoms]
     assert not judged.molecules[0]
 
 
-def test_a_lost_hydrogen_costs_its_neighbour_alone(examples):
+def test_a_lost_hydrogen_costs_its_neighbour_alone(examples: Examples) -> None:
     numbers, positions = examples["methane"]
     judged = stability(Molecules.from_list([(numbers[:-1], positions[:-1])]))
     assert judged.atoms.tolist() == [False, True, True, True]
@@ -42,14 +46,14 @@ def test_a_lost_hydrogen_costs_its_neighbour_alone(examples):
     assert judged.molecules.tolist() == [False]
 
 
-def test_a_stretched_bond_costs_both_its_atoms(examples):
+def test_a_stretched_bond_costs_both_its_atoms(examples: Examples) -> None:
     numbers, positions = examples["methane"]
     stretched = positions.copy()
     stretched[1] = positions[0] + 1.2 * (positions[1] - positions[0])
     assert stability(Molecules.from_list([(numbers, stretched)])).atoms.tolist() == [False, False, True, True, True]
 
 
-def test_each_molecule_is_judged_for_itself(examples):
+def test_each_molecule_is_judged_for_itself(examples: Examples) -> None:
     numbers, positions = examples["methane"]
     broken = (numbers[:-1], positions[:-1])
     molecules = Molecules.from_list([examples["ethanol"], broken, examples["water"], examples["methane"]])
@@ -61,18 +65,18 @@ def test_each_molecule_is_judged_for_itself(examples):
     assert np.array_equal(given_bonds.atoms, judged.atoms)
 
 
-def test_two_molecules_in_one_are_stable_all_the_same(examples):
+def test_two_molecules_in_one_are_stable_all_the_same(examples: Examples) -> None:
     (a, x), (b, y) = examples["methane"], examples["water"]
     pair = np.concatenate([a, b]), np.concatenate([x, y + 50])
     assert stability(Molecules.from_list([pair])).molecules.tolist() == [True]
 
 
-def test_no_molecules():
+def test_no_molecules() -> None:
     judged = stability(Molecules.from_list([]))
     assert len(judged.atoms) == len(judged.molecules) == 0
 
 
-def cloud(seed):
+def cloud(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """Atoms dense enough to be bonded at random."""
     generator = np.random.default_rng(seed)
     return generator.choice([1, 6, 7, 8, 9], 15).astype(np.uint8), generator.normal(scale=1.2, size=(15, 3))
@@ -80,7 +84,7 @@ def cloud(seed):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_does_not_depend_on_where_the_molecule_is_or_how_it_is_turned(seed):
+def test_does_not_depend_on_where_the_molecule_is_or_how_it_is_turned(seed: int) -> None:
     numbers, positions = cloud(seed)
     generator = np.random.default_rng(seed)
     turn = Rotation.random(rng=generator).as_matrix() * generator.choice([-1, 1])  # reflections too
@@ -94,7 +98,7 @@ def test_does_not_depend_on_where_the_molecule_is_or_how_it_is_turned(seed):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_does_not_depend_on_the_order_of_the_atoms(seed):
+def test_does_not_depend_on_the_order_of_the_atoms(seed: int) -> None:
     numbers, positions = cloud(seed)
     order = np.random.default_rng(seed).permutation(len(numbers))
     here = stability(Molecules.from_list([(numbers, positions)]))

@@ -1,4 +1,5 @@
 import csv
+from typing import Any
 
 import pytest
 
@@ -6,13 +7,15 @@ from pipeline.chemistry.metrics import LABELS
 from pipeline.chemistry.tables import evaluation_table, summary_csv, summary_markdown
 
 
-def evaluation(value, spread=0.01, num=1000, calls=None, **changes):
+def evaluation(
+    value: float, spread: float = 0.01, num: int = 1000, calls: int | None = None, **changes: Any
+) -> dict[str, Any]:
     metadata = {} if calls is None else {"network_calls": calls}
     estimate = {"value": value, "low": value - spread, "high": value + spread}
     return {"num_molecules": num, "metadata": metadata, **dict.fromkeys(LABELS, estimate), **changes}
 
 
-def test_plain_table_lines_up():
+def test_plain_table_lines_up() -> None:
     table = evaluation_table({"a.xyz": evaluation(0.5), "long-name.parquet": evaluation(0.99358, 1e-4, novelty=None)})
     lines = table.splitlines()
     assert len(lines) == 2 + len(LABELS)
@@ -25,7 +28,7 @@ def test_plain_table_lines_up():
     assert len({len(line) for line in lines}) == 1
 
 
-def test_markdown_has_the_floor_above_and_the_ceiling_below():
+def test_markdown_has_the_floor_above_and_the_ceiling_below() -> None:
     table = summary_markdown(
         {"edm|50": evaluation(0.7, calls=50), "other": evaluation(0.6)},
         floor=evaluation(0.15),
@@ -39,7 +42,7 @@ def test_markdown_has_the_floor_above_and_the_ceiling_below():
     assert lines[5].startswith("| *data (ceiling)* | 1000 | - | 99.0")
 
 
-def test_csv_has_floor_and_ceiling_beside_every_value():
+def test_csv_has_floor_and_ceiling_beside_every_value() -> None:
     text = summary_csv(
         {"edm, mine": evaluation(0.7, calls=50, novelty=None)}, floor=evaluation(0.15), ceiling=evaluation(0.99)
     )

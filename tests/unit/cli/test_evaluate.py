@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,28 +11,31 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.cli import evaluate
 from pipeline.data.molecules import write_molecules
 
-METHANE = (
+Molecule = tuple[list[int], list[list[float]]]
+
+METHANE: Molecule = (
     [6, 1, 1, 1, 1],
     [[0, 0, 0], [0.63, 0.63, 0.63], [-0.63, -0.63, 0.63], [-0.63, 0.63, -0.63], [0.63, -0.63, -0.63]],
 )
-WATER = ([8, 1, 1], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
-TORN = ([8, 1, 1], [[0, 0, 0], [1.96, 0, 0], [-0.24, 0.93, 0]])
+WATER: Molecule = ([8, 1, 1], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+TORN: Molecule = ([8, 1, 1], [[0, 0, 0], [1.96, 0, 0], [-0.24, 0.93, 0]])
 
 
 @pytest.fixture
-def molecules():
+def molecules() -> Molecules:
     return Molecules.from_list([METHANE, WATER, WATER, TORN], metadata={"run": "edm", "network_calls": 50})
 
 
-def run(*arguments):
+def run(*arguments: object) -> int:
     return evaluate.main([str(argument) for argument in arguments])
 
 
-def result(path):
-    return json.loads(path.read_text())
+def result(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value
 
 
-def test_every_format_scores_the_same(tmp_path, molecules, capsys):
+def test_every_format_scores_the_same(tmp_path: Path, molecules: Molecules, capsys: pytest.CaptureFixture[str]) -> None:
     write_molecules(tmp_path / "m.parquet", molecules)
     write_sdf(tmp_path / "m.sdf", molecules)
     write_xyz(tmp_path / "m.xyz", molecules)
@@ -48,7 +53,7 @@ def test_every_format_scores_the_same(tmp_path, molecules, capsys):
     assert all(label in table for label in LABELS.values())
 
 
-def test_novelty_is_against_the_training_split_alone(tmp_path, molecules):
+def test_novelty_is_against_the_training_split_alone(tmp_path: Path, molecules: Molecules) -> None:
     write_molecules(tmp_path / "m.parquet", molecules)
     data = Molecules.from_list([METHANE, WATER])
     write_molecules(tmp_path / "data.parquet", data, extra_columns={"split": np.array(["test", "train"])})
@@ -57,7 +62,7 @@ def test_novelty_is_against_the_training_split_alone(tmp_path, molecules):
     assert result(tmp_path / "m.json")["connected_novelty"]["value"] == 0.5
 
 
-def test_several_files_are_scored_each_and_together(tmp_path, capsys):
+def test_several_files_are_scored_each_and_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_xyz(tmp_path / "a.xyz", Molecules.from_list([METHANE, TORN]))
     write_xyz(tmp_path / "b.xyz", Molecules.from_list([METHANE, WATER]))
     assert run(tmp_path / "a.xyz", tmp_path / "b.xyz", "--output", tmp_path / "m.json") == 0
@@ -73,7 +78,7 @@ def test_several_files_are_scored_each_and_together(tmp_path, capsys):
     assert "all" in capsys.readouterr().out.splitlines()[0].split()
 
 
-def test_the_same_command_writes_the_same_bytes(tmp_path, molecules):
+def test_the_same_command_writes_the_same_bytes(tmp_path: Path, molecules: Molecules) -> None:
     write_xyz(tmp_path / "m.xyz", molecules.select([0, 1, 2, 3] * 25))
     for name, more in (("1.json", []), ("2.json", []), ("3.json", ["--processes", 2]), ("4.json", ["--seed", 1])):
         assert run(tmp_path / "m.xyz", "--output", tmp_path / name, *more) == 0
@@ -97,7 +102,9 @@ def test_the_same_command_writes_the_same_bytes(tmp_path, molecules):
         ("nan.xyz", b"1\n\nC 0 nan 0\n", "nan.xyz, line 3: a coordinate is not finite"),
     ],
 )
-def test_bad_files_are_one_line_and_status_2_and_the_old_result_stays(tmp_path, capsys, name, content, message):
+def test_bad_files_are_one_line_and_status_2_and_the_old_result_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, message: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     write_xyz(tmp_path / "good.xyz", Molecules.from_list([METHANE]))
@@ -111,7 +118,9 @@ def test_bad_files_are_one_line_and_status_2_and_the_old_result_stays(tmp_path, 
     assert output.read_text() == "old"
 
 
-def test_a_truncated_parquet_file_is_refused(tmp_path, molecules, capsys):
+def test_a_truncated_parquet_file_is_refused(
+    tmp_path: Path, molecules: Molecules, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "m.parquet"
     write_molecules(path, molecules)
     whole = path.read_bytes()
@@ -123,13 +132,15 @@ def test_a_truncated_parquet_file_is_refused(tmp_path, molecules, capsys):
         assert "m.parquet" in error
 
 
-def test_a_parquet_file_without_molecules_is_refused(tmp_path, capsys):
+def test_a_parquet_file_without_molecules_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_molecules(tmp_path / "m.parquet", Molecules.from_list([]))
     assert run(tmp_path / "m.parquet", "--output", tmp_path / "m.json") == 2
     assert "m.parquet: has no molecules" in capsys.readouterr().err
 
 
-def test_bad_training_molecules_are_refused_before_the_work(tmp_path, molecules, capsys):
+def test_bad_training_molecules_are_refused_before_the_work(
+    tmp_path: Path, molecules: Molecules, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_molecules(tmp_path / "m.parquet", molecules)
     assert run(tmp_path / "m.parquet", "--train", tmp_path / "m.parquet", "--output", tmp_path / "m.json") == 2
     assert "split" in capsys.readouterr().err
@@ -145,7 +156,13 @@ def test_bad_training_molecules_are_refused_before_the_work(tmp_path, molecules,
         (["--output", "m.xyz"], "--output should be a .json file, not m.xyz"),
     ],
 )
-def test_bad_options_are_refused(tmp_path, monkeypatch, capsys, arguments, message):
+def test_bad_options_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_xyz("m.xyz", Molecules.from_list([METHANE]))
     before = (tmp_path / "m.xyz").read_bytes()
@@ -154,13 +171,13 @@ def test_bad_options_are_refused(tmp_path, monkeypatch, capsys, arguments, messa
     assert (tmp_path / "m.xyz").read_bytes() == before
 
 
-def test_a_file_given_twice_is_refused(tmp_path, capsys):
+def test_a_file_given_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_xyz(tmp_path / "m.xyz", Molecules.from_list([METHANE]))
     assert run(tmp_path / "m.xyz", tmp_path / "m.xyz", "--output", tmp_path / "m.json") == 2
     assert "m.xyz: given twice" in capsys.readouterr().err
 
 
-def test_the_log_has_the_progress_and_the_error(tmp_path):
+def test_the_log_has_the_progress_and_the_error(tmp_path: Path) -> None:
     write_xyz(tmp_path / "m.xyz", Molecules.from_list([METHANE] * 3))
     log = tmp_path / "logs" / "evaluate.log"
     assert run(tmp_path / "m.xyz", "--output", tmp_path / "m.json", "--log", log) == 0

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ STATISTICS = {
 }
 
 
-def test_writes_clouds_of_training_sizes_with_their_origin(tmp_path):
+def test_writes_clouds_of_training_sizes_with_their_origin(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(json.dumps(STATISTICS))
     for name in ("a.parquet", "b.parquet"):
         arguments = ["--statistics", tmp_path / "s.json", "--num", 50, "--seed", 3, "--output", tmp_path / name]
@@ -31,7 +32,9 @@ def test_writes_clouds_of_training_sizes_with_their_origin(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", json.dumps({**STATISTICS, "coordinate_scale": "wide"})])
-def test_bad_statistics_are_one_line_and_status_2(tmp_path, capsys, content):
+def test_bad_statistics_are_one_line_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
     if content is not None:
         (tmp_path / "s.json").write_text(content)
     assert noise.main(["--statistics", str(tmp_path / "s.json"), "--output", str(tmp_path / "n.parquet")]) == 2

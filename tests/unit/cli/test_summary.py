@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,21 +9,21 @@ from pipeline.cli import summary
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three evaluations: a floor, a result and a ceiling of 0, 1 and 2 stable molecules in 2."""
     monkeypatch.chdir(tmp_path)
-    whole, broken = ([1, 1], [[0, 0, 0], [0.74, 0, 0]]), ([1, 1], [[0, 0, 0], [2, 0, 0]])
+    whole, broken = (([1, 1], [[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]) for distance in (0.74, 2.0))
     for name, pair in (("floor", [broken] * 2), ("edm", [whole, broken]), ("ceiling", [whole] * 2)):
         judged = summarise(Judgement.of(Molecules.from_list(pair)))
         (tmp_path / f"{name}.json").write_text(json.dumps(judged))
     return tmp_path
 
 
-def run(*arguments):
+def run(*arguments: str) -> int:
     return summary.main(["--runs", "edm.json", "--floor", "floor.json", "--ceiling", "ceiling.json", *arguments])
 
 
-def test_markdown(folder, capsys):
+def test_markdown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--names", "EDM, 50 calls", "--output", "t.md") == 0
     table = (folder / "t.md").read_text()
     assert capsys.readouterr().out == table
@@ -31,7 +32,7 @@ def test_markdown(folder, capsys):
     assert [row[4][:4] for row in rows[2:5]] == ["0.0 ", "50.0", "100."]
 
 
-def test_csv_is_named_after_the_file_by_default(folder):
+def test_csv_is_named_after_the_file_by_default(folder: Path) -> None:
     assert run("--output", "t.csv") == 0
     first = (folder / "t.csv").read_text().splitlines()[1]
     assert first.startswith("edm,2,,atom_stability,0.5,")
@@ -48,7 +49,9 @@ def test_csv_is_named_after_the_file_by_default(folder):
         (["--floor", "bad.json", "--output", "t.md"], "bad.json: not what the stage evaluate writes"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2_and_the_old_table_stays(folder, capsys, arguments, message):
+def test_mistakes_are_one_line_and_status_2_and_the_old_table_stays(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
     (folder / "bad.json").write_text("{}")
     (folder / "t.md").write_text("old")
     assert run(*arguments) == 2
