@@ -1,0 +1,76 @@
+"""Stage figures: all figures of a study, a table of its results and a page that shows them.
+
+    python -m pipeline.cli.figures --configs results/runs/edm/config.json --curves results/runs/edm/metrics.jsonl \
+        --metrics results/runs/edm/metrics.json --samples results/runs/edm/samples/heun-50.parquet \
+        --molecules results/data/qm9/molecules.parquet --floor results/reference/noise.json \
+        --ceiling results/reference/qm9.json --trajectory results/runs/edm/trajectory.parquet --output results/figures
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.chemistry.metrics import read_summary
+from pipeline.cli.common import add_log, run
+from pipeline.data.molecules import read_molecules
+from pipeline.errors import InputError
+from pipeline.figures.inputs import read_runs, read_trajectory
+from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
+from pipeline.files import atomic_directory
+from pipeline.progress import progress
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="figures", description="Draw all figures of a study.")
+    one_a_run = "one for each run, all in the same order"
+    parser.add_argument("--configs", required=True, type=Path, nargs="+", help=f"config.json of the runs, {one_a_run}")
+    parser.add_argument("--curves", required=True, type=Path, nargs="+", help=f"metrics.jsonl, {one_a_run}")
+    parser.add_argument("--metrics", required=True, type=Path, nargs="+", help=f"metrics.json, {one_a_run}")
+    parser.add_argument("--samples", required=True, type=Path, nargs="+", help="sample files of all runs, in any order")
+    parser.add_argument("--molecules", required=True, type=Path, help="file written by the stage parse")
+    parser.add_argument("--dataset", default="qm9", help="what the data are called (default: %(default)s)")
+    parser.add_argument("--floor", required=True, type=Path, help="evaluation of the noise")
+    parser.add_argument("--ceiling", required=True, type=Path, help="evaluation of the data")
+    parser.add_argument("--trajectory", type=Path, help="frames of one molecule, written by the stage sample")
+    parser.add_argument(
+        "--gallery-molecules", type=int, default=12, help="molecules in a run's gallery (default: %(default)s)"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="directory that appears when all of it is there")
+    add_log(parser)
+    return run(_figures, parser, argv)
+
+
+def _figures(args: argparse.Namespace) -> None:
+    if args.gallery_molecules < 1:
+        raise InputError(f"--gallery-molecules should be at least 1, not {args.gallery_molecules}")
+    _check_output(args.output)
+    study = Study(
+        runs=read_runs(configs=args.configs, curves=args.curves, metrics=args.metrics, samples=args.samples),
+        floor=read_summary(args.floor),
+        ceiling=read_summary(args.ceiling),
+        molecules=read_molecules(args.molecules, split="train"),
+        dataset="QM9" if args.dataset == "qm9" else args.dataset,
+        trajectory=read_trajectory(args.trajectory) if args.trajectory else None,
+        gallery_molecules=args.gallery_molecules,
+    )
+    total = number_of_figures(study)
+    with (
+        atomic_directory(args.output) as folder,
+        progress(total=total, description="figures", unit="figures", log=args.log) as bar,
+    ):
+        draw_study(study, folder, advance=lambda: bar.update(1))
+
+
+def _check_output(path: Path) -> None:
+    """Refuse to replace anything but earlier figures."""
+    if path.is_dir():
+        if any(path.iterdir()) and not (path / PAGE).is_file():
+            raise InputError(f"--output: {path} holds something else than figures; name a new folder")
+    elif path.exists():
+        raise InputError(f"--output: {path} is a file; name a new folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

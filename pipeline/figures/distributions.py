@@ -1,0 +1,227 @@
+"""Are the samples like the data? Sizes, elements and distances of bonded atoms."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from pipeline.chemistry.bonds import THRESHOLDS_PM
+from pipeline.chemistry.elements import SYMBOLS
+from pipeline.chemistry.molecules import Molecules
+from pipeline.figures import style
+from pipeline.figures.inputs import Floats, Run
+
+PAIRS: Final = (("C", "H"), ("C", "C"), ("C", "N"), ("C", "O"), ("N", "H"), ("O", "H"))
+"""Pairs of elements whose distances are drawn; the others are rare in QM9."""
+
+WINDOWS_PM: Final = {
+    "CH": (94, 136),
+    "CC": (110, 176),
+    "CN": (104, 170),
+    "CO": (104, 166),
+    "NH": (84, 126),
+    "OH": (80, 120),
+}
+"""Distances that are drawn, in picometres: all bonds and a little beyond the longest that EDM counts."""
+
+BIN_PM: Final = 2
+Z95: Final = 1.959964
+"""A normal distribution holds 95 % within so many standard deviations."""
+
+_PAIRS_AT_ONCE: Final = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """A quantity averaged over molecules, with the half-width of its 95 % interval; both of the same shape."""
+
+    value: Floats
+    error: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a set of molecules looks like."""
+
+    molecules: int
+    sizes: Mean
+    """[S] share of molecules with 0, 1, ... atoms."""
+    elements: Mean
+    """[5] share of atoms that are of each element."""
+    distances: dict[str, Mean]
+    """By pair, [bins]: pairs of atoms a molecule and picometre, over ``WINDOWS_PM`` in steps of ``BIN_PM``."""
+
+
+def measure(molecules: Molecules) -> Measured:
+    """Return sizes, elements and short distances of some molecules; intervals are over molecules."""
+    number = len(molecules)
+    share = np.bincount(molecules.sizes) / number
+    types = molecules.types()
+    owner = np.repeat(np.arange(number), molecules.sizes)
+    atoms = np.bincount(owner * len(SYMBOLS) + types, minlength=number * len(SYMBOLS)).reshape(number, len(SYMBOLS))
+    # A ratio of two means over molecules: its error is that of the residual (delta method).
+    elements = atoms.sum(axis=0) / molecules.sizes.sum()
+    residual = (atoms - elements * molecules.sizes[:, None]) / molecules.sizes.mean()
+    return Measured(
+        molecules=number,
+        sizes=Mean(value=share, error=Z95 * np.sqrt(share * (1 - share) / number)),
+        elements=Mean(value=elements, error=Z95 * residual.std(axis=0) / np.sqrt(number)),
+        distances=_distances(molecules),
+    )
+
+
+def _distances(molecules: Molecules) -> dict[str, Mean]:
+    number = len(molecules)
+    bins = {pair: (high - low) // BIN_PM for pair, (low, high) in WINDOWS_PM.items()}
+    # First and second moment over molecules of each bin's count: all that a mean and its error need.
+    moments = {pair: np.zeros((2, bins[pair])) for pair in bins}
+    for distance, owner, kinds in _near_pairs(molecules):
+        for a, b in PAIRS:
+            low, width = WINDOWS_PM[a + b][0], bins[a + b]
+            place = np.floor((distance - low) / BIN_PM).astype(np.int64)
+            wanted = (kinds == _kind(SYMBOLS.index(a), SYMBOLS.index(b))) & (place >= 0) & (place < width)
+            keys, counts = np.unique(owner[wanted] * width + place[wanted], return_counts=True)
+            for power, sums in enumerate(moments[a + b], start=1):
+                sums += np.bincount(keys % width, counts**power, minlength=width)
+    means = {pair: total / number for pair, (total, _) in moments.items()}
+    return {
+        pair: Mean(
+            value=means[pair] / BIN_PM,
+            error=Z95 * np.sqrt(np.maximum(squares / number - means[pair] ** 2, 0.0) / number) / BIN_PM,
+        )
+        for pair, (_, squares) in moments.items()
+    }
+
+
+def _kind(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return one number for an unordered pair of types."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    return low.astype(np.int64) * len(SYMBOLS) + high
+
+
+def _near_pairs(
+    molecules: Molecules,
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Yield, block by block, all pairs of atoms near enough to be drawn: distance in picometres, molecule and kind."""
+    types, farthest = molecules.types(), max(high for _, high in WINDOWS_PM.values())
+    for size in np.unique(molecules.sizes).tolist():
+        i, j = np.triu_indices(size, k=1)
+        owners = np.flatnonzero(molecules.sizes == size)
+        at_once = max(1, _PAIRS_AT_ONCE // max(1, len(i)))
+        for some in range(0, len(owners), at_once):
+            owner = owners[some : some + at_once]
+            atoms = molecules.offsets[owner, None] + np.arange(size)  # [K, N]
+            points = 100 * molecules.positions[atoms]  # [K, N, 3]
+            with np.errstate(over="ignore"):  # infinitely far is far
+                distance = np.sqrt(((points[:, i] - points[:, j]) ** 2).sum(axis=-1))  # [K, N (N - 1) / 2]
+            row, pair = np.nonzero(distance < farthest)
+            yield distance[row, pair], owner[row], _kind(types[atoms[row, i[pair]]], types[atoms[row, j[pair]]])
+
+
+def draw(run: Run, *, reference: Measured, dataset: str) -> style.Picture:
+    """Draw one run's samples, a line for each sampler, over the data.
+
+    Args:
+        run: the run.
+        reference: the data's measurement.
+        dataset: what the data are called.
+    """
+    measured = {sampler: measure(molecules) for sampler, molecules in run.samples.items()}
+    colours = dict(zip(measured, style.shades(run.colour, len(measured)), strict=True))
+    columns = 3 if len(measured) > 1 else 2
+    header = 0.35 + 0.17 * -(-(1 + len(measured)) // columns)
+    figure = style.new_figure(5.7 + header)
+    style.reserve_header(figure, header)
+    grid = figure.add_gridspec(3, 6, height_ratios=(1.15, 1.0, 1.0))
+    sizes, elements = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
+    _draw_sizes(sizes, reference, measured, colours)
+    _draw_elements(elements, reference, measured, colours)
+    panels = [sizes, elements]
+    for place, (a, b) in enumerate(PAIRS):
+        row, column = divmod(place, 3)
+        axes = figure.add_subplot(grid[1 + row, 2 * column : 2 * column + 2])
+        _draw_distances(axes, a, b, reference, measured, colours)
+        if column == 0:
+            axes.set_ylabel("pairs per molecule\nand pm")
+        if row == 1:
+            axes.set_xlabel("distance (Å)")
+        panels.append(axes)
+    for letter, axes in zip("abcdefgh", panels, strict=True):
+        axes.set_title(f"{letter}   {axes.get_title(loc='left')}", pad=4)
+    style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
+    handles = [Patch(color=style.PALE), *(Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values())]
+    labels = [dataset, *(run.sampler_label(sampler) for sampler in measured)]
+    style.header_legend(figure, handles, labels, side="left", columns=columns, below=0.22)
+    caption = _caption(run, measured, reference, dataset)
+    title = f"Samples of {run.name} against {dataset}"
+    return style.Picture(name=f"distributions-{run.name}", title=title, caption=caption, figure=figure)
+
+
+def _draw_sizes(axes: Axes, reference: Measured, measured: dict[str, Measured], colours: dict[str, str]) -> None:
+    places = np.arange(len(reference.sizes.value))
+    axes.bar(places, 100 * reference.sizes.value, width=1.0, color=style.PALE, linewidth=0)
+    for sampler, one in measured.items():
+        edges = np.arange(len(one.sizes.value) + 1, dtype=np.float64) - 0.5
+        _steps(axes, edges, one.sizes, 100.0, colours[sampler], faint=len(measured) > 3)
+    occupied = [np.flatnonzero(one.sizes.value) for one in (reference, *measured.values())]
+    axes.set_xlim(min(o[0] for o in occupied) - 1, max(o[-1] for o in occupied) + 1)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("atoms in a molecule")
+    axes.set_ylabel("molecules (%)")
+
+
+def _draw_elements(axes: Axes, reference: Measured, measured: dict[str, Measured], colours: dict[str, str]) -> None:
+    places = np.arange(len(SYMBOLS))
+    axes.bar(places, 100 * reference.elements.value, width=0.84, color=style.PALE, linewidth=0)
+    few = len(measured) < 5
+    spread = np.linspace(-0.3, 0.3, len(measured)) if len(measured) > 1 else [0.0]
+    for shift, (sampler, one) in zip(spread, measured.items(), strict=True):
+        axes.errorbar(
+            places + shift, 100 * one.elements.value, yerr=100 * one.elements.error, color=colours[sampler],
+            fmt="o", clip_on=False, markersize=4.5 if few else 3.2, capsize=2.5 if few else 0,
+        )  # fmt: skip
+    axes.set_xticks(places, SYMBOLS)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("element")
+    axes.set_ylabel("atoms (%)")
+
+
+def _draw_distances(
+    axes: Axes, a: str, b: str, reference: Measured, measured: dict[str, Measured], colours: dict[str, str]
+) -> None:
+    low, high = WINDOWS_PM[a + b]
+    edges = np.arange(low, high + BIN_PM, BIN_PM) / 100
+    axes.stairs(reference.distances[a + b].value, edges, fill=True, color=style.PALE)
+    for sampler, one in measured.items():
+        _steps(axes, edges, one.distances[a + b], 1.0, colours[sampler], faint=len(measured) > 3)
+    for limit in THRESHOLDS_PM[:, SYMBOLS.index(a), SYMBOLS.index(b)]:
+        if low < limit < high:
+            axes.axvline(limit / 100, color=style.MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+    axes.set_title(f"{a}–{b}")
+    axes.set_xlim(low / 100, high / 100)
+    axes.set_ylim(bottom=0)
+    axes.locator_params(axis="y", nbins=4)
+    axes.locator_params(axis="x", nbins=5)
+
+
+def _steps(axes: Axes, edges: Floats, mean: Mean, scale: float, colour: str, *, faint: bool) -> None:
+    low, high = scale * np.maximum(mean.value - mean.error, 0.0), scale * (mean.value + mean.error)
+    axes.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.1 if faint else 0.25, linewidth=0)
+    axes.stairs(scale * mean.value, edges, color=colour, linewidth=1.3, baseline=None)
+
+
+def _caption(run: Run, measured: dict[str, Measured], reference: Measured, dataset: str) -> str:
+    numbers = style.either(one.molecules for one in measured.values())
+    return (
+        f"Samples of {run.name} ({numbers} molecules for each sampler; lines and points, with 95 % intervals over "
+        f"molecules) against {dataset} (grey; {reference.molecules:,} training molecules): sizes, which a sampler "
+        "draws from the training histogram and which so agree by construction; elements; and the distances of all "
+        "pairs of two elements that are near each other. Areas are numbers of pairs: a curve that lies lower has "
+        "fewer. Dotted verticals: below them EDM counts a single, double or triple bond."
+    )

@@ -1,0 +1,210 @@
+"""Molecules as balls and sticks, drawn with matplotlib alone.
+
+Balls are stacks of discs that grow lighter towards a lamp at the upper left, sticks are three stripes; all of it is
+painted from the back to the front, and what lies farther back is paler. A molecule is one collection of vector paths,
+sharp at any size.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Final
+
+import matplotlib.colors
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from matplotlib.path import Path
+
+from pipeline.chemistry.bonds import find_bonds
+from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER, SYMBOLS
+from pipeline.chemistry.molecules import Molecules
+from pipeline.figures import style
+
+Floats = npt.NDArray[np.float64]
+Colour = tuple[float, float, float]
+Shape = tuple[Path, Colour, Colour]
+"""Outline, face, edge."""
+
+ELEMENT_COLOURS: Final = {"H": "#e9e9e9", "C": "#565656", "N": "#3f6fd8", "O": "#d8412f", "F": "#a8d84e"}
+"""The customary colours of ball-and-stick models; they differ in lightness too, for eyes that mix up red and green."""
+
+RADII: Final = {"H": 0.27, "C": 0.40, "N": 0.39, "O": 0.38, "F": 0.36}
+"""Radius of each ball in angstrom: about a quarter of the van der Waals radius."""
+
+MARGIN: Final = 0.6
+"""Room for a ball and its ring beyond its centre, in angstrom."""
+
+_STICK: Final = (0.0, 0.10, 0.07, 0.055)
+"""Half the width of a stick by bond order, in angstrom."""
+_STICK_OFFSETS: Final = ((), (0.0,), (-0.12, 0.12), (-0.18, 0.0, 0.18))
+"""How far to the side of the axis the sticks of a bond lie, by its order, in angstrom."""
+_STICK_COLOUR: Final = "#9a9a9a"
+_FOG: Final = 0.45
+"""How pale the farthest atom is, 0 to 1."""
+_DISCS: Final = 8
+_WHITE: Final = (1.0, 1.0, 1.0)
+_BLACK: Final = (0.0, 0.0, 0.0)
+_LAMP: Final = np.array([-0.30, 0.36])
+"""Where on a unit disc the light is brightest."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A molecule as the eye sees it."""
+
+    molecule: Molecules
+    """Of length 1, rotated: x to the right, y up, z towards the eye, the centre of the atoms at the origin."""
+    unstable: npt.NDArray[np.bool_]
+    """[N] atoms to be ringed."""
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Half of what the molecule needs across and upwards, in angstrom, its balls included."""
+        across, up = np.abs(self.molecule.positions[:, :2]).max(axis=0) + MARGIN
+        return float(across), float(up)
+
+
+def best_side(positions: npt.ArrayLike) -> Floats:
+    """Return the rotation [3, 3] that lays a molecule's longest extent across and its shortest in depth.
+
+    Its rows are the view's x, y and z. The principal axes say which directions these are; their signs are fixed by the
+    third moments (the longer tail to the right and up), so that the same molecule always looks the same. It is never
+    mirrored.
+
+    Args:
+        positions: [N, 3], the whole molecule.
+    """
+    points = np.asarray(positions, dtype=np.float64)
+    points = points - points.mean(axis=0)
+    _, axes = np.linalg.eigh(points.T @ points)
+    across, up = axes[:, 2], axes[:, 1]
+    across, up = (axis * (1.0 if ((points @ axis) ** 3).sum() >= 0 else -1.0) for axis in (across, up))
+    # Seen exactly along an axis a symmetric molecule hides atoms behind each other: look a little from aside.
+    return _tilt(x=np.radians(16), y=np.radians(-14)) @ np.stack([across, up, np.cross(across, up)])
+
+
+def turned(molecules: Molecules, rotation: Floats) -> Molecules:
+    """Return molecules, each moved to the centre of its atoms and then rotated by a matrix [3, 3]."""
+    owner = np.repeat(np.arange(len(molecules)), molecules.sizes)
+    centres = np.add.reduceat(molecules.positions.astype(np.float64), molecules.offsets[:-1]) / molecules.sizes[:, None]
+    rotated = (molecules.positions - centres[owner]) @ rotation.T
+    return dataclasses.replace(molecules, positions=rotated.astype(np.float32))
+
+
+def _tilt(*, x: float, y: float) -> Floats:
+    about_x: Floats = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+    about_y: Floats = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    return about_x @ about_y
+
+
+def draw_molecule(
+    axes: Axes, view: View, *, scale: float = 1.0, ball: float = 1.0, fog: float = _FOG, zorder: float = 2.0
+) -> None:
+    """Draw a molecule into axes whose data units are angstrom.
+
+    Args:
+        axes: where to draw, of equal aspect.
+        view: the molecule.
+        scale: factor on all lengths, for a molecule too large for its panel.
+        ball: further factor on the radii of balls and sticks.
+        fog: how pale the farthest atom is, 0 to 1.
+        zorder: place among the other things in the axes.
+    """
+    points = view.molecule.positions.astype(np.float64) * scale
+    symbols = [SYMBOL_OF_ATOMIC_NUMBER[number] for number in view.molecule.atomic_numbers.tolist()]
+    radii = np.array([RADII[symbol] for symbol in symbols]) * scale * ball
+    depth = points[:, 2]
+    near, far = depth.max(), depth.min()
+    paleness = fog * (near - depth) / (near - far) if near > far else np.zeros(len(depth))
+
+    # (depth, shapes): a stick is painted after the ball it starts from behind and before the one in front.
+    layers: list[tuple[float, list[Shape]]] = []
+    for atom, symbol in enumerate(symbols):
+        layers.append((depth[atom], _ball(points[atom, :2], radii[atom], ELEMENT_COLOURS[symbol], paleness[atom])))
+    bonds = find_bonds(view.molecule)
+    for first, second, order in zip(bonds.first.tolist(), bonds.second.tolist(), bonds.order.tolist(), strict=True):
+        pale = float(paleness[[first, second]].mean())
+        # From surface to surface: what lies inside the balls would be painted over them.
+        along = points[second] - points[first]
+        along /= max(float(np.sqrt((along**2).sum())), 1e-9)
+        start, end = points[first] + 0.9 * radii[first] * along, points[second] - 0.9 * radii[second] * along
+        sticks = _sticks(start, end, order, scale * ball, pale)
+        layers.append((float(depth[[first, second]].mean()), sticks))
+    layers.sort(key=lambda layer: layer[0])
+
+    shapes = [shape for _, layer in layers for shape in layer]
+    paths, faces, edges = zip(*shapes, strict=True)
+    axes.add_collection(
+        PathCollection(paths, facecolors=faces, edgecolors=edges, linewidths=0.35, zorder=zorder), autolim=False
+    )
+    for atom in np.flatnonzero(view.unstable).tolist():
+        centre, radius = (points[atom, 0], points[atom, 1]), radii[atom] + 0.13 * scale
+        axes.add_patch(Circle(centre, radius, fill=False, edgecolor=style.ALERT, linewidth=1.1, zorder=zorder + 1))
+
+
+def _ball(centre: Floats, radius: float, colour: str, paleness: float) -> list[Shape]:
+    base = matplotlib.colors.to_rgb(colour)
+    shapes = []
+    for share in np.linspace(0.0, 1.0, _DISCS):
+        inner = radius * (1 - 0.9 * share)
+        if share < 0.45:
+            face = style.blend(style.blend(base, _BLACK, 0.4), base, share / 0.45)
+        else:
+            face = style.blend(base, _WHITE, 0.85 * ((share - 0.45) / 0.55) ** 1.5)
+        edge = style.blend(base, _BLACK, 0.55) if share == 0 else face
+        middle = centre + _LAMP * (radius - inner)
+        circle = Path.circle((float(middle[0]), float(middle[1])), inner)
+        shapes.append((circle, style.blend(face, _WHITE, paleness), style.blend(edge, _WHITE, paleness)))
+    return shapes
+
+
+def _sticks(first: Floats, second: Floats, order: int, scale: float, paleness: float) -> list[Shape]:
+    along = second[:2] - first[:2]
+    length = float(np.hypot(*along))
+    if length < 1e-6:  # end on, and hidden by its balls
+        return []
+    # Sideways and upwards, to where the light comes from.
+    aside = np.array([-along[1], along[0]]) / length
+    aside *= -1.0 if aside[1] < 0 else 1.0
+    half = _STICK[order] * scale
+    base = matplotlib.colors.to_rgb(_STICK_COLOUR)
+    dark, light = style.blend(base, _BLACK, 0.35), style.blend(base, _WHITE, 0.5)
+    stripes = ((-1.0, 1.0, dark), (-0.5, 0.9, base), (0.1, 0.6, light))
+    shapes = []
+    for offset in _STICK_OFFSETS[order]:
+        for low, high, colour in stripes:
+            face = style.blend(colour, _WHITE, paleness)
+            a, b = (aside * (offset * scale + edge * half) for edge in (low, high))
+            corners = [first[:2] + a, second[:2] + a, second[:2] + b, first[:2] + b, first[:2] + a]
+            shapes.append((Path(np.array(corners), closed=True), face, face))
+    return shapes
+
+
+def element_legend(figure: Figure, *, below: float) -> None:
+    """Explain the colours of the elements and the ring in a figure's header, ``below`` inches from its top."""
+    balls = [
+        _marker(markersize=30 * RADII[symbol] - 2, markerfacecolor=ELEMENT_COLOURS[symbol], markeredgecolor="#444444")
+        for symbol in SYMBOLS
+    ]
+    ring = _marker(markersize=9, markerfacecolor="none", markeredgecolor=style.ALERT, markeredgewidth=1.1)
+    style.header_legend(
+        figure, [*balls, ring], [*SYMBOLS, "atom not stable"], side="left", columns=len(SYMBOLS) + 1, below=below,
+        handlelength=1.0,
+    )  # fmt: skip
+
+
+def _marker(**properties: Any) -> Line2D:
+    return Line2D([], [], linestyle="", marker="o", **{"markeredgewidth": 0.6, **properties})
+
+
+def formula(molecule: Molecules) -> str:
+    """Return the sum formula of a single molecule, in the order C, H, then the others, for matplotlib's mathtext."""
+    counts = dict(zip(SYMBOLS, np.bincount(molecule.types(), minlength=len(SYMBOLS)).tolist(), strict=True))
+    parts = [
+        f"{symbol}$_{{{counts[symbol]}}}$" if counts[symbol] > 1 else symbol for symbol in "CHFNO" if counts[symbol]
+    ]
+    return "".join(parts)

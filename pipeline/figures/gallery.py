@@ -1,0 +1,105 @@
+"""What the samples look like: the first molecules of each file, as balls and sticks."""
+
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.stability import stability
+from pipeline.figures import drawing, style
+from pipeline.figures.inputs import Run
+
+COLUMNS: Final = 6
+
+_LARGEST: Final = 6.0
+"""Half the width of a panel in angstrom at most: a molecule torn apart is shrunk, lest it make all others tiny."""
+_MARGIN: Final = 0.04
+_TEXT: Final = 0.38
+"""Height of the two lines under a molecule in inches."""
+_HEADING: Final = 0.27
+"""Height of the line above a sampler's molecules in inches."""
+_HEADER: Final = 0.55
+
+
+def draw(run: Run, *, molecules: int) -> style.Picture:
+    """Draw the first molecules of each of a run's sample files.
+
+    Args:
+        run: the run.
+        molecules: how many altogether; the samplers share them, in rows of six, and each has one row at least.
+    """
+    share = max(1, -(-molecules // len(run.samples)))
+    if len(run.samples) > 1:  # full rows
+        share = max(COLUMNS, share // COLUMNS * COLUMNS)
+    shown = {sampler: drawn.select(range(min(share, len(drawn)))) for sampler, drawn in run.samples.items()}
+    views = {sampler: [_view(drawn.select([place])) for place in range(len(drawn))] for sampler, drawn in shown.items()}
+
+    # One scale for all of them, so that large molecules look large.
+    reaches = [view.reach for one in views.values() for view in one]
+    across = min(_LARGEST, max(reach[0] for reach in reaches))
+    width = (style.PAGE_WIDTH - 2 * _MARGIN) / COLUMNS
+    up = min(across * 1.05, max(_fit(reach, across, across) * reach[1] for reach in reaches))
+    height = width * up / across
+    rows = sum(-(-len(one) // COLUMNS) for one in views.values())
+    figure = style.new_figure(_HEADER + len(views) * _HEADING + rows * (height + _TEXT) + _MARGIN, layout=None)
+
+    top = figure.get_figheight() - _HEADER
+    for sampler, one in views.items():
+        style.write(figure, _MARGIN, top - 0.06, _heading(run, sampler, len(one)), va="top")
+        top -= _HEADING
+        for place, view in enumerate(one):
+            row, column = divmod(place, COLUMNS)
+            left, bottom = _MARGIN + column * width, top - row * (height + _TEXT) - height
+            axes = figure.add_axes(
+                (left / style.PAGE_WIDTH, bottom / figure.get_figheight(),
+                 width / style.PAGE_WIDTH, height / figure.get_figheight())
+            )  # fmt: skip
+            axes.set_axis_off()
+            axes.set_xlim(-across, across)
+            axes.set_ylim(-up, up)
+            drawing.draw_molecule(axes, view, scale=_fit(view.reach, across, up))
+            _describe(figure, left + width / 2, bottom, view)
+        top -= -(-len(one) // COLUMNS) * (height + _TEXT)
+
+    style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
+    drawing.element_legend(figure, below=0.24)
+    title = f"Samples of {run.name}"
+    return style.Picture(name=f"gallery-{run.name}", title=title, caption=_caption(run, shown), figure=figure)
+
+
+def _view(molecule: Molecules) -> drawing.View:
+    return drawing.View(
+        molecule=drawing.turned(molecule, drawing.best_side(molecule.positions)), unstable=~stability(molecule).atoms
+    )
+
+
+def _fit(reach: tuple[float, float], across: float, up: float) -> float:
+    """Return the factor, at most 1, by which a molecule has to shrink to fit into a panel."""
+    return min(1.0, across / reach[0], up / reach[1])
+
+
+def _heading(run: Run, sampler: str, number: int) -> str:
+    stable = run.evaluations[sampler]["molecule_stability"]["value"]
+    return (
+        f"{run.sampler_label(sampler)}: the first {number} of {len(run.samples[sampler]):,} molecules; "
+        f"of all, {style.percent(stable)} are stable"
+    )
+
+
+def _describe(figure: Figure, x: float, bottom: float, view: drawing.View) -> None:
+    style.write(figure, x, bottom - 0.02, drawing.formula(view.molecule), ha="center", va="top")
+    wrong, number = int(view.unstable.sum()), len(view.unstable)
+    if wrong:
+        style.write(figure, x, bottom - 0.18, f"{wrong} of {number} unstable", ha="center", va="top", color=style.MUTED)
+    else:
+        style.write(figure, x, bottom - 0.18, "✓ stable", ha="center", va="top", weight="bold")
+
+
+def _caption(run: Run, shown: dict[str, Molecules]) -> str:
+    numbers = style.either(len(molecules) for molecules in shown.values())
+    return (
+        f"The first {numbers} molecules of each sample file of {run.name}: not chosen, neither by eye nor by score. "
+        "Each is laid along its principal axes; balls are atoms, sticks the bonds that EDM's table of distances sees "
+        "(single, double, triple), rings mark the atoms whose bonds do not add up to their valence. All have the same "
+        "scale, except those too large for their panel."
+    )

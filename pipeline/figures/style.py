@@ -1,0 +1,232 @@
+"""How every figure looks: sizes, fonts, colours, and files that are the same bytes each time they are drawn."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import matplotlib
+import matplotlib.colors
+import seaborn
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+PAGE_WIDTH: Final = 7.2
+"""Width of every figure in inches: two columns of a paper. All font sizes hold at this width."""
+
+FONT_SIZE: Final = 9.0
+"""The smallest type in a figure, in points at print size."""
+
+INK: Final = "#262626"
+MUTED: Final = "#6b6b6b"
+PALE: Final = "#d9d9d9"
+
+RUN_COLOURS: Final = ("#0173b2", "#de8f05", "#029e73", "#cc78bc", "#d55e00", "#56b4e9", "#8c613c", "#5b4ea3")
+"""One colour a run, in the order of the study: after Okabe and Ito, told apart by the colour-blind."""
+
+FLOOR_COLOUR: Final = "#8a8a8a"
+CEILING_COLOUR: Final = "#1a1a1a"
+"""Noise is grey and the data black, in every figure."""
+
+ALERT: Final = "#c1272d"
+"""What is wrong in a molecule; always together with a shape or a word."""
+
+FLOOR_LINE: Final[dict[str, Any]] = {"color": FLOOR_COLOUR, "linestyle": (0, (4, 2)), "linewidth": 1.2}
+CEILING_LINE: Final[dict[str, Any]] = {"color": CEILING_COLOUR, "linestyle": (0, (1, 1.4)), "linewidth": 1.4}
+
+_RC: Final[dict[str, Any]] = {
+    "font.family": "sans-serif",
+    # The one font that comes with matplotlib: the same picture on every machine.
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": FONT_SIZE,
+    "axes.titlesize": FONT_SIZE + 1,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": FONT_SIZE,
+    "xtick.labelsize": FONT_SIZE,
+    "ytick.labelsize": FONT_SIZE,
+    "legend.fontsize": FONT_SIZE,
+    "legend.frameon": False,
+    "figure.titlesize": FONT_SIZE + 2,
+    "figure.titleweight": "bold",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    # Letters as outlines, and identifiers from a fixed salt: an SVG depends on nothing but what it shows.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "consistent-edm",
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that is ready to be saved, with what has to be said about it."""
+
+    name: str
+    """Name of its files, without ending."""
+    title: str
+    caption: str
+    """Plain text, whole sentences."""
+    figure: Figure
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw in the style of the project; what was set before holds again afterwards."""
+    settings: dict[Any, Any] = {**seaborn.axes_style("ticks"), **seaborn.plotting_context("paper"), **_RC}
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def new_figure(height: float, *, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """Return an empty figure, a page wide and ``height`` inches high, that makes room for its labels if asked to.
+
+    It belongs to no window and no global state, so it vanishes with its last reference.
+    """
+    figure = Figure(figsize=(PAGE_WIDTH, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(picture: Picture, folder: Path) -> None:
+    """Write ``picture`` to ``folder`` as SVG and PNG (200 dots an inch), the same bytes for the same content."""
+    with look():
+        # Neither the date nor matplotlib's version belongs into a file that is to be compared.
+        picture.figure.savefig(
+            folder / f"{picture.name}.svg", metadata={"Date": None, "Creator": None, "Title": picture.title}
+        )
+        picture.figure.savefig(folder / f"{picture.name}.png", dpi=200, metadata={"Software": None})
+
+
+def run_colour(place: int) -> str:
+    """Return the colour of the ``place``-th run, counted from 0; from the ninth on they repeat."""
+    return RUN_COLOURS[place % len(RUN_COLOURS)]
+
+
+def shades(colour: str, count: int) -> list[str]:
+    """Return ``count`` shades of a run's colour for its samplers, from light to dark; one is the colour itself."""
+    if count == 1:
+        return [colour]
+    rgb = matplotlib.colors.to_rgb(colour)
+    light = blend(rgb, (1.0, 1.0, 1.0), 0.55)
+    dark = blend(rgb, (0.0, 0.0, 0.0), 0.55)
+    # Through the colour itself in the middle, so that all remain recognisable as this run's.
+    return list(seaborn.blend_palette([light, rgb, dark], count).as_hex())
+
+
+def darker(colour: str) -> str:
+    """Return a colour dark enough for type on white."""
+    return matplotlib.colors.to_hex(blend(matplotlib.colors.to_rgb(colour), (0.0, 0.0, 0.0), 0.25))
+
+
+def blend(
+    first: tuple[float, float, float], second: tuple[float, float, float], share: float
+) -> tuple[float, float, float]:
+    """Return the colour that lies ``share`` of the way, 0 to 1, from ``first`` to ``second``."""
+    red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def reserve_header(figure: Figure, height: float) -> None:
+    """Keep the uppermost ``height`` inches of a figure free of panels."""
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # new_figure sets one
+    engine.set(rect=(0, 0, 1, 1 - height / figure.get_figheight()))
+
+
+def header_title(figure: Figure, text: str, *, colour: str = INK) -> None:
+    """Write the uppermost line of a figure's header."""
+    figure.text(
+        0.06 / figure.get_figwidth(), 1 - 0.05 / figure.get_figheight(), text, ha="left", va="top", color=colour,
+        fontsize=FONT_SIZE + 1, weight="bold",
+    ).set_in_layout(False)  # fmt: skip
+
+
+def header_legend(
+    figure: Figure,
+    handles: Sequence[Any],
+    labels: Sequence[str],
+    *,
+    side: Literal["left", "right"],
+    columns: int = 1,
+    below: float = 0.0,
+    handlelength: float = 2.2,
+) -> None:
+    """Put a legend into the left or right corner of a figure's header, ``below`` inches from its top."""
+    figure.legend(
+        handles,
+        labels,
+        loc="upper left" if side == "left" else "upper right",
+        bbox_to_anchor=(0.0 if side == "left" else 1.0, 1.0 - below / figure.get_figheight()),
+        borderaxespad=0.3,
+        ncols=columns,
+        columnspacing=1.4,
+        labelspacing=0.3,
+        handlelength=handlelength,
+    ).set_in_layout(False)
+
+
+def write(figure: Figure, x: float, y: float, text: str, **properties: Any) -> None:
+    """Write text at a place in inches from the lower left corner of a figure."""
+    figure.text(x / figure.get_figwidth(), y / figure.get_figheight(), text, **properties)
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction of 1 as a percentage with one decimal, "73.3 %", rounded so that 99.96 does not read as 100."""
+    value = 100 * fraction
+    shown = f"{value:.1f}"
+    if (shown == "100.0" and value < 100) or (shown == "0.0" and value > 0):
+        shown = f"{value:.2f}"
+    if shown in ("100.00", "0.00"):
+        shown = ">99.99" if value > 50 else "<0.01"
+    return f"{shown} %"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the unit that suits it, such as "45 s", "12 min", "3.4 h" or "2.1 days"."""
+    unit, length = time_unit(seconds)
+    value = seconds / length
+    return f"{value:.0f} {unit}" if value >= 9.95 or unit == "s" else f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """Return the name and the length in seconds of the unit to show times up to ``seconds`` in."""
+    for unit, length, least in (("days", 86400.0, 2.0), ("h", 3600.0, 2.0), ("min", 60.0, 1.5)):
+        if seconds >= least * length:
+            return unit, length
+    return "s", 1.0
+
+
+def count(value: float) -> str:
+    """Return a number such as epochs with two or three figures: "0.42", "3.1", "57", "1,012"."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if value < 0.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:,.0f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def either(numbers: Iterable[int]) -> str:
+    """Return the different ones among some numbers, such as "1,000" or "500 or 1,000"."""
+    return " or ".join(f"{number:,}" for number in sorted(set(numbers)))

@@ -1,0 +1,144 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.chemistry.formats import read_sdf
+from pipeline.chemistry.metrics import Judgement, summarise
+from pipeline.chemistry.molecules import Molecules
+from pipeline.data.molecules import write_molecules
+
+MOLECULES64 = Path(__file__).parents[2] / "data" / "molecules64.sdf"
+
+
+@pytest.fixture(scope="session")
+def real():
+    """64 molecules of QM9."""
+    return read_sdf(MOLECULES64)
+
+
+def perturbed(molecules, scale, seed, metadata):
+    """Return molecules with noise on their coordinates, some much and some little, in another order."""
+    generator = np.random.default_rng(seed)
+    shuffled = molecules.select(generator.permutation(len(molecules)))
+    each = scale * np.repeat(generator.gamma(2, 0.5, len(molecules)), shuffled.sizes)
+    noise = generator.normal(size=shuffled.positions.shape) * each[:, None]
+    return Molecules(
+        sizes=shuffled.sizes,
+        atomic_numbers=shuffled.atomic_numbers,
+        positions=shuffled.positions + noise,
+        metadata=metadata,
+    )
+
+
+def loss_lines(*, seconds, epochs, start, checkups=True, steps=200):
+    """Return the lines of a metrics.jsonl as train writes it."""
+    generator = np.random.default_rng(0)
+    lines = []
+    for step in range(1, steps + 1):
+        done = step / steps
+        loss = start * (0.2 + math.exp(-5 * done))
+        line = {"step": step, "epoch": epochs * done, "seconds": seconds * done}
+        lines.append(
+            {"kind": "train", **line, "loss": loss * math.exp(0.2 * generator.normal()), "learning_rate": 1e-3}
+        )
+        if step % 20 == 0:
+            lines.append({"kind": "validation", **line, "loss": loss})
+        if checkups and step % 40 == 0:
+            atoms, molecules = 0.2 + 0.6 * done, 0.1 * done
+            lines.append(
+                {
+                    "kind": "samples",
+                    **line,
+                    "sampler": "heun-25",
+                    "num": 64,
+                    "atom_stability": {"value": atoms, "low": atoms - 0.03, "high": atoms + 0.03},
+                    "molecule_stability": {"value": molecules, "low": molecules / 2, "high": molecules + 0.03},
+                }
+            )
+    return lines
+
+
+class FakeStudy:
+    """The files of a study, as earlier stages would write them, with the command line that draws them."""
+
+    def __init__(self, folder, real, runs, *, trajectory=True):
+        """Write the files; ``runs`` maps a name to its objective, seconds, epochs and {sampler: (calls, noise)}."""
+        self.folder = folder
+        self.options = {"configs": [], "curves": [], "metrics": [], "samples": []}
+        for number, (name, (objective, seconds, epochs, samplers)) in enumerate(runs.items()):
+            place = folder / name
+            (place / "samples").mkdir(parents=True)
+            (place / "config.json").write_text(json.dumps({"name": name, "objective": objective}))
+            lines = loss_lines(seconds=seconds, epochs=epochs, start=1 + number)
+            (place / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            evaluations = {}
+            for sampler, (calls, scale) in samplers.items():
+                metadata = {"run": name, "sampler": sampler, "network_calls": calls}
+                molecules = perturbed(real, scale, number, metadata)
+                path = place / "samples" / f"{sampler}.parquet"
+                write_molecules(path, molecules)
+                self.options["samples"].append(path)
+                evaluations[sampler] = summarise(Judgement.of(molecules), replicates=50)
+            (place / "metrics.json").write_text(json.dumps({"run": name, "samplers": evaluations}))
+            for option, file in (("configs", "config.json"), ("curves", "metrics.jsonl"), ("metrics", "metrics.json")):
+                self.options[option].append(place / file)
+        self._write_references(real)
+        if trajectory:
+            self._write_trajectory(real, run=next(iter(runs)))
+
+    def _write_references(self, real):
+        cloud = perturbed(real, 3.0, 5, {})
+        for option, molecules in (("floor", cloud), ("ceiling", real)):
+            self.options[option] = [self.folder / f"{option}.json"]
+            evaluation = summarise(Judgement.of(molecules), replicates=50)
+            self.options[option][0].write_text(json.dumps(evaluation))
+        self.options["molecules"] = [self.folder / "molecules.parquet"]
+        split = ["train"] * 60 + ["test"] * (len(real) - 60)
+        write_molecules(self.options["molecules"][0], real, extra_columns={"split": split})
+
+    def _write_trajectory(self, real, *, run):
+        numbers, positions = real[40]
+        noise = np.random.default_rng(0).normal(size=positions.shape)
+        sigma = np.array([0.0, 0.1, 1.0, 10.0, 80.0], dtype=np.float32)  # not in the order of drawing
+        frames = Molecules.from_list([(numbers, positions + level * noise) for level in sigma])
+        self.options["trajectory"] = [self.folder / "trajectory.parquet"]
+        columns = {"frame": np.arange(5, dtype=np.int32)[::-1], "sigma": sigma}
+        metadata = {"run": run, "sampler": "heun-50", "shows": "state"}
+        write_molecules(self.options["trajectory"][0], frames, extra_columns=columns, metadata=metadata)
+
+    def argv(self, output, **changes):
+        """Return the command line; ``changes`` replace options, None leaves one out."""
+        options = {**self.options, **changes, "output": [output]}
+        return [
+            str(word)
+            for name, values in options.items()
+            if values is not None
+            for word in (f"--{name.replace('_', '-')}", *values)
+        ]
+
+
+@pytest.fixture(scope="session")
+def one_run(tmp_path_factory, real):
+    """A study of one run with one sampler."""
+    runs = {"edm": ("edm", 720.0, 3.1, {"heun-50": (50, 0.05)})}
+    return FakeStudy(tmp_path_factory.mktemp("one"), real, runs)
+
+
+@pytest.fixture(scope="session")
+def many_runs(tmp_path_factory, real):
+    """A study of eight runs, three objectives, one to eight samplers, and no trajectory."""
+    objectives = ("edm", "denoiser", "consistency")
+    calls = (1, 2, 4, 8, 16, 32, 64, 1000)
+    runs = {
+        f"run-{'long-name-' * (number % 2)}{number}": (
+            objectives[number % 3],
+            60.0 * 10**number,
+            0.02 * 6**number,
+            {f"calls-{n}": (n, 0.4 / (1 + place)) for place, n in enumerate(calls[: 8 - number])},
+        )
+        for number in range(8)
+    }
+    return FakeStudy(tmp_path_factory.mktemp("many"), real, runs, trajectory=False)

@@ -1,0 +1,180 @@
+"""The stage as a whole: what it writes, that it writes it again alike, and what it refuses."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from pipeline.chemistry.molecules import Molecules
+from pipeline.cli.figures import main
+from pipeline.data.molecules import read_molecules, write_molecules
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def drawn(one_run, tmp_path_factory):
+    output = tmp_path_factory.mktemp("results") / "figures"
+    assert main(one_run.argv(output)) == 0
+    return output
+
+
+FIGURES = ["stability", "gallery-edm", "trajectory", "training", "distributions-edm"]
+
+
+def test_writes_every_figure_twice_the_table_twice_and_the_page(drawn):
+    files = {f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png")}
+    assert set(content(drawn)) == files | {"table.csv", "table.md", "index.html"}
+    for name in FIGURES:
+        ElementTree.parse(drawn / f"{name}.svg")
+    assert list(drawn.parent.iterdir()) == [drawn]
+
+
+def test_draws_the_same_bytes_again_in_another_process_without_a_backend(drawn, one_run, tmp_path):
+    code = """
+import sys
+from pipeline.cli.figures import main
+status = main(sys.argv[1:])
+assert not {"jax", "torch"} & set(sys.modules)
+sys.exit(status)
+"""
+    command = [sys.executable, "-c", code, *one_run.argv(tmp_path / "again")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert content(tmp_path / "again") == content(drawn)
+
+
+def test_the_page_shows_every_figure_and_needs_nothing_from_elsewhere(drawn):
+    page = (drawn / "index.html").read_text(encoding="utf-8")
+    for name in FIGURES:
+        assert f'<img src="{name}.svg"' in page
+    for link in re.findall(r'(?:href|src)="([^"#]+)"', page):
+        assert (drawn / link).is_file()
+    assert "noise (floor)" in page
+    assert "data (ceiling)" in page
+
+
+def test_floor_and_ceiling_stand_in_the_same_table_as_the_results(drawn, one_run):
+    with (drawn / "table.csv").open(newline="") as file:
+        rows = {row["metric"]: row for row in csv.DictReader(file)}
+    ceiling = json.loads(one_run.options["ceiling"][0].read_text())
+    assert float(rows["atom_stability"]["ceiling"]) == ceiling["atom_stability"]["value"]
+    assert rows["atom_stability"]["name"] == "edm, heun-50"
+    lines = (drawn / "table.md").read_text().splitlines()
+    assert "noise (floor)" in lines[2]
+    assert "edm, heun-50" in lines[3]
+    assert "data (ceiling)" in lines[4]
+
+
+def test_draws_several_runs_and_leaves_out_the_trajectory(many_runs, tmp_path):
+    options = {option: many_runs.options[option][-2:] for option in ("configs", "curves", "metrics")}
+    names = [json.loads(path.read_text())["name"] for path in options["configs"]]
+    samples = [path for path in many_runs.options["samples"] if path.parents[1].name in names]
+    output = tmp_path / "figures"
+    assert main(many_runs.argv(output, **options, samples=samples, gallery_molecules=[3])) == 0
+    assert {f"{figure}-{name}.png" for figure in ("gallery", "distributions") for name in names} <= set(content(output))
+    assert "trajectory.svg" not in content(output)
+
+
+def refused(study, drawn, capsys, **changes):
+    """Run the stage over earlier figures; return its one line of error."""
+    before = content(drawn)
+    assert main(study.argv(drawn, **changes)) == 2
+    assert content(drawn) == before
+    assert list(drawn.parent.iterdir()) == [drawn]
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    "option", ["configs", "curves", "metrics", "samples", "molecules", "floor", "ceiling", "trajectory"]
+)
+def test_refuses_a_missing_file_and_a_foreign_one(option, one_run, drawn, tmp_path, capsys):
+    for path in (tmp_path / "absent", tmp_path / "foreign"):
+        if path.name == "foreign":
+            path.write_bytes(b"\x89PNG\r\n")
+        assert str(path) in refused(one_run, drawn, capsys, **{option: [path]})
+
+
+def edited(path, tmp_path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    (tmp_path / path.name).write_text(json.dumps(value))
+    return tmp_path / path.name
+
+
+def test_refuses_metrics_of_another_run(one_run, drawn, tmp_path, capsys):
+    path = edited(one_run.options["metrics"][0], tmp_path, lambda value: value.update(run="other"))
+    assert "'other'" in refused(one_run, drawn, capsys, metrics=[path])
+
+
+def test_refuses_an_evaluation_that_is_not_whole(one_run, drawn, tmp_path, capsys):
+    path = edited(one_run.options["metrics"][0], tmp_path, lambda value: value["samplers"]["heun-50"].pop("validity"))
+    assert "heun-50: has no validity" in refused(one_run, drawn, capsys, metrics=[path])
+
+
+def test_refuses_samples_that_are_missing_foreign_or_nobodys(one_run, drawn, tmp_path, capsys):
+    path = edited(
+        one_run.options["metrics"][0],
+        tmp_path,
+        lambda value: value["samplers"].update(more=value["samplers"]["heun-50"]),
+    )
+    assert "sampler more" in refused(one_run, drawn, capsys, metrics=[path])
+
+    molecules = read_molecules(one_run.options["samples"][0])
+    for name, metadata in (("foreign", {"run": "edm", "sampler": "more"}), ("nobodys", {})):
+        path = tmp_path / f"{name}.parquet"
+        write_molecules(path, molecules, metadata=metadata)
+        assert str(path) in refused(one_run, drawn, capsys, samples=[*one_run.options["samples"], path])
+    assert "as is" in refused(one_run, drawn, capsys, samples=one_run.options["samples"] * 2)
+
+
+def test_refuses_a_run_given_twice_and_lists_of_different_length(one_run, drawn, capsys):
+    twice = {option: one_run.options[option] * 2 for option in ("configs", "curves", "metrics")}
+    assert "given twice" in refused(one_run, drawn, capsys, **twice)
+    assert "--curves" in refused(one_run, drawn, capsys, curves=one_run.options["curves"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (['{"kind": "train", "step": 1, "epoch": 1, "sec'], "line 1"),
+        (['{"kind": "validation", "step": 1, "epoch": 1, "seconds": 1, "loss": 1}'], "no training loss"),
+        (['{"kind": "train", "step": 1, "epoch": 1, "loss": 1}'], "seconds"),
+    ],
+)
+def test_refuses_curves_that_train_did_not_write(lines, reason, one_run, drawn, tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join(lines))
+    assert reason in refused(one_run, drawn, capsys, curves=[path])
+
+
+def test_refuses_a_trajectory_of_one_frame_or_of_two_molecules(one_run, drawn, tmp_path, capsys, real):
+    path = tmp_path / "trajectory.parquet"
+    numbers, positions = real[5]
+    frames = Molecules.from_list([(numbers, positions)] * 2)
+    for some, frame in ((frames.select([0]), [0]), (frames, [0, 0])):
+        columns = {"frame": np.array(frame, dtype=np.int32), "sigma": np.ones(len(frame), dtype=np.float32)}
+        write_molecules(path, some, extra_columns=columns)
+        assert str(path) in refused(one_run, drawn, capsys, trajectory=[path])
+
+
+def test_refuses_to_replace_what_is_not_a_folder_of_figures(one_run, tmp_path, capsys):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for name in ("thesis", "file"):
+        assert main(one_run.argv(tmp_path / name)) == 2
+        assert str(tmp_path / name) in capsys.readouterr().err
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "x"
+
+
+def test_refuses_a_gallery_of_nothing(one_run, drawn, capsys):
+    assert "--gallery-molecules" in refused(one_run, drawn, capsys, gallery_molecules=[0])
