@@ -1,9 +1,10 @@
 """Noise schedules and noise levels, in NumPy and float64, shared by both backends.
 
 Notation. A variance-preserving (VP) diffusion has z_t = alpha_t x + sigma_t eps with alpha_t^2 + sigma_t^2 = 1
-(EDM, arXiv 2203.17003, eq. 2); a variance-exploding (VE) one has x_sigma = x + sigma eps (Karras et al.,
-arXiv 2206.00364). They are the same process in other units: x_sigma = z_t / alpha_t at sigma = sigma_t / alpha_t. Samplers here
-speak VE, so that one Heun sampler serves every objective; ``sigma`` without a subscript is the VE noise level.
+(EDM: Hoogeboom et al., arXiv 2203.17003, section 2.1); a variance-exploding (VE) one has x_sigma = x + sigma eps
+(Karras et al., arXiv 2206.00364). They are the same process in other units: x_sigma = z_t / alpha_t at
+sigma = sigma_t / alpha_t. Samplers here speak VE, so that one Heun sampler serves every objective; ``sigma`` without a
+subscript is the VE noise level.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class VariancePreserving:
-    """EDM's polynomial schedule on the grid t = 0, 1, ..., T (EDM appendix B; ``polynomial_2`` of its code).
+    """A schedule on the grid t = 0, 1, ..., T.
 
     Attributes:
       alpha: signal level at each t, shape [T + 1].
@@ -43,9 +44,10 @@ class VariancePreserving:
 
 
 def polynomial_schedule(*, steps: int, precision: float, power: float = 2.0) -> VariancePreserving:
-    """Return the schedule alpha_t^2 = (1 - 2s) (1 - (t/T)^power)^2 + s with s = ``precision``.
+    """Return EDM's schedule alpha_t^2 = (1 - 2s) (1 - (t/T)^power)^2 + s with s = ``precision``.
 
-    As in EDM's code, alpha^2 may fall by no more than a factor 1000 from one t to the next (this binds only for few steps).
+    With power 2 this is ``polynomial_2`` of its code. As there, the square may fall by no more than a factor 1000 from
+    one t to the next, which binds at t = T alone, where it would fall to 0.
     """
     t = np.linspace(0.0, 1.0, steps + 1)
     alpha2 = (1.0 - t**power) ** 2

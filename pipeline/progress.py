@@ -24,6 +24,7 @@ class Progress:
         initial: int = 0,
         log: Path | None = None,
     ):
+        """Open the bar and the log; see ``progress``, which also closes them."""
         # Not on a terminal (a batch job, CI) the bar would be one endless line: a line now and then instead.
         interactive = sys.stderr.isatty()
         self._bar = tqdm(

@@ -30,12 +30,12 @@ class Group:
 def noise_levels(sampler: SamplerConfig, schedule: VariancePreserving) -> npt.NDArray[np.float64]:
     """Return the decreasing noise levels (variance exploding) at which a sampler calls the network.
 
-    For ``ancestral`` these are levels of the schedule itself, evenly strided from T to 0; otherwise Karras's spacing, ending in
-    a 0 at which the network is not called.
+    For ``ancestral`` these are levels of the schedule itself, evenly strided from T to 0; otherwise Karras's spacing,
+    ending in a 0 at which the network is not called.
     """
     if sampler.kind == "ancestral":
         t = np.round(np.linspace(schedule.steps, 0, min(sampler.steps, schedule.steps) + 1)).astype(int)
-        return schedule.sigma_ve[t]
+        return np.asarray(schedule.sigma_ve[t])
     return karras_levels(steps=sampler.steps, sigma_min=sampler.sigma_min, sigma_max=sampler.sigma_max, rho=sampler.rho)
 
 

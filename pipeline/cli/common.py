@@ -13,7 +13,9 @@ def add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", type=Path, default=None, help="also write progress and errors to this file")
 
 
-def run(stage: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+def run(
+    stage: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> int:
     """Parse ``argv``, run ``stage`` and return the exit status.
 
     0 on success; 2 with one line on stderr for anything the user can mend (``InputError``, a missing or

@@ -1,7 +1,7 @@
 """The EDM objective: a variance-preserving diffusion with eps-prediction (Hoogeboom et al. 2022, arXiv 2203.17003).
 
-Notation. z_t = alpha_t x + sigma_t eps; t = 0, ..., T; SNR_t = alpha_t^2 / sigma_t^2. The cloud x stands for coordinates (free
-of a centre of mass, so of dimension 3 (N - 1)) together with the features [one-hot / 4, Z / 10].
+Notation. z_t = alpha_t x + sigma_t eps; t = 0, ..., T; SNR_t = alpha_t^2 / sigma_t^2. The cloud x stands for
+coordinates (free of a centre of mass, so of dimension 3 (N - 1)) together with the features h = [one-hot / 4, Z / 10].
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class Scales:
-    """Root mean square of the data's coordinates (angstrom), scaled types and scaled charges; measured on the training split."""
+    """Root mean squares of the training data: coordinates (angstrom), scaled types, scaled charges."""
 
     coordinates: float
     types: float
@@ -49,7 +49,7 @@ class EDM:
       model: the network, with ``FEATURES`` output features.
       schedule: alpha_t and sigma_t.
       scales: of the data; used where ``model.config.preconditioned``.
-      loss: ``l2`` (EDM eq. 19 with weight 1) or ``vlb`` (with the weight of the variational bound).
+      loss: ``l2`` (L_t with weight 1) or ``vlb`` (with the weight of the variational bound).
     """
 
     model: EGNN
@@ -87,8 +87,8 @@ class EDM:
         if not self.model.config.preconditioned:
             time = t[:, None, None] * mask[..., None]
             return Cloud(*self.model.apply(params, z.x, jnp.concatenate([z.h, time], axis=-1), mask))
-        # The linear estimate of eps for Gaussian data, plus the network times the error of that estimate, so that network
-        # input and target have unit variance at every t (Karras et al., eq. 7, written for eps and VP).
+        # The linear estimate of eps for Gaussian data, plus the network times the error of that estimate, so that the
+        # network's input and target have unit variance at every t (Karras et al., eq. 7, written for eps and VP).
         alpha, sigma = alpha[:, None, None], sigma[:, None, None]
         scale = jnp.array([self.scales.types] * TYPES + [self.scales.charges])
         variance_x = (alpha * self.scales.coordinates) ** 2 + sigma**2
@@ -111,16 +111,17 @@ class EDM:
         alpha = jnp.broadcast_to(jax.lax.rsqrt(1.0 + sigma**2), (batch,))
         z = jax.tree.map(lambda value: alpha[:, None, None] * value, noisy)
         noise = self.predict_noise(params, z, mask, t=jnp.broadcast_to(t, (batch,)), alpha=alpha, sigma=sigma * alpha)
-        return jax.tree.map(lambda value, eps: value - sigma * eps, noisy, noise)
+        clean: Cloud = jax.tree.map(lambda value, eps: value - sigma * eps, noisy, noise)
+        return clean
 
     # --- the loss -----------------------------------------------------------------------------------------------------
 
     def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> Array:
         """Return the loss of every molecule, [B].
 
-        ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at t = 0 the
-        reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
-        estimate of the bound without its constants (EDM eq. 19, appendix A).
+        ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at
+        t = 0 the reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
+        estimate of the bound without its constants.
         """
         if self.loss == "vlb":
             return (self.schedule.steps + 1) * self.bound_losses(params, data, mask, draws)
@@ -129,7 +130,7 @@ class EDM:
         return jnp.where(draws.t == 0, 0.5 * error.x / dimensions + types, 0.5 * (error.x + error.h) / dimensions)
 
     def bound_losses(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> Array:
-        """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM eqs. 17-19)."""
+        """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM, section 3)."""
         error, types = self._errors(params, data, mask, draws)
         loss_t = 0.5 * self.bound_weight(draws.t) * (error.x + error.h)
         return jnp.where(draws.t == 0, 0.5 * error.x + types, loss_t)
@@ -144,13 +145,13 @@ class EDM:
         return error, -self.log_likelihood_of_types(data, z, mask)
 
     def bound_weight(self, t: Array) -> Array:
-        """Return SNR_{t-1} / SNR_t - 1 (EDM eq. 19), [B]; 0 at t = 0."""
+        """Return SNR_{t-1} / SNR_t - 1, twice the weight of the squared error in L_t, [B]; 0 at t = 0."""
         snr = self.schedule.snr
         weight = np.concatenate([[0.0], snr[:-1] / snr[1:] - 1.0])
         return jnp.asarray(weight, jnp.float32)[t]
 
     def log_likelihood_of_types(self, data: Cloud, z: Cloud, mask: Array) -> Array:
-        """Return log p(h | z_0), [B]: Gaussian mass of each feature's interval (EDM appendix A, eqs. 26-27)."""
+        """Return log p(h | z_0), [B]: Gaussian mass of each feature's interval (EDM appendix A)."""
         sigma = float(self.schedule.sigma[0])
         types, charges = data.h[..., :TYPES] * TYPE_SCALE, data.h[..., TYPES] * CHARGE_SCALE
         z_types, z_charges = z.h[..., :TYPES] * TYPE_SCALE, z.h[..., TYPES] * CHARGE_SCALE

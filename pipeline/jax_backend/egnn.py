@@ -1,19 +1,20 @@
-"""The E(n)-equivariant graph network of EDM (Hoogeboom et al. 2022, arXiv 2203.17003, eqs. 12-13), in Flax.
+"""The E(n)-equivariant graph network of EDM (Hoogeboom et al. 2022, arXiv 2203.17003, "The Dynamics"), in Flax.
 
-Notation. x_i are coordinates, h_i node features, d_ij = |x_i - x_j|, a_ij the edge features made of d_ij now and at the input.
-One layer is
+Notation. x_i are coordinates, h_i node features, d_ij = |x_i - x_j|, a_ij the edge features made of d_ij now and at the
+input of the network. One layer (``GCL`` followed by ``EquivariantUpdate`` in EDM's code) is
 
-  m_ij   = phi_e(h_i, h_j, a_ij)                                                     (eq. 12)
-  h_i   <- h_i + phi_h(h_i, sum_{j != i} sigmoid(w . m_ij) m_ij / divisor)             (eq. 12)
-  x_i   <- x_i + sum_{j != i} (x_i - x_j) / (d_ij + norm_constant) phi_x(h_i, h_j, a_ij)  (eq. 13)
+  m_ij   = phi_e(h_i, h_j, a_ij)
+  h_i   <- h_i + phi_h(h_i, sum_{j != i} sigmoid(w . m_ij) m_ij / divisor)
+  x_i   <- x_i + sum_{j != i} (x_i - x_j) / (d_ij + norm_constant) phi_x(h_i, h_j, a_ij)
 
-with phi_x bounded by tanh. The first layer of phi_e and phi_x is linear in [h_i, h_j, a_ij], so it is computed as
-W_receiver h_i + W_sender h_j + W_distance a_ij: the same function and weights, a third of the multiplications.
+with phi_x bounded by tanh and, as in the code, fed with the new h. The first layer of phi_e and phi_x is linear in
+[h_i, h_j, a_ij], so it is computed as W_receiver h_i + W_sender h_j + W_distance a_ij: the same function and weights, a
+third of the multiplications.
 
-Two forms share this code (``pipeline.config.ModelConfig``). The reference form is EDM's: a_ij = (d_ij^2, d_ij^2 at the input).
-The stabilised form trains at a twenty times higher learning rate: radial functions of the distances instead of their raw
-squares, RMS-normalised node features before each MLP, and optionally one edge MLP for both messages and coordinates
-(phi_x a linear function of m_ij, as in the EGNN paper, arXiv 2102.09844, eq. 4, where phi_x takes m_ij).
+Two forms share this code (``pipeline.config.ModelConfig``). The reference form is EDM's: a_ij = (d_ij^2, d_ij^2 at the
+input). The stabilised form trains at a twenty times higher learning rate: radial functions of the distances instead of
+their raw squares, RMS-normalised node features before each MLP, and optionally one edge MLP for both messages and
+coordinates (phi_x a function of m_ij, as in the EGNN paper, arXiv 2102.09844, eq. 4).
 """
 
 from collections.abc import Callable
@@ -35,7 +36,7 @@ RADIAL_START, RADIAL_STOP, RADIAL_COUNT = 0.5, 6.0, 16
 
 
 def _uniform(fan_in: int) -> Callable[..., Array]:
-    """PyTorch's default for linear layers, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), with the fan-in of the unfactored layer."""
+    """Return PyTorch's initialiser of linear layers, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the reference's."""
     bound = fan_in**-0.5
 
     def init(key: Array, shape: Any, dtype: Any = jnp.float32, **_: Any) -> Array:
@@ -108,7 +109,7 @@ class EdgeMLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """One equivariant layer: messages, node update, coordinate update (EDM eqs. 12-13)."""
+    """One equivariant layer: messages, node update, coordinate update."""
 
     config: ModelConfig
     edge_mlp: Callable[..., nn.Module] = EdgeMLP
@@ -166,8 +167,8 @@ class EGNN(nn.Module):
           mask: 1 for atoms and 0 for padding, [B, N].
 
         Returns:
-          The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output features,
-          [B, N, output_features]; both 0 in the padding.
+          The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output
+          features, [B, N, output_features]; both 0 in the padding.
         """
         config = self.config
         pair_mask = mask[:, :, None] * mask[:, None, :] * (1.0 - jnp.eye(x.shape[1], dtype=x.dtype))

@@ -1,4 +1,7 @@
-"""The negative log-likelihood of molecules under an EDM: the variational bound, term by term (EDM, section 3 and appendix A)."""
+"""The negative log-likelihood of molecules under an EDM: the variational bound, term by term.
+
+Hoogeboom et al. 2022 (arXiv 2203.17003), section 3 and appendix A.
+"""
 
 import math
 from collections.abc import Callable
@@ -24,7 +27,7 @@ BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """The terms of the bound in nats for every molecule, each [M]; their sum with ``size`` is the negative log-likelihood.
+    """The terms of the bound in nats for every molecule, each [M]; their sum is the negative log-likelihood.
 
     Attributes:
       prior: KL(q(z_T | x) || N(0, 1)).
@@ -108,7 +111,7 @@ def prior_divergence(objective: EDM, data: Cloud, mask: Array) -> Array:
 
 
 def reconstruction_constant(sizes: npt.NDArray[Any], *, sigma_0: float) -> npt.NDArray[np.float64]:
-    """Return the log normalisation of p(x | z_0), a Gaussian of standard deviation ``sigma_0`` in 3 (N - 1) dimensions."""
+    """Return the log normalising constant of p(x | z_0), Gaussian of deviation ``sigma_0`` in 3 (N - 1) dimensions."""
     return 3.0 * (sizes - 1.0) * (math.log(sigma_0) + 0.5 * math.log(2.0 * math.pi))
 
 

@@ -16,10 +16,10 @@ ADAPTIVE_START = 3000.0
 
 
 class AdaptiveClipState(NamedTuple):
-    """The last gradient norms, a ring of [window], and how many norms were seen."""
+    """The last gradient norms, a ring of [window], and how many norms entered it so far."""
 
     norms: Array
-    count: Array
+    entered: Array
 
 
 def clip_by_recent_norms() -> optax.GradientTransformation:
@@ -33,14 +33,14 @@ def clip_by_recent_norms() -> optax.GradientTransformation:
         return AdaptiveClipState(jnp.zeros(ADAPTIVE_WINDOW).at[0].set(ADAPTIVE_START), jnp.ones((), jnp.int32))
 
     def update(updates: Any, state: AdaptiveClipState, params: Any = None) -> tuple[Any, AdaptiveClipState]:
-        seen = (jnp.arange(ADAPTIVE_WINDOW) < state.count).astype(jnp.float32)
+        seen = (jnp.arange(ADAPTIVE_WINDOW) < state.entered).astype(jnp.float32)
         mean = jnp.sum(state.norms * seen) / jnp.sum(seen)
         deviation = jnp.sqrt(jnp.sum(seen * (state.norms - mean) ** 2) / jnp.sum(seen))
         limit = 1.5 * mean + 2.0 * deviation
         norm = optax.global_norm(updates)
         scale = jnp.minimum(1.0, limit / (norm + 1e-6))
-        norms = state.norms.at[state.count % ADAPTIVE_WINDOW].set(jnp.minimum(norm, limit))
-        return optax.tree.scale(scale, updates), AdaptiveClipState(norms, state.count + 1)
+        norms = state.norms.at[state.entered % ADAPTIVE_WINDOW].set(jnp.minimum(norm, limit))
+        return optax.tree.scale(scale, updates), AdaptiveClipState(norms, state.entered + 1)
 
     return optax.GradientTransformation(init, update)
 

@@ -1,9 +1,9 @@
 """Where the work goes: devices, and the pieces that each device takes one after another.
 
-A batch is sharded over a one-dimensional mesh of devices. On a CPU every core is a device, and each scans over chunks of a few
-molecules: the N^2 temporaries of a chunk stay in that core's cache, and no big allocation is made at all. What comes back
-is one partial sum a device, stacked; adding them up is left to the caller. No collective runs on a CPU: XLA's
-in-process all-reduce waits inside the threads that the other devices need, and two cores deadlock within minutes.
+A batch is sharded over a one-dimensional mesh of devices. On a CPU every core is a device, and each scans over chunks
+of a few molecules: the N^2 temporaries of a chunk stay in that core's cache, and no big allocation is made at all. What
+comes back is one partial sum a device, stacked; adding them up is left to the caller. No collective runs on a CPU:
+XLA's in-process all-reduce waits inside the threads that the other devices need, and two cores deadlock within minutes.
 """
 
 import os
@@ -63,8 +63,8 @@ def partial_value_and_grad(
     """Return ``(params, batch, constants) -> (sums of losses [D], gradients of those sums [D, P])`` over D devices.
 
     Args:
-      loss: maps ``(params, batch, constants)`` to losses [B]; ``params`` is one flat vector [P], and every leaf of ``batch`` has
-        B first.
+      loss: maps ``(params, batch, constants)`` to losses [B]; ``params`` is one flat vector [P], and every leaf of
+        ``batch`` has B first.
       mesh: the D devices; B is a multiple of D.
       chunk: molecules a device takes at a time; None for ``chunk_size``'s choice.
     """

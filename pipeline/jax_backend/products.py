@@ -1,4 +1,4 @@
-"""The one expensive operation of the network: a matrix product over all pairs of atoms, with a gradient that suits CPUs."""
+"""The one expensive operation of the network: a product over all pairs of atoms, with a gradient that suits CPUs."""
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,8 @@ from jax import Array
 def edge_product(edges: Array, kernel: Array) -> Array:
     """Return ``edges @ kernel`` for ``edges`` [B, N, N, K] and ``kernel`` [K, F]: [B, N, N, F].
 
-    Its value and gradient are those of the plain product. The gradient of ``kernel`` is written as a product per molecule
-    that is summed afterwards, because XLA's own form (one product that contracts B N^2 rows) leaves a CPU's
+    Its value and gradient are those of the plain product. The gradient of ``kernel`` is written as a product per
+    molecule that is summed afterwards, because XLA's own form (one product that contracts B N^2 rows) leaves a CPU's
     caches: that form made a layer's backward pass 1.7 times slower.
     """
     return edges @ kernel

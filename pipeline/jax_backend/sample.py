@@ -89,9 +89,10 @@ class Sampler:
         return Samples(molecules, seconds, int(broken.sum()))
 
     def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way, as ``frames`` molecules, and their noise levels [frames]; the last is the sample.
+        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels.
 
-        Coordinates are those of the variance-preserving process (angstrom times alpha), which fit one picture at every level.
+        The last is the sample, at level 0. Coordinates are those of the variance-preserving process (angstrom times
+        alpha), which fit one picture at every level.
         """
         weights = jax.device_put(weights, replicated(self._mesh))
         program = self._program(size, trajectory=True)
@@ -133,7 +134,7 @@ class Sampler:
 
         def draw(step: Array) -> Cloud:
             noise = draw_noise(jax.vmap(lambda key: jax.random.fold_in(key, step))(keys), widest, FEATURES)
-            return jax.tree.map(lambda value: value[:, :width], noise)
+            return Cloud(noise.x[:, :width], noise.h[:, :width])
 
         def denoise(noisy: Cloud, sigma: Array) -> Cloud:
             return self._objective.denoise(params, mask, noisy, sigma)

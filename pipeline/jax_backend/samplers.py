@@ -1,9 +1,9 @@
 """Samplers. They take a denoise function, not a model, and are pure functions of their noise.
 
-A ``Denoise`` maps a noisy cloud at the variance-exploding level sigma (a scalar) to its estimate of the clean one. All clouds
-are free of a centre of mass, which every linear combination keeps. Levels decrease.
+A ``Denoise`` maps a noisy cloud at the variance-exploding level sigma (a scalar) to its estimate of the clean one. All
+clouds are free of a centre of mass, which every linear combination keeps. Levels decrease.
 
-Each sampler returns the sample and the noisy cloud before every step, stacked to [S, B, N, .] (free when it is not used).
+Each sampler returns the sample and the noisy cloud before every step, stacked to [S, B, N, .] (free when not used).
 """
 
 from collections.abc import Callable
@@ -33,7 +33,8 @@ def ddim(denoise: Denoise, noise: Cloud, sigmas: Array) -> tuple[Cloud, Cloud]:
         clean = denoise(state, sigma)
         return jax.tree.map(lambda x, d: d + (following / sigma) * (x - d), state, clean), state
 
-    return lax.scan(step, _start(noise, sigmas), (sigmas[:-1], sigmas[1:]))
+    sample, states = lax.scan(step, _start(noise, sigmas), (sigmas[:-1], sigmas[1:]))
+    return sample, states
 
 
 def heun(denoise: Denoise, noise: Cloud, sigmas: Array) -> tuple[Cloud, Cloud]:
@@ -46,7 +47,7 @@ def heun(denoise: Denoise, noise: Cloud, sigmas: Array) -> tuple[Cloud, Cloud]:
     """
 
     def slope(state: Cloud, sigma: Array) -> Cloud:
-        return jax.tree.map(lambda x, d: (x - d) / sigma, state, denoise(state, sigma))
+        return Cloud(*jax.tree.map(lambda x, d: (x - d) / sigma, state, denoise(state, sigma)))
 
     def step(state: Cloud, levels: tuple[Array, Array]) -> tuple[Cloud, Cloud]:
         sigma, following = levels
@@ -88,4 +89,4 @@ def ancestral(denoise: Denoise, noise: Cloud, sigmas: Array, draw: DrawNoise) ->
 
 
 def _start(noise: Cloud, sigmas: Array) -> Cloud:
-    return jax.tree.map(lambda e: sigmas[0] * e, noise)
+    return Cloud(sigmas[0] * noise.x, sigmas[0] * noise.h)

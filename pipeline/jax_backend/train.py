@@ -1,7 +1,7 @@
-"""Training: one compiled gradient a size bucket, one compiled update, and checkpoints from which it resumes bit for bit.
+"""Training: a compiled gradient for each size bucket, one compiled update, and checkpoints to resume from bit for bit.
 
-Step k of a run is a function of the state after step k - 1, the seed and k alone: the epoch's plan is drawn from (seed, epoch),
-a molecule's noise from (seed, k, its place in the batch). Where a run is interrupted changes nothing.
+Step k of a run is a function of the state after step k - 1, the seed and k alone: the epoch's plan is drawn from (seed,
+epoch), a molecule's noise from (seed, k, its place in the batch). Where a run is interrupted changes nothing.
 """
 
 import itertools
@@ -102,7 +102,7 @@ class Stepper:
     def initial_state(self, params: Array) -> State:
         """Return the state before step 0."""
         state = State(jnp.zeros((), jnp.int32), params, self._optimizer.init(params), params.copy())
-        return jax.device_put(state, update_sharding(self._mesh))
+        return State(*jax.device_put(state, update_sharding(self._mesh)))
 
     def __call__(self, state: State, batch: Batch, step: int) -> tuple[State, Array, Array]:
         """Take a step; return the new state (the old one is consumed), the mean loss and the gradient's norm."""
@@ -116,7 +116,8 @@ class Stepper:
             self._gradients[batch.bucket] = jax.jit(self._gradient).lower(*arguments).compile()
         partial = self._gradients[batch.bucket](*arguments)
         losses, gradients = jax.device_put(partial, update_sharding(self._mesh)) if is_cpu(self._mesh) else partial
-        return self._update(state, losses, gradients)
+        after, loss, norm = self._update(state, losses, gradients)
+        return after, loss, norm
 
     def _gradient(self, params: Array, batch: tuple[Array, Array], constants: Any) -> tuple[Array, Array]:
         training = self._config.training
@@ -193,8 +194,8 @@ def train(
     params, layout = build_weights(objective, key)
     mesh = make_mesh(config.training.batch_size)
     data = {
-        shard.bucket: jax.device_put(
-            BucketData(shard.positions, shard.atomic_numbers, shard.sizes.astype(np.int32)), replicated(mesh)
+        shard.bucket: BucketData(
+            *jax.device_put((shard.positions, shard.atomic_numbers, shard.sizes.astype(np.int32)), replicated(mesh))
         )
         for shard in shards["train"]
     }
@@ -228,8 +229,8 @@ def train(
                 losses, norms = np.array(jax.device_get(pending), np.float64).T
                 if not np.isfinite(losses).all() or not np.isfinite(norms).all():
                     raise InputError(
-                        f"run {config.name}: the loss is not finite near step {done}; the last good checkpoint is kept. "
-                        "Lower training.optimizer.learning_rate or use model.radial_features: gaussian"
+                        f"run {config.name}: the loss is not finite near step {done}; the last good checkpoint is "
+                        "kept. Lower training.optimizer.learning_rate or use model.radial_features: gaussian"
                     )
                 seconds = time.monotonic() - began
                 rate = len(pending) * config.training.batch_size / (time.monotonic() - logged)
@@ -309,7 +310,7 @@ class Observer:
 
 
 def _validation_batch(shards: list[Shard], width: int, seed: int) -> tuple[Any, int] | None:
-    """Return up to 1,024 molecules padded to one width (one program), filled up to a whole number of chunks; and how many."""
+    """Return up to 1,024 molecules padded to one width (one program) and filled up to whole chunks; and how many."""
     places = [(shard, row) for shard in shards for row in range(len(shard))]
     if not places:
         return None
