@@ -74,7 +74,7 @@ def sample_parts() -> list[str]:
 def figshare(tmp_path: Path) -> Callable[..., Path]:
     """Write an official archive and its list of uncharacterised molecules and return their folder."""
 
-    def make(members: Iterable[tuple[str, str]], *, excluded: Iterable[int] = ()) -> Path:
+    def make(members: Iterable[tuple[str, str]], *, excluded: Iterable[int] = (), tail: bytes = b"") -> Path:
         directory = tmp_path / "official"
         directory.mkdir(exist_ok=True)
         plain = io.BytesIO()
@@ -83,7 +83,7 @@ def figshare(tmp_path: Path) -> Callable[..., Path]:
                 member = tarfile.TarInfo(name)
                 member.size = len(text.encode())
                 archive.addfile(member, io.BytesIO(text.encode()))
-        (directory / ARCHIVE).write_bytes(bz2.compress(plain.getvalue()))
+        (directory / ARCHIVE).write_bytes(bz2.compress(plain.getvalue() + tail))
         listed = "".join(f"{index:8d}  CC1=CC1  failed  \n" for index in excluded)
         (directory / UNCHARACTERIZED).write_text(
             f"Molecules that failed\n====\n  Index  SMILES\n{listed}\nEnd of list\n"

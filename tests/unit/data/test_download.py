@@ -129,6 +129,13 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
     assert len(waits) == 2
 
 
+def test_attempts_that_bring_something_do_not_count(server: Server, tmp_path: Path) -> None:
+    server.faults = ["break"] * 10
+    download_figshare(tmp_path / "figshare", files=[remote(server.url)])
+    assert (tmp_path / "figshare" / "a.bin").read_bytes() == CONTENT
+    assert len(server.ranges) == 11
+
+
 def test_a_server_in_trouble_is_asked_again_with_growing_patience(
     server: Server, tmp_path: Path, waits: list[float]
 ) -> None:

@@ -129,6 +129,18 @@ def test_a_flipped_byte_is_noticed_wherever_it_is(
             parse_figshare(directory)
 
 
+def test_damage_behind_the_last_molecule_is_noticed_too(
+    figshare: Callable[..., Path], members: dict[int, tuple[str, str]]
+) -> None:
+    # More than is read ahead when the last file of the archive has been found.
+    directory = figshare(members.values(), excluded=[3], tail=np.random.default_rng(0).bytes(2_000_000))
+    assert len(parse_figshare(directory).molecules) == 6
+    content = (directory / ARCHIVE).read_bytes()
+    (directory / ARCHIVE).write_bytes(content[:-100])
+    with pytest.raises(InputError, match="truncated or damaged"):
+        parse_figshare(directory)
+
+
 def test_what_is_no_archive_is_refused(figshare: Callable[..., Path], members: dict[int, tuple[str, str]]) -> None:
     directory = figshare(members.values(), excluded=[3])
     for content in (b"", b"not an archive", bz2.compress(b"not a tar"), bz2.compress(b"x" * 5000)):

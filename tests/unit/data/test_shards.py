@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,10 @@ def test_every_molecule_is_once_in_the_smallest_bucket_that_holds_it(
     assert sorted(seen) == sorted(index)
 
 
-def test_a_molecule_far_from_the_origin_is_centred_too() -> None:
-    positions = np.array([[1000, 2000, 3000], [1001, 2000, 3000], [1000, 2000.5, 3000]], np.float32)
-    molecules = Molecules(sizes=np.array([3]), atomic_numbers=np.array([8, 1, 1]), positions=positions)
-    shards = make_shards(molecules, index=np.array([0]), split=np.array(["train"]), buckets=[3])
+def test_a_molecule_far_from_the_origin_is_centred_too(make_molecules: Callable[..., Molecules]) -> None:
+    molecules = make_molecules([29])
+    molecules = replace(molecules, positions=molecules.positions + np.array([1000, 2000, 3000], np.float32))
+    shards = make_shards(molecules, index=np.array([0]), split=np.array(["train"]), buckets=[29])
     assert np.abs(shards["train"][0].positions.mean(axis=1)).max() < 1e-6
 
 
