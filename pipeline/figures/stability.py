@@ -6,6 +6,7 @@ from typing import Any, Final
 import matplotlib.colors
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from pipeline.chemistry.intervals import Estimate
 from pipeline.figures import style
@@ -74,15 +75,17 @@ def _places(run: Run) -> range:
 
 def _draw_bar(axes: Axes, colour: str, measured: Estimate, place: float) -> None:
     value, low, high = 100 * measured.value, 100 * measured.low, 100 * measured.high
-    axes.barh(place, value, height=0.68, color=colour, alpha=0.85, linewidth=0, zorder=2)
+    face = style.blend(matplotlib.colors.to_rgb(colour), (1.0, 1.0, 1.0), 0.15)
+    axes.barh(place, value, height=0.68, color=face, linewidth=0, zorder=2)
     axes.add_line(Line2D([low, high], [place, place], color=style.INK, linewidth=1.4, zorder=4))
     for end in (low, high):
         axes.add_line(Line2D([end, end], [place - 0.16, place + 0.16], color=style.INK, linewidth=1.4, zorder=4))
     inside = high > 55  # beside a long bar there is no room for its value
+    halo = withStroke(linewidth=2.5, foreground=face if inside else "white")  # a reference may run behind it
     axes.annotate(
         style.percent(measured.value), (low if inside else high, place), (-4 if inside else 4, 0),
         textcoords="offset points", ha="right" if inside else "left", va="center_baseline", zorder=5,
-        color="white" if inside and _is_dark(colour) else style.INK,
+        color="white" if inside and _is_dark(colour) else style.INK, path_effects=[halo],
     )  # fmt: skip
 
 

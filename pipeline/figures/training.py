@@ -71,8 +71,12 @@ def draw(runs: Sequence[Run], *, floor: Estimate, ceiling: Estimate, dataset: st
             for axes in (left, right):
                 axes.axhline(100 * floor.value, **style.FLOOR_LINE, zorder=1)
                 axes.axhline(100 * ceiling.value, **style.CEILING_LINE, zorder=1)
-            _label_reference(right, 100 * floor.value, f"noise {style.percent(floor.value)}")
-            _label_reference(right, 100 * ceiling.value, f"{dataset} {style.percent(ceiling.value)}")
+            _label_reference(right, 100 * floor.value, f"noise\n{style.percent(floor.value)}")
+            _label_reference(
+                right,
+                100 * ceiling.value,
+                f"{dataset if len(dataset) <= 6 else 'data'}\n{style.percent(ceiling.value)}",
+            )
         else:
             left.set_ylim(0, max(2.0, left.get_ylim()[1]))
     _legend(figure, runs)
@@ -121,9 +125,10 @@ def _draw_checkups(axes: Axes, run: Run, metric: str, quantity: str, per_unit: f
 
 
 def _label_reference(axes: Axes, value: float, text: str) -> None:
+    """Name a horizontal line, in the margin to its right where no curve can be."""
     axes.annotate(
-        text, (1.0, value), (0, -2), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-        ha="right", va="top", color=style.MUTED, zorder=6,
+        text, (1.0, value), (4, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+        ha="left", va="center", color=style.MUTED, linespacing=1.05,
     )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +12,17 @@ from pipeline.chemistry.metrics import Judgement, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecules import write_molecules
 
+Runs = Mapping[str, tuple[str, float, float, Mapping[str, tuple[int, float]]]]
 MOLECULES64 = Path(__file__).parents[2] / "data" / "molecules64.sdf"
 
 
 @pytest.fixture(scope="session")
-def real():
+def real() -> Molecules:
     """64 molecules of QM9."""
     return read_sdf(MOLECULES64)
 
 
-def perturbed(molecules, scale, seed, metadata):
+def perturbed(molecules: Molecules, scale: float, seed: int, metadata: dict[str, Any]) -> Molecules:
     """Return molecules with noise on their coordinates, some much and some little, in another order."""
     generator = np.random.default_rng(seed)
     shuffled = molecules.select(generator.permutation(len(molecules)))
@@ -28,15 +31,15 @@ def perturbed(molecules, scale, seed, metadata):
     return Molecules(
         sizes=shuffled.sizes,
         atomic_numbers=shuffled.atomic_numbers,
-        positions=shuffled.positions + noise,
+        positions=(shuffled.positions + noise).astype(np.float32),
         metadata=metadata,
     )
 
 
-def loss_lines(*, seconds, epochs, start, checkups=True, steps=200):
+def loss_lines(*, seconds: float, epochs: float, start: float, steps: int = 200) -> list[dict[str, Any]]:
     """Return the lines of a metrics.jsonl as train writes it."""
     generator = np.random.default_rng(0)
-    lines = []
+    lines: list[dict[str, Any]] = []
     for step in range(1, steps + 1):
         done = step / steps
         loss = start * (0.2 + math.exp(-5 * done))
@@ -46,7 +49,7 @@ def loss_lines(*, seconds, epochs, start, checkups=True, steps=200):
         )
         if step % 20 == 0:
             lines.append({"kind": "validation", **line, "loss": loss})
-        if checkups and step % 40 == 0:
+        if step % 40 == 0:
             atoms, molecules = 0.2 + 0.6 * done, 0.1 * done
             lines.append(
                 {
@@ -64,10 +67,10 @@ def loss_lines(*, seconds, epochs, start, checkups=True, steps=200):
 class FakeStudy:
     """The files of a study, as earlier stages would write them, with the command line that draws them."""
 
-    def __init__(self, folder, real, runs, *, trajectory=True):
+    def __init__(self, folder: Path, real: Molecules, runs: Runs, *, trajectory: bool = True):
         """Write the files; ``runs`` maps a name to its objective, seconds, epochs and {sampler: (calls, noise)}."""
         self.folder = folder
-        self.options = {"configs": [], "curves": [], "metrics": [], "samples": []}
+        self.options: dict[str, list[Path]] = {"configs": [], "curves": [], "metrics": [], "samples": []}
         for number, (name, (objective, seconds, epochs, samplers)) in enumerate(runs.items()):
             place = folder / name
             (place / "samples").mkdir(parents=True)
@@ -89,7 +92,7 @@ class FakeStudy:
         if trajectory:
             self._write_trajectory(real, run=next(iter(runs)))
 
-    def _write_references(self, real):
+    def _write_references(self, real: Molecules) -> None:
         cloud = perturbed(real, 3.0, 5, {})
         for option, molecules in (("floor", cloud), ("ceiling", real)):
             self.options[option] = [self.folder / f"{option}.json"]
@@ -99,7 +102,7 @@ class FakeStudy:
         split = ["train"] * 60 + ["test"] * (len(real) - 60)
         write_molecules(self.options["molecules"][0], real, extra_columns={"split": split})
 
-    def _write_trajectory(self, real, *, run):
+    def _write_trajectory(self, real: Molecules, *, run: str) -> None:
         numbers, positions = real[40]
         noise = np.random.default_rng(0).normal(size=positions.shape)
         sigma = np.array([0.0, 0.1, 1.0, 10.0, 80.0], dtype=np.float32)  # not in the order of drawing
@@ -109,30 +112,25 @@ class FakeStudy:
         metadata = {"run": run, "sampler": "heun-50", "shows": "state"}
         write_molecules(self.options["trajectory"][0], frames, extra_columns=columns, metadata=metadata)
 
-    def argv(self, output, **changes):
-        """Return the command line; ``changes`` replace options, None leaves one out."""
+    def argv(self, output: Path, **changes: Sequence[Path | int]) -> list[str]:
+        """Return the command line; ``changes`` replace options."""
         options = {**self.options, **changes, "output": [output]}
-        return [
-            str(word)
-            for name, values in options.items()
-            if values is not None
-            for word in (f"--{name.replace('_', '-')}", *values)
-        ]
+        return [str(word) for name, values in options.items() for word in (f"--{name.replace('_', '-')}", *values)]
 
 
 @pytest.fixture(scope="session")
-def one_run(tmp_path_factory, real):
+def one_run(tmp_path_factory: pytest.TempPathFactory, real: Molecules) -> FakeStudy:
     """A study of one run with one sampler."""
-    runs = {"edm": ("edm", 720.0, 3.1, {"heun-50": (50, 0.05)})}
+    runs: Runs = {"edm": ("edm", 720.0, 3.1, {"heun-50": (50, 0.05)})}
     return FakeStudy(tmp_path_factory.mktemp("one"), real, runs)
 
 
 @pytest.fixture(scope="session")
-def many_runs(tmp_path_factory, real):
+def many_runs(tmp_path_factory: pytest.TempPathFactory, real: Molecules) -> FakeStudy:
     """A study of eight runs, three objectives, one to eight samplers, and no trajectory."""
     objectives = ("edm", "denoiser", "consistency")
     calls = (1, 2, 4, 8, 16, 32, 64, 1000)
-    runs = {
+    runs: Runs = {
         f"run-{'long-name-' * (number % 2)}{number}": (
             objectives[number % 3],
             60.0 * 10**number,

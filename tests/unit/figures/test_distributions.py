@@ -3,11 +3,12 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from pipeline.chemistry.elements import SYMBOLS
+from pipeline.chemistry.molecules import Molecules
 from pipeline.figures.distributions import BIN_PM, PAIRS, WINDOWS_PM, measure
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_distances_are_those_of_each_pair_of_atoms(real, first, second):
+def test_distances_are_those_of_each_pair_of_atoms(real: Molecules, first: str, second: str) -> None:
     low, high = WINDOWS_PM[first + second]
     expected = np.zeros((high - low) // BIN_PM)
     for numbers, positions in real:
@@ -21,7 +22,7 @@ def test_distances_are_those_of_each_pair_of_atoms(real, first, second):
     np.testing.assert_allclose(measured.value * BIN_PM * len(real), expected, atol=1e-9)
 
 
-def test_error_of_distances_is_that_of_the_mean_over_molecules(real):
+def test_error_of_distances_is_that_of_the_mean_over_molecules(real: Molecules) -> None:
     # 32 copies of each of two molecules: the variance over molecules is known.
     two = real.select([30, 50] * 32)
     counts = [measure(real.select([place])).distances["CC"].value * BIN_PM for place in (30, 50)]
@@ -29,7 +30,7 @@ def test_error_of_distances_is_that_of_the_mean_over_molecules(real):
     np.testing.assert_allclose(measure(two).distances["CC"].error, expected, atol=1e-12)
 
 
-def test_shares_add_up_and_errors_shrink_with_more_molecules(real):
+def test_shares_add_up_and_errors_shrink_with_more_molecules(real: Molecules) -> None:
     few, many = measure(real), measure(real.select(np.tile(np.arange(len(real)), 4)))
     assert few.sizes.value.sum() == pytest.approx(1)
     assert few.elements.value.sum() == pytest.approx(1)

@@ -1,10 +1,15 @@
 """The stage as a whole: what it writes, that it writes it again alike, and what it refuses."""
 
+from __future__ import annotations
+
 import csv
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,13 +19,16 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.cli.figures import main
 from pipeline.data.molecules import read_molecules, write_molecules
 
+if TYPE_CHECKING:
+    from tests.unit.figures.conftest import FakeStudy
 
-def content(folder):
+
+def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
-def drawn(one_run, tmp_path_factory):
+def drawn(one_run: FakeStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("results") / "figures"
     assert main(one_run.argv(output)) == 0
     return output
@@ -29,7 +37,7 @@ def drawn(one_run, tmp_path_factory):
 FIGURES = ["stability", "gallery-edm", "trajectory", "training", "distributions-edm"]
 
 
-def test_writes_every_figure_twice_the_table_twice_and_the_page(drawn):
+def test_writes_every_figure_twice_the_table_twice_and_the_page(drawn: Path) -> None:
     files = {f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png")}
     assert set(content(drawn)) == files | {"table.csv", "table.md", "index.html"}
     for name in FIGURES:
@@ -37,7 +45,9 @@ def test_writes_every_figure_twice_the_table_twice_and_the_page(drawn):
     assert list(drawn.parent.iterdir()) == [drawn]
 
 
-def test_draws_the_same_bytes_again_in_another_process_without_a_backend(drawn, one_run, tmp_path):
+def test_draws_the_same_bytes_again_in_another_process_without_a_backend(
+    drawn: Path, one_run: FakeStudy, tmp_path: Path
+) -> None:
     code = """
 import sys
 from pipeline.cli.figures import main
@@ -50,7 +60,7 @@ sys.exit(status)
     assert content(tmp_path / "again") == content(drawn)
 
 
-def test_the_page_shows_every_figure_and_needs_nothing_from_elsewhere(drawn):
+def test_the_page_shows_every_figure_and_needs_nothing_from_elsewhere(drawn: Path) -> None:
     page = (drawn / "index.html").read_text(encoding="utf-8")
     for name in FIGURES:
         assert f'<img src="{name}.svg"' in page
@@ -60,7 +70,7 @@ def test_the_page_shows_every_figure_and_needs_nothing_from_elsewhere(drawn):
     assert "data (ceiling)" in page
 
 
-def test_floor_and_ceiling_stand_in_the_same_table_as_the_results(drawn, one_run):
+def test_floor_and_ceiling_stand_in_the_same_table_as_the_results(drawn: Path, one_run: FakeStudy) -> None:
     with (drawn / "table.csv").open(newline="") as file:
         rows = {row["metric"]: row for row in csv.DictReader(file)}
     ceiling = json.loads(one_run.options["ceiling"][0].read_text())
@@ -72,7 +82,7 @@ def test_floor_and_ceiling_stand_in_the_same_table_as_the_results(drawn, one_run
     assert "data (ceiling)" in lines[4]
 
 
-def test_draws_several_runs_and_leaves_out_the_trajectory(many_runs, tmp_path):
+def test_draws_several_runs_and_leaves_out_the_trajectory(many_runs: FakeStudy, tmp_path: Path) -> None:
     options = {option: many_runs.options[option][-2:] for option in ("configs", "curves", "metrics")}
     names = [json.loads(path.read_text())["name"] for path in options["configs"]]
     samples = [path for path in many_runs.options["samples"] if path.parents[1].name in names]
@@ -82,7 +92,7 @@ def test_draws_several_runs_and_leaves_out_the_trajectory(many_runs, tmp_path):
     assert "trajectory.svg" not in content(output)
 
 
-def refused(study, drawn, capsys, **changes):
+def refused(study: FakeStudy, drawn: Path, capsys: pytest.CaptureFixture[str], **changes: Sequence[Path | int]) -> str:
     """Run the stage over earlier figures; return its one line of error."""
     before = content(drawn)
     assert main(study.argv(drawn, **changes)) == 2
@@ -96,31 +106,39 @@ def refused(study, drawn, capsys, **changes):
 @pytest.mark.parametrize(
     "option", ["configs", "curves", "metrics", "samples", "molecules", "floor", "ceiling", "trajectory"]
 )
-def test_refuses_a_missing_file_and_a_foreign_one(option, one_run, drawn, tmp_path, capsys):
+def test_refuses_a_missing_file_and_a_foreign_one(
+    option: str, one_run: FakeStudy, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in (tmp_path / "absent", tmp_path / "foreign"):
         if path.name == "foreign":
             path.write_bytes(b"\x89PNG\r\n")
         assert str(path) in refused(one_run, drawn, capsys, **{option: [path]})
 
 
-def edited(path, tmp_path, change):
+def edited(path: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     value = json.loads(path.read_text())
     change(value)
     (tmp_path / path.name).write_text(json.dumps(value))
     return tmp_path / path.name
 
 
-def test_refuses_metrics_of_another_run(one_run, drawn, tmp_path, capsys):
+def test_refuses_metrics_of_another_run(
+    one_run: FakeStudy, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = edited(one_run.options["metrics"][0], tmp_path, lambda value: value.update(run="other"))
     assert "'other'" in refused(one_run, drawn, capsys, metrics=[path])
 
 
-def test_refuses_an_evaluation_that_is_not_whole(one_run, drawn, tmp_path, capsys):
+def test_refuses_an_evaluation_that_is_not_whole(
+    one_run: FakeStudy, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = edited(one_run.options["metrics"][0], tmp_path, lambda value: value["samplers"]["heun-50"].pop("validity"))
     assert "heun-50: has no validity" in refused(one_run, drawn, capsys, metrics=[path])
 
 
-def test_refuses_samples_that_are_missing_foreign_or_nobodys(one_run, drawn, tmp_path, capsys):
+def test_refuses_samples_that_are_missing_foreign_or_nobodys(
+    one_run: FakeStudy, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = edited(
         one_run.options["metrics"][0],
         tmp_path,
@@ -136,7 +154,9 @@ def test_refuses_samples_that_are_missing_foreign_or_nobodys(one_run, drawn, tmp
     assert "as is" in refused(one_run, drawn, capsys, samples=one_run.options["samples"] * 2)
 
 
-def test_refuses_a_run_given_twice_and_lists_of_different_length(one_run, drawn, capsys):
+def test_refuses_a_run_given_twice_and_lists_of_different_length(
+    one_run: FakeStudy, drawn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     twice = {option: one_run.options[option] * 2 for option in ("configs", "curves", "metrics")}
     assert "given twice" in refused(one_run, drawn, capsys, **twice)
     assert "--curves" in refused(one_run, drawn, capsys, curves=one_run.options["curves"] * 2)
@@ -150,13 +170,17 @@ def test_refuses_a_run_given_twice_and_lists_of_different_length(one_run, drawn,
         (['{"kind": "train", "step": 1, "epoch": 1, "loss": 1}'], "seconds"),
     ],
 )
-def test_refuses_curves_that_train_did_not_write(lines, reason, one_run, drawn, tmp_path, capsys):
+def test_refuses_curves_that_train_did_not_write(
+    lines: list[str], reason: str, one_run: FakeStudy, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(lines))
     assert reason in refused(one_run, drawn, capsys, curves=[path])
 
 
-def test_refuses_a_trajectory_of_one_frame_or_of_two_molecules(one_run, drawn, tmp_path, capsys, real):
+def test_refuses_a_trajectory_of_one_frame_or_of_two_molecules(
+    one_run: FakeStudy, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], real: Molecules
+) -> None:
     path = tmp_path / "trajectory.parquet"
     numbers, positions = real[5]
     frames = Molecules.from_list([(numbers, positions)] * 2)
@@ -166,7 +190,9 @@ def test_refuses_a_trajectory_of_one_frame_or_of_two_molecules(one_run, drawn, t
         assert str(path) in refused(one_run, drawn, capsys, trajectory=[path])
 
 
-def test_refuses_to_replace_what_is_not_a_folder_of_figures(one_run, tmp_path, capsys):
+def test_refuses_to_replace_what_is_not_a_folder_of_figures(
+    one_run: FakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("x")
     (tmp_path / "file").write_text("x")
@@ -176,5 +202,5 @@ def test_refuses_to_replace_what_is_not_a_folder_of_figures(one_run, tmp_path, c
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "x"
 
 
-def test_refuses_a_gallery_of_nothing(one_run, drawn, capsys):
+def test_refuses_a_gallery_of_nothing(one_run: FakeStudy, drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--gallery-molecules" in refused(one_run, drawn, capsys, gallery_molecules=[0])

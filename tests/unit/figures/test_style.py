@@ -13,7 +13,7 @@ from pipeline.figures.training import smooth
     [(0, "0.0 %"), (1, "100.0 %"), (0.733, "73.3 %"), (0.99964, "99.96 %"), (0.0003, "0.03 %"), (1e-6, "<0.01 %"),
      (1 - 1e-6, ">99.99 %")],
 )  # fmt: skip
-def test_percent_never_rounds_to_nothing_or_all(fraction, text):
+def test_percent_never_rounds_to_nothing_or_all(fraction: float, text: str) -> None:
     assert style.percent(fraction) == text
 
 
@@ -21,24 +21,24 @@ def test_percent_never_rounds_to_nothing_or_all(fraction, text):
     ("seconds", "text"),
     [(0.4, "0 s"), (45, "45 s"), (720, "12 min"), (300, "5 min"), (12240, "3.4 h"), (2e5, "2.3 days")],
 )
-def test_duration_has_the_unit_that_suits_it(seconds, text):
+def test_duration_has_the_unit_that_suits_it(seconds: float, text: str) -> None:
     assert style.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0, "0"), (0.422, "0.42"), (0.999, "1"), (3.1, "3.1"), (9.97, "10"), (1012.4, "1,012")]
 )
-def test_count(value, text):
+def test_count(value: float, text: str) -> None:
     assert style.count(value) == text
 
 
-def test_lists_in_words():
+def test_lists_in_words() -> None:
     assert style.listed(["a"]) == "a"
     assert style.listed(["a", "b", "c"]) == "a, b and c"
     assert style.either([1000, 500, 1000]) == "500 or 1,000"
 
 
-def test_runs_have_colours_of_their_own_and_samplers_shades_of_it():
+def test_runs_have_colours_of_their_own_and_samplers_shades_of_it() -> None:
     assert len({style.run_colour(place) for place in range(8)}) == 8
     assert style.shades("#0173b2", 1) == ["#0173b2"]
     shades = style.shades("#0173b2", 8)
@@ -47,20 +47,20 @@ def test_runs_have_colours_of_their_own_and_samplers_shades_of_it():
     assert len(set(shades)) == 8
 
 
-def test_the_look_ends_with_the_drawing():
+def test_the_look_ends_with_the_drawing() -> None:
     before = dict(matplotlib.rcParams)
     with style.look():
         assert matplotlib.rcParams["font.size"] == style.FONT_SIZE
     assert dict(matplotlib.rcParams) == before
 
 
-def test_running_mean_keeps_a_constant_and_a_straight_line():
+def test_running_mean_keeps_a_constant_and_a_straight_line() -> None:
     np.testing.assert_allclose(smooth(np.full(100, 3.0)), 3.0)
     line = np.arange(200.0)
     np.testing.assert_allclose(smooth(line)[:190], line[:190])
 
 
-def test_running_mean_leaves_out_what_is_not_finite():
+def test_running_mean_leaves_out_what_is_not_finite() -> None:
     values = np.ones(50)
     values[[10, 49]] = math.nan
     np.testing.assert_allclose(smooth(values), 1.0)
