@@ -1,8 +1,8 @@
 """Rolling checkpoints of a training state, each with the digest of its run's configuration and of its content.
 
-A checkpoint is a folder named after its step. It is written to a temporary folder and renamed, so a killed process leaves a
-complete one or none. One whose content does not match its digest (a flipped bit, a cut file) is passed over with a note, for
-the one before it. How the arrays themselves are stored is up to each backend.
+A checkpoint is a folder named after its step. It is written to a temporary folder and renamed, so a killed process
+leaves a complete one or none. One whose content does not match its digest (a flipped bit, a cut file) is passed over
+with a note, for the one before it. How the arrays themselves are stored is up to each backend.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ class CheckpointFiles:
     def restore(
         self, build: Callable[[Arrays], State], *, note: Callable[[str], None]
     ) -> tuple[State, dict[str, Any]] | None:
-        """Return the newest sound checkpoint, as ``build`` makes a state of its arrays, and its ``extra``; None without one.
+        """Return the newest sound checkpoint as a state that ``build`` makes of its arrays, and its ``extra``, or None.
 
         Raises:
           InputError: a checkpoint belongs to another configuration of the run.

@@ -1,17 +1,54 @@
-"""What sampling needs before any network: noise levels, sizes, and which molecules go through the network together."""
+"""What sampling needs before and after any network: noise levels, sizes, batches of one width, and the molecules."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.chemistry.molecules import Molecules
 from pipeline.config import SamplerConfig
 from pipeline.data.statistics import Statistics
 from pipeline.noise import VariancePreserving, karras_levels
+from pipeline.progress import Progress
 
 SMALLEST_GROUP = 128
 """Fewer molecules than this are padded to the next larger width: cheaper than compiling another program."""
+
+
+CARBON: Final = 6
+
+Draw = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+"""Maps numbers [B] and sizes [B] of molecules to their positions [B, N, 3] and places in ``ATOMIC_NUMBERS`` [B, N]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What sampling returns.
+
+    Attributes:
+      molecules: the samples, in the order of their numbers.
+      seconds: spent in the network and sampler, compilation not counted.
+      non_finite: samples that overflowed; they are given as carbon atoms at one point, where no metric calls them
+        stable.
+    """
+
+    molecules: Molecules
+    seconds: float
+    non_finite: int
+
+
+class MoleculeSampler(Protocol):
+    """A sampler of one trained model, as a backend makes it for the command line."""
+
+    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress) -> Samples:
+        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
+
+    def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
+        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,3 +106,69 @@ def group_by_width(sizes: npt.NDArray[np.int32], buckets: Iterable[int]) -> list
             groups.append(Group(width, waiting))
             waiting = np.zeros(0, np.int64)
     return groups
+
+
+def sample_in_batches(
+    draw: Callable[[int], Draw],
+    sizes: npt.NDArray[np.int32],
+    *,
+    buckets: Iterable[int],
+    batch: int,
+    progress: Progress | None,
+) -> Samples:
+    """Sample one molecule for each of ``sizes`` [M].
+
+    Args:
+      draw: returns what draws ``batch`` molecules padded to a width.
+      sizes: numbers of atoms.
+      buckets: the widths to use.
+      batch: molecules at a time; the last batch is filled up with its first molecule, so that there is one shape.
+      progress: advances by every molecule.
+    """
+    positions = np.zeros((len(sizes), int(sizes.max()), 3), np.float32)
+    atomic_numbers = np.zeros((len(sizes), int(sizes.max())), np.uint8)
+    seconds = 0.0
+    for group in group_by_width(sizes, buckets):
+        draw_batch = draw(group.width)
+        width = min(group.width, positions.shape[1])
+        for start in range(0, len(group.members), batch):
+            members = group.members[start : start + batch]
+            padded = np.concatenate([members, np.full(batch - len(members), members[0])])
+            began = time.perf_counter()
+            x, types = draw_batch(padded.astype(np.int32), sizes[padded])
+            seconds += time.perf_counter() - began
+            positions[members, :width] = x[: len(members), :width]
+            atomic_numbers[members, :width] = np.array(ATOMIC_NUMBERS, np.uint8)[types[: len(members), :width]]
+            if progress:
+                progress.update(len(members))
+    broken = ~np.isfinite(positions).all(axis=(1, 2))
+    positions[broken] = 0.0
+    atomic_numbers[broken] = CARBON
+    molecules = Molecules.from_padded(positions=positions, atomic_numbers=atomic_numbers, sizes=sizes)
+    return Samples(molecules, seconds, int(broken.sum()))
+
+
+def trajectory_frames(
+    positions: npt.NDArray[Any], types: npt.NDArray[Any], levels: npt.NDArray[np.float64], *, frames: int
+) -> tuple[Molecules, npt.NDArray[np.float32]]:
+    """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels.
+
+    The last is the sample, at level 0. Coordinates are made those of the variance-preserving process (angstrom times
+    alpha), which fit one picture at every level.
+
+    Args:
+      positions: before every step, and of the sample, [S + 1, N, 3], variance exploding.
+      types: likewise, places in ``ATOMIC_NUMBERS``, [S + 1, N].
+      levels: of the noise, [S] or more.
+      frames: molecules to return, evenly spread over the steps; all states where there are fewer.
+    """
+    count, size = types.shape
+    chosen = np.unique(np.round(np.linspace(0, count - 1, frames)).astype(int))
+    sigmas = np.append(levels[: count - 1], 0.0).astype(np.float32)[chosen]
+    alpha = 1.0 / np.sqrt(1.0 + sigmas**2)
+    molecules = Molecules.from_padded(
+        positions=positions[chosen] * alpha[:, None, None],
+        atomic_numbers=np.array(ATOMIC_NUMBERS, np.uint8)[types[chosen]],
+        sizes=np.full(len(chosen), size, np.int32),
+    )
+    return molecules, sigmas

@@ -18,6 +18,7 @@ from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
 from pipeline.files import json_digest
 from pipeline.runs import MetricsLog, provenance, write_weights
+from pipeline.training import Interrupted
 
 INTERRUPTED = 128 + signal.SIGTERM
 
@@ -39,18 +40,20 @@ def _train(args: argparse.Namespace) -> None:
     settings = json.loads(args.config.read_text(encoding="utf-8"))
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
+    # A checkpoint is of this configuration and these molecules, or it is refused.
+    content = [settings, statistics.to_json(), *(shard.digest() for shard in [*shards["train"], *shards["validation"]])]
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
     from pipeline.jax_backend.runtime import start
-    from pipeline.jax_backend.train import Interrupted, train
+    from pipeline.jax_backend.train import train
 
     start(cores=args.devices)
     state = args.output / "state"
     try:
         trained = train(
             config,
-            config_digest=json_digest(settings),
+            config_digest=json_digest(content),
             shards=shards,
             statistics=statistics,
             directory=state,

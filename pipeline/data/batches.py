@@ -1,10 +1,12 @@
 """Which molecules a training step sees: batches of one size bucket each, unbiased over molecules."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.data.shards import Shard
 
 
 class Batch(NamedTuple):
@@ -14,6 +16,24 @@ class Batch(NamedTuple):
     """The size bucket that all of them are from."""
     indices: npt.NDArray[np.int32]
     """[batch_size] rows of that bucket's shard."""
+
+
+class PaddedMolecules(NamedTuple):
+    """Molecules on their way to a network, padded to one width."""
+
+    numbers: npt.NDArray[np.int32]
+    """[B] what each molecule's noise is drawn from."""
+    positions: npt.NDArray[np.float32]
+    """[B, N, 3] in angstrom, centred, 0 in the padding."""
+    atomic_numbers: npt.NDArray[np.uint8]
+    """[B, N], 0 in the padding."""
+    sizes: npt.NDArray[np.int32]
+    """[B] atoms."""
+
+    @classmethod
+    def of(cls, shard: Shard, rows: npt.NDArray[np.integer]) -> Self:
+        """Return some molecules of a shard, numbered as in their source."""
+        return cls(shard.index[rows], shard.positions[rows], shard.atomic_numbers[rows], shard.sizes[rows])
 
 
 def epoch_plan(bucket_counts: Mapping[int, int], batch_size: int, seed: int, epoch: int) -> list[Batch]:

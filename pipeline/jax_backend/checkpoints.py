@@ -1,4 +1,4 @@
-"""Checkpoints of the full training state, stored with Orbax; see ``pipeline.checkpoint_files`` for what makes them safe."""
+"""Checkpoints of the full training state, stored with Orbax in the folders of ``pipeline.checkpoint_files``."""
 
 import logging
 from collections.abc import Callable

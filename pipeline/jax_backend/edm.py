@@ -16,11 +16,7 @@ from jax.scipy.stats import norm
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, draw_noise, one_hot_types
 from pipeline.noise import VariancePreserving
-
-TYPES = 5
-TYPE_SCALE = 4.0
-CHARGE_SCALE = 10.0
-FEATURES = TYPES + 1
+from pipeline.scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
 
 Params = Any
 
@@ -30,15 +26,6 @@ class Draws(NamedTuple):
 
     t: Array
     noise: Cloud
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Root mean squares of the training data: coordinates (angstrom), scaled types, scaled charges."""
-
-    coordinates: float
-    types: float
-    charges: float
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,13 @@ def update_sharding(mesh: Mesh) -> Sharding:
     return SingleDeviceSharding(mesh.devices.flat[0]) if is_cpu(mesh) else replicated(mesh)
 
 
-def chunk_size(mesh: Mesh, share: int) -> int:
-    """Return how many of its ``share`` of molecules a device takes at a time: all; on a CPU at most four, evenly."""
-    if not is_cpu(mesh):
-        return share
-    return max(n for n in range(1, CPU_CHUNK + 1) if share % n == 0)
+def chunk_size(mesh: Mesh, share: int, *, parts: int = 1) -> int:
+    """Return how many of its ``share`` of molecules a device takes at a time: an equal part; on a CPU at most four.
+
+    Where ``share`` cannot be divided into ``parts``, the next larger number that it can be divided into counts.
+    """
+    largest = CPU_CHUNK if is_cpu(mesh) else max(1, share // parts)
+    return max(n for n in range(1, largest + 1) if share % n == 0)
 
 
 def partial_value_and_grad(

@@ -1,8 +1,6 @@
 """Molecules from a trained model: one compiled program a width, each molecule from its own key."""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,33 +10,18 @@ import numpy.typing as npt
 from jax import Array
 from jax.sharding import Mesh
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.config import SamplerConfig
 from pipeline.jax_backend import samplers
-from pipeline.jax_backend.edm import EDM, FEATURES, TYPES
+from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
 from pipeline.progress import Progress
-from pipeline.sampling import group_by_width, noise_levels
+from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
+from pipeline.scales import FEATURES, TYPES
 
 BATCH = 128
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """What sampling returns.
-
-    Attributes:
-      molecules: the samples, in the order of their numbers.
-      seconds: spent in the network and sampler, compilation not counted.
-      non_finite: samples that overflowed; their atoms are all put at the origin, where no metric calls them stable.
-    """
-
-    molecules: Molecules
-    seconds: float
-    non_finite: int
 
 
 class Sampler:
@@ -66,46 +49,28 @@ class Sampler:
         progress: Progress | None = None,
     ) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
-        positions = np.zeros((len(sizes), self.widest, 3), np.float32)
-        atomic_numbers = np.zeros((len(sizes), self.widest), np.uint8)
-        seconds = 0.0
         weights = jax.device_put(weights, replicated(self._mesh))
-        for group in group_by_width(sizes, buckets):
-            program = self._program(group.width, trajectory=False)
-            for start in range(0, len(group.members), self._batch):
-                members = group.members[start : start + self._batch]
-                # The last batch is filled up with its first molecule: one shape, one program.
-                padded = np.concatenate([members, np.full(self._batch - len(members), members[0])])
-                began = time.perf_counter()
-                x, types = jax.block_until_ready(program(weights, (padded.astype(np.int32), sizes[padded])))
-                seconds += time.perf_counter() - began
-                positions[members, : group.width] = np.asarray(x)[: len(members)]
-                atomic_numbers[members, : group.width] = np.array(ATOMIC_NUMBERS, np.uint8)[types[: len(members)]]
-                if progress:
-                    progress.update(len(members))
-        broken = ~np.isfinite(positions).all(axis=(1, 2))
-        positions[broken] = 0.0
-        molecules = Molecules.from_padded(positions=positions, atomic_numbers=atomic_numbers, sizes=sizes)
-        return Samples(molecules, seconds, int(broken.sum()))
+
+        def draw(width: int) -> Draw:
+            program = self._program(width, trajectory=False)
+
+            def draw_batch(
+                numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]
+            ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+                positions, types = program(weights, (numbers, sizes))
+                return np.asarray(positions), np.asarray(types)
+
+            return draw_batch
+
+        return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, progress=progress)
 
     def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels.
-
-        The last is the sample, at level 0. Coordinates are those of the variance-preserving process (angstrom times
-        alpha), which fit one picture at every level.
-        """
+        """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""
         weights = jax.device_put(weights, replicated(self._mesh))
         program = self._program(size, trajectory=True)
         number, sizes = np.zeros(self._batch, np.int32), np.full(self._batch, size, np.int32)
-        states_x, states_types = jax.block_until_ready(program(weights, (number, sizes)))
-        count = states_x.shape[1]
-        chosen = np.unique(np.round(np.linspace(0, count - 1, frames)).astype(int))
-        sigmas = np.append(self._levels[: count - 1], 0.0).astype(np.float32)[chosen]
-        alpha = 1.0 / np.sqrt(1.0 + sigmas**2)
-        positions = np.asarray(states_x)[0][chosen] * alpha[:, None, None]
-        atomic_numbers = np.array(ATOMIC_NUMBERS, np.uint8)[np.asarray(states_types)[0][chosen]]
-        sizes = np.full(len(chosen), size, np.int32)
-        return Molecules.from_padded(positions=positions, atomic_numbers=atomic_numbers, sizes=sizes), sigmas
+        positions, types = program(weights, (number, sizes))
+        return trajectory_frames(np.asarray(positions)[0], np.asarray(types)[0], self._levels, frames=frames)
 
     def _program(self, width: int, *, trajectory: bool) -> Callable[..., Any]:
         key = (width, trajectory)

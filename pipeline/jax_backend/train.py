@@ -4,23 +4,21 @@ Step k of a run is a function of the state after step k - 1, the seed and k alon
 epoch), a molecule's noise from (seed, k, its place in the batch). Where a run is interrupted changes nothing.
 """
 
-import itertools
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from pipeline.chemistry.metrics import stability_metrics
-from pipeline.config import RunConfig, SamplerConfig
-from pipeline.data.batches import Batch, epoch_plan
+from pipeline.chemistry.molecules import Molecules
+from pipeline.config import RunConfig
+from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
@@ -30,6 +28,7 @@ from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import node_mask
 from pipeline.jax_backend.optimizer import ema_decay, learning_rate, make_optimizer
 from pipeline.jax_backend.parallel import (
+    chunk_size,
     is_cpu,
     make_mesh,
     mapped,
@@ -39,16 +38,7 @@ from pipeline.jax_backend.parallel import (
 )
 from pipeline.jax_backend.sample import Sampler
 from pipeline.jax_backend.weights import Layout
-from pipeline.progress import Progress, progress
-from pipeline.runs import MetricsLog
-from pipeline.sampling import draw_sizes
-
-LOG_STEPS = 50
-VALIDATION_MOLECULES = 1024
-# What the weights of a running training are sampled with, to see them improve: cheap, and good enough to compare.
-PROGRESS_SAMPLER = SamplerConfig(
-    name="heun-12", kind="heun", steps=12, num=0, seed=0, sigma_max=20.0, sigma_min=0.01, rho=7.0
-)
+from pipeline.training import PROGRESS_BATCH, PROGRESS_SAMPLER, Trained, run_training
 
 
 class State(NamedTuple):
@@ -66,18 +56,6 @@ class BucketData(NamedTuple):
     positions: Array
     atomic_numbers: Array
     sizes: Array
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The outcome of a training that reached its last step: averaged weights by name, and seconds spent training."""
-
-    arrays: dict[str, Any]
-    seconds: float
-
-
-class Interrupted(Exception):
-    """The training was asked to stop; its state is saved."""
 
 
 class Stepper:
@@ -121,9 +99,7 @@ class Stepper:
 
     def _gradient(self, params: Array, batch: tuple[Array, Array], constants: Any) -> tuple[Array, Array]:
         training = self._config.training
-        share = training.batch_size // self._mesh.size
-        # On a CPU the chunks are small already; elsewhere they are what the config asks for.
-        chunk = None if is_cpu(self._mesh) else max(1, share // training.accumulate)
+        chunk = chunk_size(self._mesh, training.batch_size // self._mesh.size, parts=training.accumulate)
 
         def losses(flat: Array, part: tuple[Array, Array], constants: tuple[BucketData, Array]) -> Array:
             (rows, places), (data, step) = part, constants
@@ -139,7 +115,9 @@ class Stepper:
     def _update_state(self, state: State, losses: Array, gradients: Array) -> tuple[State, Array, Array]:
         training = self._config.training
         gradient = jnp.sum(gradients, axis=0) / training.batch_size
-        updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
+        # Optax mixes floats and integers, which strict promotion of types (the tests' setting) forbids.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = ema_decay(state.step, training.ema_decay)
         ema = decay * state.ema + (1.0 - decay) * params
@@ -148,18 +126,6 @@ class Stepper:
             jnp.sum(losses) / training.batch_size,
             optax.global_norm(gradient),
         )
-
-
-def steps_from(step: int, counts: dict[int, int], config: RunConfig) -> Iterator[tuple[int, float, Batch]]:
-    """Yield (step, epochs done, batch) from ``step`` on to the last one of the run."""
-    before = 0
-    for epoch in itertools.count():
-        plan = epoch_plan(counts, config.training.batch_size, config.seed, epoch)
-        for place in range(max(0, step - before), len(plan)):
-            if before + place >= config.training.steps:
-                return
-            yield before + place, epoch + (place + 1) / len(plan), plan[place]
-        before += len(plan)
 
 
 def train(
@@ -189,111 +155,62 @@ def train(
     """
     if not shards["train"]:
         raise InputError("shards: there is no training molecule")
-    objective = build_objective(config, statistics)
-    key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    params, layout = build_weights(objective, key)
-    mesh = make_mesh(config.training.batch_size)
-    data = {
-        shard.bucket: BucketData(
-            *jax.device_put((shard.positions, shard.atomic_numbers, shard.sizes.astype(np.int32)), replicated(mesh))
-        )
-        for shard in shards["train"]
-    }
-    counts = {shard.bucket: len(shard) for shard in shards["train"]}
-    stepper = Stepper(config, objective, layout, data, mesh)
-    observer = Observer(config, objective, layout, shards["validation"], statistics)
-    checkpoints = Checkpoints(directory / "checkpoints", config_digest=config_digest)
-    metrics = MetricsLog(directory / "metrics.jsonl")
-    schedule = learning_rate(config.training)
-
-    state, seconds = stepper.initial_state(params), 0.0
-    total = config.training.steps
-    with progress(total=total, description=f"train {config.name}", unit="steps", log=log) as bar:
-        if restored := checkpoints.restore(state, note=bar.note):
-            state, seconds = jax.device_put(restored[0], update_sharding(mesh)), restored[1]["seconds"]
-            bar.note(f"{config.name}: resumed at step {int(state.step)} of {total}")
-        first = int(state.step)
-        bar.resume(first)
-        metrics.rewind(first)
-        began = saved = time.monotonic()
-        began -= seconds
-        pending: list[tuple[Array, Array]] = []
-        logged = time.monotonic()
-        for step, epoch, batch in steps_from(first, counts, config):
-            state, loss, norm = stepper(state, batch, step)
-            pending.append((loss, norm))
-            done, last = step + 1, step + 1 == total
-            stopping = stop()
-            due = time.monotonic() - saved >= config.training.checkpoint_seconds
-            if len(pending) == LOG_STEPS or last or stopping or due or done % config.training.validation_interval == 0:
-                losses, norms = np.array(jax.device_get(pending), np.float64).T
-                if not np.isfinite(losses).all() or not np.isfinite(norms).all():
-                    raise InputError(
-                        f"run {config.name}: the loss is not finite near step {done}; the last good checkpoint is "
-                        "kept. Lower training.optimizer.learning_rate or use model.radial_features: gaussian"
-                    )
-                seconds = time.monotonic() - began
-                rate = len(pending) * config.training.batch_size / (time.monotonic() - logged)
-                logged = time.monotonic()
-                metrics.append(
-                    "train",
-                    step=done,
-                    epoch=round(epoch, 4),
-                    seconds=round(seconds, 2),
-                    loss=float(losses.mean()),
-                    gradient_norm=float(np.median(norms)),
-                    learning_rate=float(schedule(step)),
-                    molecules_per_second=round(rate, 1),
-                )
-                bar.update(len(pending), loss=f"{losses.mean():.4f}", molecules_per_second=f"{rate:.0f}")
-                pending = []
-            if done % config.training.validation_interval == 0 or last:
-                at = {"step": done, "epoch": round(epoch, 4), "seconds": round(seconds, 2)}
-                for kind, values in observer(state.ema, done, last=last, bar=bar):
-                    metrics.append(kind, **at, **values)
-            if last or stopping or due:
-                checkpoints.save(done, state, {"seconds": time.monotonic() - began})
-                saved = time.monotonic()
-            if stopping and not last:
-                raise Interrupted(f"run {config.name}: stopped at step {done} of {total}, which is saved")
-    return Trained(layout.to_arrays(state.ema), seconds)
+    trainer = JaxTrainer(
+        config, config_digest=config_digest, shards=shards["train"], statistics=statistics, directory=directory
+    )
+    return run_training(trainer, config, shards=shards, statistics=statistics, directory=directory, log=log, stop=stop)
 
 
-class Observer:
-    """Looks at the averaged weights of a running training: validation loss, and the stability of a few samples."""
+class JaxTrainer:
+    """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.Trainer``)."""
 
     def __init__(
-        self, config: RunConfig, objective: EDM, layout: Layout, validation: list[Shard], statistics: Statistics
+        self,
+        config: RunConfig,
+        *,
+        config_digest: str,
+        shards: list[Shard],
+        statistics: Statistics,
+        directory: Path,
     ):
-        """Choose the molecules to look at; nothing is compiled yet."""
-        training = config.training
-        self._config, self._objective, self._layout = config, objective, layout
-        self._buckets = sorted(statistics.buckets)
-        self._validation = _validation_batch(validation, self._buckets[-1], config.seed)
-        self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
-        self._sampler = Sampler(
-            objective, layout, PROGRESS_SAMPLER, widest=self._buckets[-1], batch=min(128, training.sample_count)
-        )
-        self._validate: Callable[..., Array] | None = None
+        """Put the molecules of ``shards`` on the devices and draw the initial weights; nothing is compiled yet."""
+        self._config = config
+        self._objective = build_objective(config, statistics)
+        key = jax.random.fold_in(jax.random.key(config.seed), 0)
+        params, self._layout = build_weights(self._objective, key)
+        mesh = make_mesh(config.training.batch_size)
+        data = {
+            shard.bucket: BucketData(
+                *jax.device_put((shard.positions, shard.atomic_numbers, shard.sizes.astype(np.int32)), replicated(mesh))
+            )
+            for shard in shards
+        }
+        self._stepper = Stepper(config, self._objective, self._layout, data, mesh)
+        self._state = self._stepper.initial_state(params)
+        self._sharding = update_sharding(mesh)
+        self._checkpoints = Checkpoints(directory / "checkpoints", config_digest=config_digest)
+        self._schedule = learning_rate(config.training)
+        self._buckets = [max(statistics.buckets)]
+        batch = min(PROGRESS_BATCH, config.training.sample_count)
+        self._sampler = Sampler(self._objective, self._layout, PROGRESS_SAMPLER, widest=self._buckets[-1], batch=batch)
+        self._validate: Callable[[Array, PaddedMolecules], Array] | None = None
 
-    def __call__(self, weights: Array, step: int, *, last: bool, bar: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield what to log at ``step``: (kind, values)."""
-        if self._validation is not None:
-            loss = self._validation_loss(weights)
-            bar.note(f"step {step}: validation loss {loss:.4f}")
-            yield "validation", {"loss": loss}
-        interval = self._config.training.sample_interval
-        if interval and (step % interval == 0 or last):
-            samples = self._sampler(weights, self._sizes, buckets=[self._buckets[-1]])
-            stability = stability_metrics(samples.molecules, seed=0)
-            bar.note(f"step {step}: {100 * stability['atom_stability']['value']:.1f} % of sampled atoms stable")
-            yield "samples", {"sampler": PROGRESS_SAMPLER.name, "num": len(samples.molecules), **stability}
+    def step(self, batch: Batch, step: int) -> tuple[Array, Array]:
+        """Take a step; return its mean loss and gradient norm, perhaps not computed yet."""
+        self._state, loss, norm = self._stepper(self._state, batch, step)
+        return loss, norm
 
-    def _validation_loss(self, weights: Array) -> float:
-        """Return the mean loss over the same molecules, steps t and noise every time."""
-        assert self._validation is not None
-        batch, count = self._validation
-        mesh = make_mesh(len(batch[0]))
+    def read(self, outcomes: Sequence[tuple[Array, Array]]) -> npt.NDArray[np.float64]:
+        """Return losses and norms of steps, [K, 2]."""
+        return np.array(jax.device_get(list(outcomes)), np.float64)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return float(self._schedule(step))
+
+    def validation_loss(self, molecules: PaddedMolecules) -> npt.NDArray[np.floating[Any]]:
+        """Return the losses [B] of the averaged weights, with the same steps t and noise every time."""
+        mesh = make_mesh(len(molecules.sizes))
         if self._validate is None:
             root = jax.random.fold_in(jax.random.key(self._config.seed), 2)
 
@@ -305,24 +222,28 @@ class Observer:
                 return self._objective.losses(self._layout.unravel(flat), clean, mask, draws)
 
             self._validate = jax.jit(lambda flat, part: mapped(losses, mesh)(flat, part, None))
-        values = self._validate(jax.device_put(weights, replicated(mesh)), batch)
-        return float(np.mean(np.asarray(values, np.float64)[:count]))
+        return np.asarray(self._validate(jax.device_put(self._state.ema, replicated(mesh)), molecules))
 
+    def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
+        """Return one molecule for each of ``sizes`` from the averaged weights, by ``PROGRESS_SAMPLER``."""
+        return self._sampler(self._state.ema, sizes, buckets=self._buckets).molecules
 
-def _validation_batch(shards: list[Shard], width: int, seed: int) -> tuple[Any, int] | None:
-    """Return up to 1,024 molecules padded to one width (one program) and filled up to whole chunks; and how many."""
-    places = [(shard, row) for shard in shards for row in range(len(shard))]
-    if not places:
-        return None
-    chosen = np.random.default_rng(seed).permutation(len(places))[:VALIDATION_MOLECULES]
-    count = len(chosen)
-    # A multiple of 8 x 4 molecules can be split over the devices and chunks of any usual machine.
-    chosen = np.resize(chosen, -(-count // 32) * 32)
-    positions = np.zeros((len(chosen), width, 3), np.float32)
-    atomic_numbers = np.zeros((len(chosen), width), np.uint8)
-    sizes = np.zeros(len(chosen), np.int32)
-    for place, (shard, row) in enumerate(places[i] for i in chosen):
-        positions[place, : shard.bucket] = shard.positions[row]
-        atomic_numbers[place, : shard.bucket] = shard.atomic_numbers[row]
-        sizes[place] = shard.sizes[row]
-    return (np.arange(len(chosen), dtype=np.int32), positions, atomic_numbers, sizes), count
+    def is_finite(self) -> bool:
+        """Return whether the averaged weights are."""
+        return bool(jnp.isfinite(self._state.ema).all())
+
+    def save(self, step: int, extra: dict[str, Any]) -> None:
+        """Write the state after ``step`` steps as a checkpoint."""
+        self._checkpoints.save(step, self._state, extra)
+
+    def restore(self, *, note: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
+        """Take up the newest sound checkpoint; return its number of steps and its ``extra``, or None without one."""
+        restored = self._checkpoints.restore(self._state, note=note)
+        if restored is None:
+            return None
+        self._state = State(*jax.device_put(restored[0], self._sharding))
+        return int(self._state.step), restored[1]
+
+    def averaged_weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the averaged weights by name."""
+        return self._layout.to_arrays(self._state.ema)
