@@ -5,21 +5,26 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 # Which requirements the figures are made with: runtime, or cuda for an NVIDIA GPU (make figures LOCK=cuda).
 LOCK ?= runtime
 CORES ?= 8
+# Another study than config.yaml: make figures STUDY=workflow/studies/paper.yaml
+STUDY ?=
 
 # The rules call `python`: that of .venv, activated or not.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+study = $(if $(STUDY),--configfile $(STUDY))
+
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help figures report test lint format lock readme clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 figures: .venv/.$(LOCK)  ## from the data to results/figures: the study of config.yaml
-	.venv/bin/snakemake --cores $(CORES) results/figures
+	.venv/bin/snakemake $(study) --cores $(CORES) results/figures
 
 report: figures  ## the figures and how they were made, as one file: results/report.html
-	.venv/bin/snakemake --report results/report.html
+	.venv/bin/snakemake $(study) --report results/report.html
 
 test: .venv/.dev  ## all tests
 	.venv/bin/pytest

@@ -50,6 +50,8 @@ def allowed(schema: Json) -> str:
         words += " by name"
     if "pattern" in schema:
         words += " of small letters, digits and hyphens"
+    if "minimum" in schema and "maximum" in schema:
+        return f"{words} from {schema['minimum']} to {schema['maximum']}"
     bounds = [text.format(schema[key]) for key, text in _BOUND_WORDS.items() if key in schema]
     return f"{words}, {' and '.join(bounds)}" if bounds else words
 

@@ -32,6 +32,14 @@ def molecule_source(wildcards):
     return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
 
 
+def all_cores(wildcards):
+    """Return --cores as the threads of a job of JAX, which takes every core it finds: such jobs run one after the other.
+
+    Asked for only when a job is to run; --report and --unlock need no --cores.
+    """
+    return workflow.cores
+
+
 def run_files(name):
     """Return the path of a file of every run, in the order of the study."""
     return [f"results/runs/{run}/{name}" for run in config["runs"]]

@@ -39,7 +39,7 @@ rule likelihood:
         "results/timings/likelihood/{run}.tsv"
     conda:
         "../../envs/runtime.yaml"
-    threads: workflow.cores
+    threads: all_cores
     resources:
         mem_mb=4000,
         runtime=720,

@@ -17,8 +17,7 @@ rule sample:
         "results/timings/sample/{run}-{sampler}.tsv"
     conda:
         "../../envs/runtime.yaml"
-    # XLA takes every core it finds.
-    threads: workflow.cores
+    threads: all_cores
     resources:
         mem_mb=4000,
         runtime=720,
@@ -38,7 +37,7 @@ rule trajectory:
         "results/logs/trajectory/{run}-{sampler}.log",
     conda:
         "../../envs/runtime.yaml"
-    threads: workflow.cores
+    threads: all_cores
     resources:
         mem_mb=4000,
         runtime=60,

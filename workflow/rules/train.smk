@@ -60,8 +60,7 @@ rule train:
         "results/timings/train/{run}.tsv"
     conda:
         "../../envs/runtime.yaml"
-    # XLA takes every core it finds, so runs train one after the other.
-    threads: workflow.cores
+    threads: all_cores
     resources:
         mem_mb=6000,
         runtime=1440,

@@ -1,0 +1,106 @@
+"""The tiny study for real, from molecules to figures and report, as a user runs it."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from .conftest import TINY, Workflow
+
+pytestmark = pytest.mark.end_to_end
+
+WEIGHTS = "results/runs/tiny/weights.safetensors"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """Return a workflow in which the tiny study is done."""
+    workflow = Workflow(tmp_path_factory.mktemp("tiny"))
+    done = workflow.run("--cores", "2", "results/figures", study=TINY)
+    assert done.returncode == 0, done.stderr
+    return workflow
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    """Return the tiny study with values set by dotted keys."""
+    study: dict[str, Any] = yaml.safe_load(TINY.read_text())
+    for dotted, value in values.items():
+        *path, last = dotted.split("__")
+        node = study
+        for key in path:
+            node = node[key]
+        node[last] = value
+    return study
+
+
+def trained(workflow: Workflow, study: dict[str, Any]) -> list[float]:
+    """Make the weights of a study; return some of them."""
+    done = workflow.run("--cores", "2", WEIGHTS, study=study)
+    assert done.returncode == 0, done.stderr
+    arrays = load_file(workflow.directory / WEIGHTS)
+    weights: list[float] = arrays[min(arrays)].ravel()[:8].tolist()
+    return weights
+
+
+def test_every_figure_is_there(finished: Workflow) -> None:
+    figures = finished.directory / "results" / "figures"
+    for name in ("training", "stability", "distributions-tiny", "gallery-tiny", "trajectory"):
+        assert (figures / f"{name}.svg").stat().st_size > 1000
+        assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    with (figures / "table.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) >= 5  # a heading, floor, ceiling, two samplers
+
+
+def test_results_stand_between_floor_and_ceiling(finished: Workflow) -> None:
+    def stability(name: str) -> float:
+        value = json.loads((finished.directory / "results" / name).read_text())["atom_stability"]["value"]
+        assert isinstance(value, float)
+        return value
+
+    metrics = json.loads((finished.directory / "results/runs/tiny/metrics.json").read_text())
+    assert list(metrics["samplers"]) == ["heun-9", "ancestral-50"]
+    assert metrics["likelihood"]["nll"]["low"] < metrics["likelihood"]["nll"]["value"]
+    assert 0.0 < stability("reference/noise.json") < 0.4 < 0.9 < stability("reference/molecules64.json")
+
+
+def test_every_stage_left_a_log(finished: Workflow) -> None:
+    logs = {path.parent.name for path in (finished.directory / "results" / "logs").rglob("*.log")}
+    assert {"parse", "shard", "train", "sample", "evaluate", "likelihood", "gather", "noise", "reference"} <= logs
+
+
+def test_nothing_is_made_twice(finished: Workflow) -> None:
+    assert finished.planned("results/figures", study=TINY) == []
+
+
+def test_the_report_is_one_file_that_needs_no_network(finished: Workflow) -> None:
+    report = finished.directory / "results" / "report.html"
+    done = finished.run("--report", report, study=TINY)
+    assert done.returncode == 0, done.stderr
+    page = report.read_text()
+    assert not re.search(r"""<(script|link|img|iframe)[^>]+(src|href)=["']?(https?:)?//""", page)
+    assert "results/figures/stability.svg" in page
+    assert "between the floor (noise)" in page
+
+
+def test_a_changed_setting_trains_again(finished: Workflow) -> None:
+    before = trained(finished, changed())
+    assert trained(finished, changed(runs__tiny__seed=1)) != before
+    assert trained(finished, changed()) == before
+
+
+def test_changed_data_train_again(finished: Workflow) -> None:
+    before = trained(finished, changed())
+    assert trained(finished, changed(data__split={"seed": 1, "train": 48, "validation": 8})) != before
+
+
+def test_a_missing_source_is_one_line(workflow: Workflow, tmp_path: Path) -> None:
+    study = changed(data__path=str(tmp_path / "nothing.sdf"))
+    done = workflow.run("--cores", "1", "results/figures", study=study)
+    assert done.returncode != 0
+    assert "nothing.sdf" in done.stderr
+    assert "Traceback" not in done.stderr

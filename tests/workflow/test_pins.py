@@ -1,0 +1,68 @@
+"""The locks are complete and agree, and conda's environments with them."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from .conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCKS = ("runtime", "dev", "cuda")
+
+
+def load_lock_script() -> ModuleType:
+    """Return requirements/lock.py as a module."""
+    spec = importlib.util.spec_from_file_location("lock", ROOT / "requirements" / "lock.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+lock_script = load_lock_script()
+
+
+def text(name: str) -> str:
+    """Return a lock."""
+    return (ROOT / "requirements" / f"{name}.txt").read_text()
+
+
+def pins(name: str) -> dict[str, str]:
+    """Return the versions of a lock."""
+    found: dict[str, str] = lock_script.pins(text(name))
+    return found
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_file_is_known_by_its_hash_and_none_by_its_address(name: str) -> None:
+    entries = re.split(r"^(?=[A-Za-z0-9])", re.sub(r"^ *#.*\n", "", text(name), flags=re.MULTILINE), flags=re.MULTILINE)
+    entries = [entry for entry in entries if entry.strip()]
+    assert len(entries) == len(pins(name))
+    assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"://|--(index|extra-index|find-links|trusted)", text(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"), [("runtime", []), ("dev", ["dev"]), ("cuda", ["cuda"])], ids=lambda value: str(value)
+)
+def test_the_locks_have_what_the_project_asks_for(name: str, extras: list[str]) -> None:
+    asked = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(pins(name)[canonicalize_name(requirement.name)]), requirement
+
+
+@pytest.mark.parametrize("name", ["dev", "cuda"])
+def test_the_locks_agree(name: str) -> None:
+    assert pins("runtime").items() <= pins(name).items()
+
+
+@pytest.mark.parametrize("name", lock_script.CONDA)
+def test_conda_environments_have_the_pins_of_the_lock(name: str) -> None:
+    path: Path = ROOT / "envs" / f"{name}.yaml"
+    assert path.read_text() == lock_script.conda_environment(name), "run: make lock"

@@ -1,0 +1,131 @@
+"""What a change of the study makes again: exactly what hangs on it. The stages are stood in for."""
+
+import copy
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Workflow
+
+STUDY: dict[str, Any] = {
+    "data": {"split": {"train": 1000, "validation": 2000}},
+    "runs": {
+        name: {
+            "training": {"steps": 1000},
+            "samplers": {
+                "heun-9": {"kind": "heun", "steps": 5},
+                "ddim-4": {"kind": "ddim", "steps": 4},
+            },
+        }
+        for name in ("one", "two")
+    },
+    "figures": {"trajectory": {"run": "one", "sampler": "heun-9"}},
+}
+
+
+def stand_in(folder: Path) -> Path:
+    """Return a folder with a ``python`` that only pretends."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(Path(__file__).parent / "stand_in_python.sh", folder / "python")
+    (folder / "python").chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
+    """Return a workflow in which everything of STUDY is made; tests only plan in it."""
+    folder = tmp_path_factory.mktemp("finished")
+    workflow = Workflow(folder, path=stand_in(folder / "bin"))
+    done = workflow.run("--cores", "8", "results/figures", study=STUDY)
+    assert done.returncode == 0, done.stderr
+    yield workflow
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    """Return STUDY with values set by dotted keys, such as ``runs__one__seed=1``."""
+    study = copy.deepcopy(STUDY)
+    for dotted, value in values.items():
+        *path, last = dotted.split("__")
+        node = study
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = value
+    return study
+
+
+def of_run(run: str, *, trained: bool) -> list[str]:
+    """Return the jobs that a run's weights, or only its scores, take part in."""
+    scores = [f"evaluate run={run} sampler={sampler}" for sampler in ("ddim-4", "heun-9")] + [f"gather run={run}"]
+    samples = [f"sample run={run} sampler={sampler}" for sampler in ("ddim-4", "heun-9")]
+    weights = [f"configure_run run={run}", f"likelihood run={run}", f"train run={run}", *samples]
+    return scores + (weights if trained else [])
+
+
+def test_nothing_is_made_twice(finished: Workflow) -> None:
+    assert finished.planned("results/figures", study=STUDY) == []
+
+
+def test_the_spelling_of_a_study_is_no_change(finished: Workflow) -> None:
+    respelt = changed(runs__one__seed=0, data__split={"validation": 2000.0, "seed": 0, "train": "1000"})
+    respelt["runs"]["one"] = dict(reversed(respelt["runs"]["one"].items()))
+    assert finished.planned("results/figures", study=respelt) == []
+
+
+def test_a_figure_setting_draws_again_and_no_more(finished: Workflow) -> None:
+    assert finished.planned("results/figures", study=changed(figures__gallery_molecules=3)) == ["figures"]
+
+
+def test_a_longer_strip_needs_its_trajectory(finished: Workflow) -> None:
+    planned = finished.planned("results/figures", study=changed(figures__trajectory__frames=5))
+    assert planned == ["figures", "trajectory run=one sampler=heun-9"]
+
+
+def test_a_learning_rate_trains_its_run_again_and_no_other(finished: Workflow) -> None:
+    study = changed(runs__two__training__optimizer={"learning_rate": 1e-4})
+    assert finished.planned("results/figures", study=study) == sorted(["figures", *of_run("two", trained=True)])
+
+
+def test_a_sampler_setting_trains_nothing(finished: Workflow) -> None:
+    study = changed(**{"runs__two__samplers__ddim-4__num": 7})
+    assert finished.planned("results/figures", study=study) == [
+        "configure_sampler run=two sampler=ddim-4",
+        "evaluate run=two sampler=ddim-4",
+        "figures",
+        "gather run=two",
+        "sample run=two sampler=ddim-4",
+    ]
+
+
+def test_a_new_run_leaves_the_others_alone(finished: Workflow) -> None:
+    study = changed(runs__three=STUDY["runs"]["one"])
+    configured = [f"configure_sampler run=three sampler={sampler}" for sampler in ("ddim-4", "heun-9")]
+    expected = sorted(["figures", *of_run("three", trained=True), *configured])
+    assert finished.planned("results/figures", study=study) == expected
+
+
+def test_an_evaluation_setting_only_scores_again(finished: Workflow) -> None:
+    planned = finished.planned("results/figures", study=changed(evaluation__bootstrap=7))
+    scores = of_run("one", trained=False) + of_run("two", trained=False)
+    assert planned == sorted([*scores, "figures", "noise_floor", "reference data=qm9"])
+
+
+def test_buckets_shard_again_but_parse_nothing(finished: Workflow) -> None:
+    planned = finished.planned("results/figures", study=changed(data__buckets=[20, 29]))
+    assert "shard data=qm9" in planned
+    assert {"train run=one", "train run=two"} <= set(planned)
+    assert "parse data=qm9" not in planned
+
+
+def test_swapped_values_are_a_change(finished: Workflow) -> None:
+    # Snakemake compares the params of a job as a set of values, so two that are swapped would go unseen.
+    planned = finished.planned("results/figures", study=changed(data__split={"train": 2000, "validation": 1000}))
+    assert "parse data=qm9" in planned
+    assert "download source=qm9pack" not in planned
+
+
+def test_one_stage_runs_again_by_itself(finished: Workflow) -> None:
+    planned = finished.planned("results/runs/one/metrics.json", "--forcerun", "evaluate", study=STUDY)
+    assert planned == of_run("one", trained=False)
