@@ -1,5 +1,6 @@
 """A run's files: its weights, which are all that sampling needs, and the log of its training."""
 
+import hashlib
 import json
 import os
 import platform
@@ -54,6 +55,7 @@ def write_weights(
         "statistics": json.dumps(statistics.to_json()),
         "provenance": json.dumps(provenance),
     }
+    metadata["sha256"] = _digest(arrays, metadata)
     with atomic_path(path) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata)
 
@@ -70,6 +72,8 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
             if metadata.get("format") != FORMAT:
                 raise InputError(f"{path}: these are not weights of a run (no '{FORMAT}' in the file's metadata)")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if metadata.pop("sha256", None) != _digest(arrays, metadata):
+            raise InputError(f"{path}: its content does not match its checksum: the file is damaged")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; train the run first") from error
     except (SafetensorError, ValueError) as error:
@@ -82,6 +86,15 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         statistics=Statistics.from_json(json.loads(metadata["statistics"])),
         provenance=json.loads(metadata["provenance"]),
     )
+
+
+def _digest(arrays: Mapping[str, npt.NDArray[np.float32]], metadata: Mapping[str, str]) -> str:
+    """Return a SHA-256 of all that a file of weights holds."""
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def provenance(*packages: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def node_mask(sizes: Array, width: int) -> Array:
 
 def one_hot_types(atomic_numbers: Array) -> Array:
     """Return the one-hot encoding over H, C, N, O, F of [B, N] atomic numbers: float32 [B, N, 5], 0 for padding."""
-    return (atomic_numbers[..., None] == jnp.asarray(ATOMIC_NUMBERS)).astype(jnp.float32)
+    return (atomic_numbers[..., None] == jnp.asarray(ATOMIC_NUMBERS, atomic_numbers.dtype)).astype(jnp.float32)
 
 
 def draw_noise(keys: Array, mask: Array, features: int) -> Cloud:

@@ -45,6 +45,37 @@ def clip_by_recent_norms() -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+class AMSGradState(NamedTuple):
+    """Steps taken, decaying means of gradients and of their squares, and the largest of the latter so far."""
+
+    steps: Array
+    mean: Array
+    square: Array
+    largest: Array
+
+
+def scale_by_torch_amsgrad(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Scale by AMSGrad as PyTorch does, for the reference's learning rate to mean what it means there.
+
+    The largest mean of squares is taken before its bias is corrected. ``optax.scale_by_amsgrad`` corrects first, so
+    that the first squares count in full for ever: steps stay as short as those first, large gradients made them.
+    """
+
+    def init(params: Array) -> AMSGradState:
+        # Three arrays and not one thrice: the training step gives their memory back one by one.
+        return AMSGradState(jnp.zeros((), jnp.int32), *(jnp.zeros_like(params) for _ in range(3)))
+
+    def update(updates: Array, state: AMSGradState, params: Array | None = None) -> tuple[Array, AMSGradState]:
+        steps = state.steps + 1
+        mean = b1 * state.mean + (1.0 - b1) * updates
+        square = b2 * state.square + (1.0 - b2) * updates**2
+        largest = jnp.maximum(state.largest, square)
+        root = jnp.sqrt(largest / (1.0 - b2**steps))
+        return mean / (1.0 - b1**steps) / (root + eps), AMSGradState(steps, mean, square, largest)
+
+    return optax.GradientTransformation(init, update)
+
+
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
     """Return the learning rate by step: a linear warm-up, then constant or a linear or cosine fall to 0 at the end."""
     optimizer = config.optimizer
@@ -65,7 +96,7 @@ def learning_rate(config: TrainingConfig) -> optax.Schedule:
 def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
     """Return clipping, Adam or AMSGrad, decoupled weight decay and the learning rate."""
     optimizer = config.optimizer
-    scale_by = optax.scale_by_amsgrad if optimizer.amsgrad else optax.scale_by_adam
+    scale_by = scale_by_torch_amsgrad if optimizer.amsgrad else optax.scale_by_adam
     return optax.chain(
         _clip(optimizer.clip),
         scale_by(b1=optimizer.beta1, b2=optimizer.beta2, eps=1e-8),
@@ -75,11 +106,13 @@ def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
 
 
 def _clip(config: ClipConfig) -> optax.GradientTransformation:
-    if config.kind == "adaptive":
-        return clip_by_recent_norms()
-    return optax.clip_by_global_norm(config.value)
+    return {
+        "norm": optax.clip_by_global_norm(config.value),
+        "adaptive": clip_by_recent_norms(),
+        "none": optax.identity(),
+    }[config.kind]
 
 
 def ema_decay(step: Array, limit: float) -> Array:
     """Return the decay of the weights' average at ``step``: short at first, so that the average forgets its start."""
-    return jnp.minimum(limit, 1.0 - 1.0 / (step / 10.0 + 2.0))
+    return jnp.minimum(limit, 1.0 - 1.0 / (step.astype(jnp.float32) / 10.0 + 2.0))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 
+from pipeline.errors import InputError
 from pipeline.jax_backend.parallel import use_cpu_cores
 
 CACHE_VARIABLE = "CONSISTENT_EDM_CACHE"
@@ -18,7 +19,12 @@ def start(*, cores: int | None = None) -> None:
 
     Args:
       cores: CPU cores to use as devices; None for all that this process may use.
+
+    Raises:
+      InputError: ``cores`` is not positive.
     """
+    if cores is not None and cores < 1:
+        raise InputError(f"--devices {cores} should be at least 1")
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "consistent-edm"
     cache = Path(os.environ.get(CACHE_VARIABLE, default)) / "jax"
     use_cpu_cores(cores)

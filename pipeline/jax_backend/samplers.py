@@ -61,7 +61,7 @@ def heun(denoise: Denoise, noise: Cloud, sigmas: Array) -> tuple[Cloud, Cloud]:
 
 
 def ancestral(denoise: Denoise, noise: Cloud, sigmas: Array, draw: DrawNoise) -> tuple[Cloud, Cloud]:
-    """EDM's ancestral sampling (Hoogeboom et al. 2022, algorithm 2): x_s ~ q(x_s | x_t, D(x_t)) from level to level.
+    """Ancestral sampling (Hoogeboom et al. 2022, algorithm 2): x_s ~ q(x_s | x_t, D(x_t)) from level t to level s.
 
     In variance-exploding units the posterior has mean r x_t + (1 - r) D with r = s^2 / t^2, and variance s^2 (1 - r).
 
@@ -69,7 +69,11 @@ def ancestral(denoise: Denoise, noise: Cloud, sigmas: Array, draw: DrawNoise) ->
       denoise: the model.
       noise: unit noise, [B, N, .].
       sigmas: levels down to the lowest one, above 0, [S + 1]; S + 1 network calls.
-      draw: fresh noise for steps 0 to S; that of step S is the Gaussian p(x | x_0) around the last estimate.
+      draw: fresh noise for steps 0 to S.
+
+    Returns:
+      The sample, its coordinates drawn from the Gaussian p(x | z_0) around the last estimate, its features those of z_0
+      itself: there p(h | z_0) is a rounding of z_0, and nothing trains the network's estimate of h. And the states.
     """
 
     def step(state: Cloud, inputs: tuple[Array, Array, Array]) -> tuple[Cloud, Cloud]:
@@ -85,7 +89,7 @@ def ancestral(denoise: Denoise, noise: Cloud, sigmas: Array, draw: DrawNoise) ->
     steps = sigmas.shape[0] - 1
     last, states = lax.scan(step, _start(noise, sigmas), (jnp.arange(steps), sigmas[:-1], sigmas[1:]))
     clean, final = denoise(last, sigmas[-1]), draw(jnp.array(steps))
-    return Cloud(clean.x + sigmas[-1] * final.x, clean.h), states
+    return Cloud(clean.x + sigmas[-1] * final.x, last.h), states
 
 
 def _start(noise: Cloud, sigmas: Array) -> Cloud:
