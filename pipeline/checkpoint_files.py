@@ -55,10 +55,12 @@ class CheckpointFiles:
 
     def save(self, step: int, arrays: Arrays, extra: Mapping[str, Any]) -> None:
         """Write ``arrays`` and ``extra`` (JSON) as the checkpoint of ``step`` and remove all but the newest two."""
+        # What a killed process did not finish, and later steps that were found damaged: both would be there for ever.
+        passed_over = [path for path in self._folders() if int(path.name) >= step]
+        for path in [*self.directory.glob("*.partial"), *passed_over]:
+            shutil.rmtree(path, ignore_errors=True)
         folder = self.directory / f"{step:08d}"
         temporary = self.directory / f"{step:08d}.partial"
-        for path in (folder, temporary):
-            shutil.rmtree(path, ignore_errors=True)
         temporary.mkdir()
         self._write(temporary / "state", arrays)
         meta = {"step": step, "config": self.config_digest, "content": content_digest(arrays), "extra": dict(extra)}
@@ -80,7 +82,7 @@ class CheckpointFiles:
                 meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
                 if meta["config"] != self.config_digest:
                     raise InputError(
-                        f"{folder}: this checkpoint belongs to another configuration of the run; "
+                        f"{folder}: this checkpoint belongs to another configuration or other data of the run; "
                         f"remove {self.directory} to start afresh"
                     )
                 arrays = self._read(folder / "state")
