@@ -39,13 +39,13 @@ def _likelihood(args: argparse.Namespace) -> None:
     if not shards:
         raise InputError(f"{args.shards}: the split {args.split} has no molecules")
 
-    from pipeline.jax_backend.build import build_objective, build_weights
+    from pipeline.jax_backend.build import build_layout, build_objective
     from pipeline.jax_backend.likelihood import variational_bound
     from pipeline.jax_backend.runtime import start
 
     start(cores=args.devices)
     objective = build_objective(weights.config, weights.statistics)
-    _, layout = build_weights(objective)
+    layout = build_layout(objective)
     count = sum(map(len, shards))
     name = f"likelihood {weights.config.name}"
     with progress(total=count, description=name, unit="molecules", log=args.log) as bar:

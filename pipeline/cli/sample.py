@@ -53,13 +53,13 @@ def _sample(args: argparse.Namespace) -> None:
     weights = read_weights(args.weights)
     sizes = np.array(args.sizes, np.int32) if args.sizes else draw_sizes(weights.statistics, sampler.num, sampler.seed)
 
-    from pipeline.jax_backend.build import build_objective, build_weights
+    from pipeline.jax_backend.build import build_layout, build_objective
     from pipeline.jax_backend.runtime import start
     from pipeline.jax_backend.sample import Sampler
 
     start(cores=args.devices)
     objective = build_objective(weights.config, weights.statistics)
-    _, layout = build_weights(objective)
+    layout = build_layout(objective)
     vector = layout.from_arrays(weights.arrays)
     buckets = sorted(weights.statistics.buckets)
     metadata = {

@@ -1,9 +1,12 @@
 """The network's parameters as one flat vector, as a Flax tree and as named arrays, and the ways between them."""
 
-from collections.abc import Callable, Mapping
+import itertools
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +23,27 @@ class Layout:
     """How the parameters lie in the flat vector that optimiser and average work on.
 
     Attributes:
-      size: P, the number of parameters.
-      unravel: makes the tree of Flax from a vector [P].
+      shapes: of the parameters by name, in their order in the vector; names are paths with dots.
     """
 
-    size: int
-    unravel: Callable[[Array], Any]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def size(self) -> int:
+        """P, the number of parameters."""
+        return sum(self._sizes())
+
+    def unravel(self, vector: Array) -> Any:
+        """Return the tree of Flax of a vector [P]."""
+        # A split and not slices: its gradient is one concatenation.
+        parts = jnp.split(vector, self._ends())
+        named = {name: part.reshape(self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}
+        return {"params": unflatten_dict(named, sep=".")}
 
     def to_arrays(self, vector: Array) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the named arrays of a vector, for a file; names are paths with dots."""
-        flat = flatten_dict(self.unravel(vector)["params"], sep=".")
-        return {name: np.asarray(array) for name, array in flat.items()}
+        """Return the named arrays of a vector, for a file."""
+        parts = np.split(np.asarray(vector), self._ends())
+        return {name: part.reshape(self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}
 
     def from_arrays(self, arrays: Mapping[str, npt.NDArray[np.float32]]) -> Array:
         """Return the vector of named arrays.
@@ -38,19 +51,35 @@ class Layout:
         Raises:
           InputError: names or shapes are not those of the network.
         """
-        expected = {name: array.shape for name, array in self.to_arrays(jnp.zeros(self.size)).items()}
         given = {name: array.shape for name, array in arrays.items()}
-        if odd := [name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name)]:
+        if odd := [name for name in self.shapes.keys() | given.keys() if self.shapes.get(name) != given.get(name)]:
             name = min(odd)
             raise InputError(
-                f"weights: {name} should have shape {expected.get(name)} for this network and has {given.get(name)}"
+                f"weights: {name} should have shape {self.shapes.get(name)} for this network and has {given.get(name)}"
             )
-        tree = {"params": unflatten_dict({name: jnp.asarray(array) for name, array in arrays.items()}, sep=".")}
-        return ravel_pytree(tree)[0]
+        return jnp.asarray(np.concatenate([arrays[name].reshape(-1) for name in self.shapes]))
+
+    def _sizes(self) -> list[int]:
+        return [math.prod(shape) for shape in self.shapes.values()]
+
+    def _ends(self) -> list[int]:
+        """Return where each parameter but the last one ends."""
+        return list(itertools.accumulate(self._sizes()))[:-1]
 
 
-def initial_weights(model: EGNN, key: Array, *, input_features: int) -> tuple[Array, Layout]:
-    """Return freshly drawn parameters as a vector, and their layout."""
-    params = model.init(key, jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, input_features)), jnp.ones((1, 2)))
-    vector, unravel = ravel_pytree(params)
-    return vector, Layout(size=vector.size, unravel=unravel)
+def layout(model: EGNN, *, input_features: int) -> Layout:
+    """Return how the parameters of a network lie in a vector."""
+    tree = jax.eval_shape(model.init, jax.random.key(0), *_example(input_features))
+    flat = flatten_dict(tree["params"], sep=".")
+    return Layout({name: leaf.shape for name, leaf in flat.items()})
+
+
+def initial_weights(model: EGNN, key: Array, *, input_features: int) -> Array:
+    """Return freshly drawn parameters as a vector [P]."""
+    vector: Array = jax.jit(lambda key: ravel_pytree(model.init(key, *_example(input_features)))[0])(key)
+    return vector
+
+
+def _example(input_features: int) -> tuple[Array, Array, Array]:
+    """Return arguments of a network, of one pair of atoms."""
+    return jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, input_features)), jnp.ones((1, 2))
