@@ -40,8 +40,11 @@ def _train(args: argparse.Namespace) -> None:
     settings = json.loads(args.config.read_text(encoding="utf-8"))
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
-    # A checkpoint is of this configuration and these molecules, or it is refused.
+    # A training is of this configuration and these molecules. Another one begins afresh in a folder of its own, and when
+    # all is changed back, this one goes on; a checkpoint that strays from one folder to the other is refused.
     content = [settings, statistics.to_json(), *(shard.digest() for shard in [*shards["train"], *shards["validation"]])]
+    digest = json_digest(content)
+    state = args.output / "state" / digest[:16]
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
@@ -49,11 +52,10 @@ def _train(args: argparse.Namespace) -> None:
     from pipeline.jax_backend.train import train
 
     start(cores=args.devices)
-    state = args.output / "state"
     try:
         trained = train(
             config,
-            config_digest=json_digest(content),
+            config_digest=digest,
             shards=shards,
             statistics=statistics,
             directory=state,
