@@ -194,10 +194,15 @@ class JaxTrainer:
         batch = min(PROGRESS_BATCH, config.training.sample_count)
         self._sampler = Sampler(self._objective, self._layout, PROGRESS_SAMPLER, widest=self._buckets[-1], batch=batch)
         self._validate: Callable[[Array, PaddedMolecules], Array] | None = None
+        self._previous_loss: Array | None = None
 
     def step(self, batch: Batch, step: int) -> tuple[Array, Array]:
         """Take a step; return its mean loss and gradient norm, perhaps not computed yet."""
         self._state, loss, norm = self._stepper(self._state, batch, step)
+        # One step may wait in the queue, not fifty: the caller looks for a signal and at the clock after each.
+        if self._previous_loss is not None:
+            self._previous_loss.block_until_ready()
+        self._previous_loss = loss
         return loss, norm
 
     def read(self, outcomes: Sequence[tuple[Array, Array]]) -> npt.NDArray[np.float64]:
