@@ -40,7 +40,7 @@ def _train(args: argparse.Namespace) -> None:
     settings = json.loads(args.config.read_text(encoding="utf-8"))
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
-    # A training is of this configuration and these molecules. Another one begins afresh in a folder of its own, and when
+    # A training is of this configuration and these molecules. Another one begins afresh in its own folder, and when
     # all is changed back, this one goes on; a checkpoint that strays from one folder to the other is refused.
     content = [settings, statistics.to_json(), *(shard.digest() for shard in [*shards["train"], *shards["validation"]])]
     digest = json_digest(content)
