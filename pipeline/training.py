@@ -21,7 +21,7 @@ from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
-from pipeline.progress import Progress, progress
+from pipeline.progress import progress
 from pipeline.runs import MetricsLog
 from pipeline.sampling import draw_sizes
 
@@ -138,7 +138,7 @@ def run_training(
         for step, epoch, batch in steps_from(first, counts, config):
             pending.append(trainer.step(batch, step))
             done, last = step + 1, step + 1 == total
-            observing = done % training.validation_interval == 0 or last
+            observing = observer.due(done, last=last)
             stopping = stop()
             due = time.monotonic() - saved >= training.checkpoint_seconds
             if len(pending) == LOG_STEPS or observing or stopping or due:
@@ -162,16 +162,21 @@ def run_training(
                 pending = []
             if observing:
                 at = {"step": done, "epoch": round(epoch, 4), "seconds": round(seconds, 2)}
-                for kind, values in observer(done, last=last, bar=bar):
+                for kind in observing:
+                    values = observer.look(kind)
                     if not np.isfinite(values.get("loss", 0.0)):
                         raise _diverged(config, done)
                     metrics.append(kind, **at, **values)
+                    bar.note(f"step {done}: {_in_words(kind, values)}")
             if last or stopping or due:
                 # The losses are those before the last step.
                 if not trainer.is_finite():
                     raise _diverged(config, done)
                 trainer.save(done, {"seconds": time.monotonic() - began})
                 saved = time.monotonic()
+            if observing or last or stopping or due:
+                # What is no training has no part in the rate.
+                logged = time.monotonic()
             if stopping and not last:
                 raise Interrupted(f"run {config.name}: stopped at step {done} of {total}, which is saved")
     return Trained(trainer.averaged_weights(), seconds)
@@ -189,23 +194,33 @@ class _Observer:
 
     def __init__(self, trainer: Trainer, config: RunConfig, validation: list[Shard], statistics: Statistics):
         training = config.training
-        self._trainer, self._interval = trainer, training.sample_interval
+        self._trainer = trainer
         self._validation = validation_molecules(validation, max(statistics.buckets), config.seed)
         self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
+        self._intervals = {
+            "validation": training.validation_interval if self._validation else 0,
+            "samples": training.sample_interval,
+        }
 
-    def __call__(self, step: int, *, last: bool, bar: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield what to log at ``step``: (kind, values)."""
-        if self._validation is not None:
+    def due(self, step: int, *, last: bool) -> list[str]:
+        """Return the kinds of lines to log after ``step`` steps."""
+        return [kind for kind, every in self._intervals.items() if every and (step % every == 0 or last)]
+
+    def look(self, kind: str) -> dict[str, Any]:
+        """Return the values of a line of one kind."""
+        if kind == "validation":
+            assert self._validation is not None
             molecules, count = self._validation
             losses = np.asarray(self._trainer.validation_loss(molecules), np.float64)[:count]
-            loss = float(losses.mean())
-            bar.note(f"step {step}: validation loss {loss:.4f}")
-            yield "validation", {"loss": loss}
-        if self._interval and (step % self._interval == 0 or last):
-            samples = self._trainer.sample(self._sizes)
-            stability = stability_metrics(samples, seed=0)
-            bar.note(f"step {step}: {100 * stability['atom_stability']['value']:.1f} % of sampled atoms stable")
-            yield "samples", {"sampler": PROGRESS_SAMPLER.name, "num": len(samples), **stability}
+            return {"loss": float(losses.mean())}
+        samples = self._trainer.sample(self._sizes)
+        return {"sampler": PROGRESS_SAMPLER.name, "num": len(samples), **stability_metrics(samples, seed=0)}
+
+
+def _in_words(kind: str, values: Mapping[str, Any]) -> str:
+    if kind == "validation":
+        return f"validation loss {values['loss']:.4f}"
+    return f"{100 * values['atom_stability']['value']:.1f} % of sampled atoms stable"
 
 
 def validation_molecules(shards: list[Shard], width: int, seed: int) -> tuple[PaddedMolecules, int] | None:
