@@ -1,11 +1,14 @@
 """How jobs share the machine. The stages are stood in for."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Workflow
+from .conftest import ROOT, TINY, Workflow
 from .test_reruns import STUDY, stand_in
 
 BOTH = ("results/runs/one/weights.safetensors", "results/runs/two/weights.safetensors")
@@ -42,3 +45,18 @@ def test_on_one_gpu_runs_train_one_after_the_other(pretending: Workflow) -> None
 def test_more_gpus_train_more_runs(pretending: Workflow) -> None:
     arguments = ["--cores", "8", "--set-threads", "train=1", "--set-resources", "train:gpu=1", "--resources", "gpu=2"]
     assert trained(pretending, *arguments) == ["start", "start", "end", "end"]
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "workflow" / "profiles").iterdir()), ids=lambda path: path.name)
+def test_every_profile_is_understood(workflow: Workflow, profile: Path) -> None:
+    done = workflow.run("--profile", profile, "--dry-run", study=TINY)
+    assert done.returncode == 0, done.stderr
+
+
+def test_snakemake_needs_no_activated_environment(tmp_path: Path) -> None:
+    # The Makefile puts .venv first on PATH; who calls .venv/bin/snakemake by hand may not.
+    command = [sys.executable, "-m", "snakemake", "--directory", str(tmp_path), "--configfile", str(TINY)]
+    target = "results/data/molecules64/molecules.parquet"
+    environment = os.environ | {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run([*command, "--cores", "1", target], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

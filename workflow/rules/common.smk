@@ -3,6 +3,10 @@ import json
 
 from pipeline.config import run_settings, sampler_settings
 
+# `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
+if (folder := os.path.dirname(sys.executable)) not in os.environ["PATH"].split(os.pathsep):
+    os.environ["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
+
 
 def flags(**settings):
     """Return settings as command-line flags: ``split_seed=0`` gives ``["--split-seed", "0"]``; a list gives a flag of many.
@@ -68,3 +72,18 @@ def trajectory_file():
     """Return the path of the trajectory to draw, or none."""
     trajectory = config["figures"]["trajectory"]
     return "results/runs/{run}/trajectories/{sampler}.parquet".format(**trajectory) if trajectory else []
+
+
+def trained_files(wildcards):
+    """Return the weights and the sampler to benchmark sampling with, by name, or none."""
+    trained = config["benchmark"]["sampling"]["trained"]
+    if not trained:
+        return {}
+    run = f"results/runs/{trained['run']}"
+    return {"weights": f"{run}/weights.safetensors", "sampler": f"{run}/samplers/{trained['sampler']}.json"}
+
+
+def benchmark_results(wildcards):
+    """Return the benchmarks where the study asks for them or they are there already, or none."""
+    path = "results/benchmarks"
+    return path if config["figures"]["benchmarks"] or os.path.isdir(path) else []

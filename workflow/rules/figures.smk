@@ -1,7 +1,7 @@
 # All figures, their table and a page that shows them.
 #
 # in:  of every run config.json, metrics.jsonl, metrics.json and samples/; results/data/{data}/molecules.parquet;
-#      results/reference/; the trajectory that config figures.trajectory names
+#      results/reference/; the trajectory that config figures.trajectory names; results/benchmarks/ where it is there
 # out: results/figures/   {figure}.svg and .png, table.csv, table.md, index.html
 
 
@@ -15,6 +15,7 @@ rule figures:
         ceiling=f"results/reference/{config['data']['name']}.json",
         floor="results/reference/noise.json",
         trajectory=trajectory_file(),
+        benchmarks=benchmark_results,
     output:
         report(
             directory("results/figures"),
@@ -33,8 +34,9 @@ rule figures:
     params:
         options=flags(dataset=config["data"]["name"], gallery_molecules=config["figures"]["gallery_molecules"]),
         trajectory=lambda wildcards, input: flags(trajectory=input.trajectory) if input.trajectory else [],
+        benchmarks=lambda wildcards, input: flags(benchmarks=input.benchmarks) if input.benchmarks else [],
     shell:
         "python -m pipeline.cli.figures --configs {input.configs:q} --curves {input.curves:q}"
         " --metrics {input.metrics:q} --samples {input.samples:q} --molecules {input.molecules:q}"
-        " --ceiling {input.ceiling:q} --floor {input.floor:q} {params.trajectory:q} {params.options:q}"
-        " --output {output:q} --log {log:q}"
+        " --ceiling {input.ceiling:q} --floor {input.floor:q} {params.trajectory:q} {params.benchmarks:q}"
+        " {params.options:q} --output {output:q} --log {log:q}"
