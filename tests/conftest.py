@@ -13,4 +13,8 @@ settings.load_profile("reproducible")
 def pytest_configure(config: pytest.Config) -> None:
     """Set up JAX, here and in every process that a test starts, before anything imports it."""
     os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
+    cache = config.cache.mkdir("jax")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    # What the command lines make of it (pipeline.jax_backend.runtime) is the same folder.
+    os.environ.setdefault("CONSISTENT_EDM_CACHE", str(cache.parent))

@@ -18,7 +18,6 @@ coordinates (phi_x a function of m_ij, as in the EGNN paper, arXiv 2102.09844, e
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -35,18 +34,21 @@ RMS_EPSILON = 1e-6
 RADIAL_START, RADIAL_STOP, RADIAL_COUNT = 0.5, 6.0, 16
 
 
-def _uniform(fan_in: int) -> Callable[..., Array]:
-    """Return PyTorch's initialiser of linear layers, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the reference's."""
-    bound = fan_in**-0.5
+def _uniform(bound: float) -> Callable[..., Array]:
+    """Return an initialiser that gives ``bound``, for a parameter to be drawn from U(-bound, bound)."""
 
-    def init(key: Array, shape: Any, dtype: Any = jnp.float32, **_: Any) -> Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+    def init(key: Array, shape: tuple[int, ...]) -> Array:
+        del key
+        return jnp.full(shape, bound)
 
     return init
 
 
 class Linear(nn.Module):
-    """A linear layer whose input may be one of several summands (``fan_in`` counts all of them)."""
+    """A linear layer whose input may be one of several summands (``fan_in`` counts all of them).
+
+    Fresh weights are PyTorch's, which the reference leaves as they are: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+    """
 
     features: int
     use_bias: bool = True
@@ -57,10 +59,10 @@ class Linear(nn.Module):
     def __call__(self, inputs: Array) -> Array:
         """Map [..., K] to [..., features]."""
         fan_in = self.fan_in or inputs.shape[-1]
-        kernel = self.param("kernel", _uniform(fan_in), (inputs.shape[-1], self.features))
+        kernel = self.param("kernel", _uniform(fan_in**-0.5), (inputs.shape[-1], self.features))
         outputs = self.product(inputs, kernel)
         if self.use_bias:
-            outputs = outputs + self.param("bias", _uniform(fan_in), (self.features,))
+            outputs = outputs + self.param("bias", _uniform(fan_in**-0.5), (self.features,))
         return outputs
 
 
@@ -136,8 +138,8 @@ class Layer(nn.Module):
         if not config.shared_edges:
             messages = self.edge_mlp(config.edge_hidden, name="coordinate")(normalise(h), edges)
         # Xavier with gain 0.001, as the reference: the network starts as the identity on coordinates.
-        small = nn.initializers.variance_scaling(1e-6, "fan_avg", "uniform")
-        kernel = self.param("coordinate_output", small, (config.edge_hidden, 1))
+        xavier = (6.0 / (config.edge_hidden + 1)) ** 0.5
+        kernel = self.param("coordinate_output", _uniform(0.001 * xavier), (config.edge_hidden, 1))
         weight = jnp.tanh(messages @ kernel)[..., 0] * config.coordinate_range  # [B, N, N]
         scale = weight * pair_mask / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)
         x = x + jnp.einsum("bij,bijc->bic", scale, difference)
@@ -146,6 +148,9 @@ class Layer(nn.Module):
 
 class EGNN(nn.Module):
     """The network: (x, h) -> (change of x, features), equivariant in x, invariant in h, equivariant to permutations.
+
+    Its ``init`` returns the bounds between which parameters are to be drawn, all uniformly: ``weights.initial_weights``
+    draws them at once, which compiles ten times faster than a draw for each.
 
     Attributes:
       config: the network's shape.

@@ -76,7 +76,12 @@ def layout(model: EGNN, *, input_features: int) -> Layout:
 
 def initial_weights(model: EGNN, key: Array, *, input_features: int) -> Array:
     """Return freshly drawn parameters as a vector [P]."""
-    vector: Array = jax.jit(lambda key: ravel_pytree(model.init(key, *_example(input_features)))[0])(key)
+
+    def draw(key: Array) -> Array:
+        bounds, _ = ravel_pytree(model.init(key, *_example(input_features)))
+        return bounds * jax.random.uniform(key, bounds.shape, minval=-1.0, maxval=1.0)
+
+    vector: Array = jax.jit(draw)(key)
     return vector
 
 
