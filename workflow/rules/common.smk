@@ -4,8 +4,8 @@ import json
 from pipeline.config import run_settings, sampler_settings
 
 # `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
-if (folder := os.path.dirname(sys.executable)) not in os.environ["PATH"].split(os.pathsep):
-    os.environ["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
+if (folder := os.path.dirname(sys.executable)) not in os.get_exec_path():
+    os.environ.update(PATH=os.pathsep.join([folder, *os.get_exec_path()]))
 
 
 def flags(**settings):
