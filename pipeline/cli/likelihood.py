@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
 from pipeline.data.shards import read_shards
 from pipeline.errors import InputError
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="test", choices=["train", "validation", "test"], help="molecules to score")
     parser.add_argument("--seed", type=int, default=0, help="of the steps t and the noise")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
-    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use as devices; default: all")
+    add_backend(parser, override=True)
     add_log(parser)
     return run(_likelihood, parser, argv)
 
@@ -38,26 +39,11 @@ def _likelihood(args: argparse.Namespace) -> None:
     shards = read_shards(args.shards, args.split)
     if not shards:
         raise InputError(f"{args.shards}: the split {args.split} has no molecules")
-
-    from pipeline.jax_backend.build import build_layout, build_objective
-    from pipeline.jax_backend.likelihood import variational_bound
-    from pipeline.jax_backend.runtime import start
-
-    start(cores=args.devices)
-    objective = build_objective(weights.config, weights.statistics)
-    layout = build_layout(objective)
+    backend = load_backend(args.backend or weights.config.backend, args)
     count = sum(map(len, shards))
     name = f"likelihood {weights.config.name}"
     with progress(total=count, description=name, unit="molecules", log=args.log) as bar:
-        bound = variational_bound(
-            objective,
-            layout,
-            layout.from_arrays(weights.arrays),
-            shards,
-            weights.statistics,
-            seed=args.seed,
-            progress=bar,
-        )
+        bound = backend.bound(weights, shards, seed=args.seed, progress=bar)
     terms = ("prior", "diffusion", "reconstruction", "constant", "size")
     write_json(
         args.output,

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
 from pipeline.config import read_sampler_config
 from pipeline.data.molecules import write_molecules
 from pipeline.errors import InputError
+from pipeline.noise import polynomial_schedule
 from pipeline.progress import progress
 from pipeline.runs import read_weights
 from pipeline.sampling import draw_sizes, network_calls
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--trajectory", type=int, default=None, metavar="FRAMES", help="write one molecule's way from noise instead"
     )
-    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use as devices; default: all")
+    add_backend(parser, override=True)
     add_log(parser)
     return run(_sample, parser, argv)
 
@@ -52,34 +54,25 @@ def _sample(args: argparse.Namespace) -> None:
     sampler = dataclasses.replace(sampler, **given)
     weights = read_weights(args.weights)
     sizes = np.array(args.sizes, np.int32) if args.sizes else draw_sizes(weights.statistics, sampler.num, sampler.seed)
-
-    from pipeline.jax_backend.build import build_layout, build_objective
-    from pipeline.jax_backend.runtime import start
-    from pipeline.jax_backend.sample import Sampler
-
-    start(cores=args.devices)
-    objective = build_objective(weights.config, weights.statistics)
-    layout = build_layout(objective)
-    vector = layout.from_arrays(weights.arrays)
-    buckets = sorted(weights.statistics.buckets)
+    backend = args.backend or weights.config.backend
+    program = load_backend(backend, args).sampler(weights, sampler)
+    schedule = polynomial_schedule(steps=weights.config.noise.steps, precision=weights.config.noise.precision)
     metadata = {
         "run": weights.config.name,
-        "backend": weights.config.backend,
+        "backend": backend,
         "sampler": sampler.name,
         "steps": sampler.steps,
-        "network_calls": network_calls(sampler, objective.schedule),
+        "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,
     }
     if args.trajectory is not None:
-        program = Sampler(objective, layout, sampler, widest=buckets[-1], batch=1)
-        molecules, sigmas = program.trajectory(vector, int(sizes[0]), frames=args.trajectory)
+        molecules, sigmas = program.trajectory(int(sizes[0]), frames=args.trajectory)
         columns = {"frame": np.arange(len(molecules), dtype=np.int32), "sigma": sigmas}
         write_molecules(args.output, molecules, extra_columns=columns, metadata=metadata)
         return
-    program = Sampler(objective, layout, sampler, widest=buckets[-1])
     name = f"sample {weights.config.name} {sampler.name}"
     with progress(total=len(sizes), description=name, unit="molecules", log=args.log) as bar:
-        samples = program(vector, sizes, buckets=buckets, progress=bar)
+        samples = program(sizes, progress=bar)
         if samples.non_finite:
             bar.note(f"{samples.non_finite} of {len(sizes)} samples overflowed and count as unstable")
     metadata |= {"seconds": round(samples.seconds, 3), "non_finite": samples.non_finite}

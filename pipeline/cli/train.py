@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
 from pipeline.config import read_run_config
 from pipeline.data.shards import read_shards
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
     parser.add_argument("--statistics", required=True, type=Path, help="statistics.json of the same stage")
     parser.add_argument("--output", required=True, type=Path, help="the run's directory")
-    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use as devices; default: all")
+    add_backend(parser, override=False)
     add_log(parser)
     return run(_train, parser, argv)
 
@@ -48,12 +49,9 @@ def _train(args: argparse.Namespace) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
-    from pipeline.jax_backend.runtime import start
-    from pipeline.jax_backend.train import train
-
-    start(cores=args.devices)
+    backend = load_backend(config.backend, args)
     try:
-        trained = train(
+        trained = backend.train(
             config,
             config_digest=digest,
             shards=shards,
@@ -74,7 +72,7 @@ def _train(args: argparse.Namespace) -> None:
         provenance={
             "steps": config.training.steps,
             "training_seconds": round(trained.seconds, 1),
-            **provenance("jax", "flax", "optax"),
+            **provenance(*backend.packages),
         },
     )
 

@@ -1,0 +1,155 @@
+"""The EDM objective: a variance-preserving diffusion with eps-prediction (Hoogeboom et al. 2022, arXiv 2203.17003).
+
+Notation. z_t = alpha_t x + sigma_t eps; t = 0, ..., T; SNR_t = alpha_t^2 / sigma_t^2. The cloud x stands for
+coordinates (free of a centre of mass, so of dimension 3 (N - 1)) together with the features h = [one-hot / 4, Z / 10].
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from torch.special import ndtr
+
+from pipeline.noise import VariancePreserving
+from pipeline.scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
+from pipeline.torch_backend.egnn import EGNN
+from pipeline.torch_backend.features import Cloud, as_noise, one_hot_types
+
+
+class Draws(NamedTuple):
+    """The random numbers of one loss evaluation: steps ``t`` [B] (int64) and unit noise."""
+
+    t: Tensor
+    noise: Cloud
+
+
+class EDM(nn.Module):
+    """The objective: what to draw, what to minimise, how to denoise.
+
+    Attributes:
+      model: the network, with ``FEATURES`` output features; the only part with parameters.
+      schedule: alpha_t and sigma_t.
+      scales: of the data; used where ``model.config.preconditioned``.
+      loss: ``l2`` (L_t with weight 1) or ``vlb`` (with the weight of the variational bound).
+    """
+
+    alpha: Tensor
+    sigma: Tensor
+    bound_weight: Tensor
+    feature_scales: Tensor
+
+    def __init__(self, model: EGNN, schedule: VariancePreserving, scales: Scales, *, loss: str):
+        """Make the objective; the schedule's tables move with it to a device or type."""
+        super().__init__()
+        self.model, self.schedule, self.scales, self.loss = model, schedule, scales, loss
+        # SNR_{t-1} / SNR_t - 1, twice the weight of the squared error in L_t; 0 at t = 0.
+        weight = np.append(0.0, schedule.snr[:-1] / schedule.snr[1:] - 1.0)
+        tables = {
+            "alpha": schedule.alpha,
+            "sigma": schedule.sigma,
+            "bound_weight": weight,
+            "feature_scales": np.array([scales.types] * TYPES + [scales.charges]),
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, torch.tensor(table, dtype=torch.get_default_dtype()), persistent=False)
+
+    # --- data and noise -----------------------------------------------------------------------------------------------
+
+    def clean(self, positions: Tensor, atomic_numbers: Tensor) -> Cloud:
+        """Return the cloud of a padded batch: positions [B, N, 3] and features [B, N, 6]."""
+        types = one_hot_types(atomic_numbers, dtype=positions.dtype) / TYPE_SCALE
+        charges = atomic_numbers[..., None].to(positions.dtype) / CHARGE_SCALE
+        return Cloud(positions, torch.cat([types, charges], dim=-1))
+
+    def draw(self, generator: Generator, mask: Tensor) -> Draws:
+        """Draw a step from {0, ..., T} and noise for each molecule of ``mask`` [B, N]; both on the mask's device."""
+        batch, width = mask.shape
+        t = torch.randint(self.schedule.steps + 1, (batch,), generator=generator)
+        normals = torch.randn(batch, width, 3 + FEATURES, generator=generator)
+        return Draws(t.to(mask.device), as_noise(normals.to(mask), mask))
+
+    # --- the network --------------------------------------------------------------------------------------------------
+
+    def predict_noise(self, z: Cloud, mask: Tensor, *, t: Tensor, alpha: Tensor, sigma: Tensor) -> Cloud:
+        """Return the network's estimate of eps.
+
+        Args:
+          z: the noisy cloud in VP units.
+          mask: [B, N].
+          t: the step divided by T, [B].
+          alpha: [B].
+          sigma: [B].
+        """
+        if not self.model.config.preconditioned:
+            time = t[:, None, None] * mask[..., None]
+            return Cloud(*self.model(z.x, torch.cat([z.h, time], dim=-1), mask))
+        # The linear estimate of eps for Gaussian data, plus the network times the error of that estimate, so that the
+        # network's input and target have unit variance at every t (Karras et al., eq. 7, written for eps and VP).
+        alpha, sigma = alpha[:, None, None], sigma[:, None, None]
+        scale_x, scale_h = self.scales.coordinates, self.feature_scales
+        variance_x = (alpha * scale_x).square() + sigma.square()
+        variance_h = (alpha * scale_h).square() + sigma.square()
+        # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
+        x = z.x * 2.0 * variance_x.rsqrt()
+        h = z.h * variance_h.rsqrt()
+        level = ((sigma / alpha).log() / 4.0) * mask[..., None]
+        out = Cloud(*self.model(x, torch.cat([h, level], dim=-1), mask))
+        return Cloud(
+            sigma / variance_x * z.x + alpha * scale_x * variance_x.rsqrt() * out.x,
+            sigma / variance_h * z.h + alpha * scale_h * variance_h.rsqrt() * out.h,
+        )
+
+    def denoise(self, mask: Tensor, noisy: Cloud, sigma: float) -> Cloud:
+        """Return the estimate of the clean cloud from one at the VE level ``sigma``."""
+        grid = np.linspace(0.0, 1.0, self.schedule.steps + 1)
+        t = float(np.interp(np.log(sigma), np.log(self.schedule.sigma_ve), grid))
+        alpha = (1.0 + sigma**2) ** -0.5
+        z = Cloud(alpha * noisy.x, alpha * noisy.h)
+        every = mask.new_ones(mask.shape[0])
+        noise = self.predict_noise(z, mask, t=t * every, alpha=alpha * every, sigma=sigma * alpha * every)
+        return Cloud(noisy.x - sigma * noise.x, noisy.h - sigma * noise.h)
+
+    # --- the loss -----------------------------------------------------------------------------------------------------
+
+    def losses(self, data: Cloud, mask: Tensor, draws: Draws) -> Tensor:
+        """Return the loss of every molecule, [B].
+
+        ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at
+        t = 0 the reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
+        estimate of the bound without its constants.
+        """
+        if self.loss == "vlb":
+            return (self.schedule.steps + 1) * self.bound_losses(data, mask, draws)
+        error_x, error_h, types = self._errors(data, mask, draws)
+        dimensions = (3 + FEATURES) * mask.sum(dim=1)
+        return torch.where(draws.t == 0, 0.5 * error_x / dimensions + types, 0.5 * (error_x + error_h) / dimensions)
+
+    def bound_losses(self, data: Cloud, mask: Tensor, draws: Draws) -> Tensor:
+        """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM, section 3)."""
+        error_x, error_h, types = self._errors(data, mask, draws)
+        loss_t = 0.5 * self.bound_weight[draws.t] * (error_x + error_h)
+        return torch.where(draws.t == 0, 0.5 * error_x + types, loss_t)
+
+    def _errors(self, data: Cloud, mask: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the squared errors of eps for coordinates and for features, and -log p(h | z), each [B]."""
+        alpha, sigma = self.alpha[draws.t], self.sigma[draws.t]
+        eps = draws.noise
+        z = Cloud(*(alpha[:, None, None] * x + sigma[:, None, None] * e for x, e in zip(data, eps, strict=True)))
+        guess = self.predict_noise(z, mask, t=draws.t.to(alpha) / self.schedule.steps, alpha=alpha, sigma=sigma)
+        error_x, error_h = ((e - g).square().sum(dim=(1, 2)) for e, g in zip(eps, guess, strict=True))
+        return error_x, error_h, -self.log_likelihood_of_types(data, z, mask)
+
+    def log_likelihood_of_types(self, data: Cloud, z: Cloud, mask: Tensor) -> Tensor:
+        """Return log p(h | z_0), [B]: Gaussian mass of each feature's interval (EDM appendix A)."""
+        sigma = float(self.schedule.sigma[0])
+        types, charges = data.h[..., :TYPES] * TYPE_SCALE, data.h[..., TYPES] * CHARGE_SCALE
+        z_types, z_charges = z.h[..., :TYPES] * TYPE_SCALE, z.h[..., TYPES] * CHARGE_SCALE
+
+        def log_mass(centred: Tensor, width: float) -> Tensor:
+            return torch.log(ndtr((centred + 0.5) / width) - ndtr((centred - 0.5) / width) + 1e-10)
+
+        log_charges = log_mass(charges - z_charges, sigma * CHARGE_SCALE)
+        log_types = functional.log_softmax(log_mass(z_types - 1.0, sigma * TYPE_SCALE), dim=-1)
+        return ((log_charges + (log_types * types).sum(dim=-1)) * mask).sum(dim=1)

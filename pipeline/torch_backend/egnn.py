@@ -1,0 +1,205 @@
+"""The E(n)-equivariant graph network of EDM (Hoogeboom et al. 2022, arXiv 2203.17003, "The Dynamics"), in PyTorch.
+
+Notation. x_i are coordinates, h_i node features, d_ij = |x_i - x_j|, a_ij the edge features made of d_ij now and at the
+input of the network. One layer (``GCL`` followed by ``EquivariantUpdate`` in EDM's code) is
+
+  m_ij   = phi_e(h_i, h_j, a_ij)
+  h_i   <- h_i + phi_h(h_i, sum_{j != i} sigmoid(w . m_ij) m_ij / divisor)
+  x_i   <- x_i + sum_{j != i} (x_i - x_j) / (d_ij + norm_constant) phi_x(h_i, h_j, a_ij)
+
+with phi_x bounded by tanh and fed with the new h. The first layer of phi_e and phi_x is linear in [h_i, h_j, a_ij], so
+it is computed as W_receiver h_i + W_sender h_j + W_distance a_ij.
+
+Parameters have the names and shapes of a run's weight file: linear maps are [inputs, outputs]. The reference and the
+stabilised form share this code; ``pipeline.config.ModelConfig`` chooses.
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from pipeline.config import ModelConfig
+
+# Keeps the gradient of a distance finite where two atoms coincide (and on the diagonal); EDM's value.
+DISTANCE_EPSILON = 1e-8
+RMS_EPSILON = 1e-6
+# Centres of the Gaussian radial functions: evenly spaced from 0.5 to 6, as wide as their spacing.
+RADIAL_START, RADIAL_STOP, RADIAL_COUNT = 0.5, 6.0, 16
+
+
+class Linear(nn.Module):
+    """A linear layer whose input may be one of several summands (``fan_in`` counts all of them)."""
+
+    def __init__(self, inputs: int, features: int, *, bias: bool = True, fan_in: int | None = None):
+        """Make it from ``inputs`` to ``features``, both numbers of features; its parameters are not set."""
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(inputs, features))
+        self.bias = nn.Parameter(torch.empty(features)) if bias else None
+        self._bound = (fan_in or inputs) ** -0.5
+
+    def initialise(self, generator: Generator) -> None:
+        """Draw the parameters from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default."""
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -self._bound, self._bound, generator=generator)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map [..., inputs] to [..., features]."""
+        return functional.linear(inputs, self.kernel.T, self.bias)
+
+
+def squared_distances(x: Tensor) -> Tensor:
+    """Return |x_i - x_j|^2, [B, N, N], for ``x`` [B, N, 3]."""
+    difference = x[:, :, None, :] - x[:, None, :, :]
+    return difference.square().sum(dim=-1)
+
+
+def radial_features(distance2: Tensor, *, kind: str) -> Tensor:
+    """Return what an edge knows of a distance: its square (``squared``), or smooth bounded functions (``gaussian``).
+
+    Args:
+      distance2: squared distances, [B, N, N].
+      kind: ``squared`` gives [B, N, N, 1]; ``gaussian`` gives [B, N, N, 18]: d, d^2 / (1 + d^2 / 10) and 16 Gaussians.
+    """
+    if kind == "squared":
+        return distance2[..., None]
+    distance = (distance2 + DISTANCE_EPSILON).sqrt()[..., None]
+    centres = torch.linspace(RADIAL_START, RADIAL_STOP, RADIAL_COUNT, dtype=distance.dtype, device=distance.device)
+    width = (RADIAL_STOP - RADIAL_START) / (RADIAL_COUNT - 1)
+    gaussians = torch.exp(-0.5 * ((distance - centres) / width).square())
+    bounded = distance2[..., None] / (1.0 + 0.1 * distance2[..., None])
+    return torch.cat([distance, bounded, gaussians], dim=-1)
+
+
+def radial_count(kind: str) -> int:
+    """Return the number of features that ``radial_features`` makes of a distance."""
+    return 1 if kind == "squared" else RADIAL_COUNT + 2
+
+
+def rms_normalise(h: Tensor) -> Tensor:
+    """Scale each node's features [..., F] to unit root mean square (no learned gain: a linear layer follows)."""
+    return h * torch.rsqrt(h.square().mean(dim=-1, keepdim=True) + RMS_EPSILON)
+
+
+class EdgeMLP(nn.Module):
+    """Two linear layers with SiLU on every ordered pair of atoms, the first of them factored."""
+
+    def __init__(self, nodes: int, edges: int, features: int):
+        """Make it for ``nodes`` features a node and ``edges`` features a pair."""
+        super().__init__()
+        fan_in = 2 * nodes + edges
+        self.receiver = Linear(nodes, features, fan_in=fan_in)
+        self.sender = Linear(nodes, features, fan_in=fan_in, bias=False)
+        self.distance = Linear(edges, features, fan_in=fan_in, bias=False)
+        self.hidden = Linear(features, features)
+
+    def forward(self, h: Tensor, edges: Tensor) -> Tensor:
+        """Map nodes ``h`` [B, N, H] and ``edges`` [B, N, N, K] to [B, N, N, features]."""
+        inner = self.distance(edges)
+        # In place: the product keeps its factors for the gradient, not its result.
+        inner += self.receiver(h)[:, :, None, :]
+        inner += self.sender(h)[:, None, :, :]
+        return functional.silu(self.hidden(functional.silu(inner)))
+
+
+class Layer(nn.Module):
+    """One equivariant layer: messages, node update, coordinate update."""
+
+    def __init__(self, config: ModelConfig):
+        """Make the layer of a network."""
+        super().__init__()
+        self.config = config
+        edges = 2 * radial_count(config.radial_features)
+        self.message = EdgeMLP(config.hidden, edges, config.edge_hidden)
+        self.attention = Linear(config.edge_hidden, 1) if config.attention else None
+        self.node_hidden = Linear(config.hidden + config.edge_hidden, config.hidden)
+        self.node_output = Linear(config.hidden, config.hidden)
+        self.coordinate = None if config.shared_edges else EdgeMLP(config.hidden, edges, config.edge_hidden)
+        self.coordinate_output = nn.Parameter(torch.empty(config.edge_hidden, 1))
+
+    def initialise(self, generator: Generator) -> None:
+        """Draw the parameter that is the layer's own: Xavier with gain 0.001, as the reference.
+
+        The network starts as the identity on coordinates.
+        """
+        nn.init.xavier_uniform_(self.coordinate_output, gain=1e-3, generator=generator)
+
+    def forward(self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Update ``x`` [B, N, 3] and ``h`` [B, N, H]; ``pair_mask`` [B, N, N] is 0 for padding and for i = j."""
+        config = self.config
+        difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
+        distance2 = difference.square().sum(dim=-1)  # [B, N, N]
+        edges = torch.cat([radial_features(distance2, kind=config.radial_features), initial_radial], dim=-1)
+
+        nodes = self._normalise(h)
+        messages = self.message(nodes, edges)  # [B, N, N, F]
+        gate = pair_mask
+        if self.attention is not None:
+            gate = gate * torch.sigmoid(self.attention(messages)[..., 0])
+        # [1, N] gates times [N, F] messages for each receiver, summed over the senders j.
+        received = torch.matmul(gate[:, :, None, :], messages)[:, :, 0, :] / config.aggregation_divisor
+        h = h + self.node_output(functional.silu(self.node_hidden(torch.cat([nodes, received], dim=-1))))
+
+        if self.coordinate is not None:
+            messages = self.coordinate(self._normalise(h), edges)
+        weight = torch.tanh(messages @ self.coordinate_output)[..., 0] * config.coordinate_range  # [B, N, N]
+        scale = weight * pair_mask / ((distance2 + DISTANCE_EPSILON).sqrt() + config.norm_constant)
+        x = x + (scale[..., None] * difference).sum(dim=2)
+        return x, h
+
+    def _normalise(self, h: Tensor) -> Tensor:
+        return rms_normalise(h) if self.config.node_norm == "rms" else h
+
+
+class EGNN(nn.Module):
+    """The network: (x, h) -> (change of x, features), equivariant in x, invariant in h, equivariant to permutations."""
+
+    def __init__(self, config: ModelConfig, *, input_features: int, output_features: int):
+        """Make the network; its parameters are not set, see ``initialise`` and ``pipeline.torch_backend.weights``."""
+        super().__init__()
+        self.config = config
+        self.embedding = Linear(input_features, config.hidden)
+        for index in range(config.layers):
+            self.add_module(f"layer_{index}", Layer(config))
+        self.output = Linear(config.hidden, output_features)
+
+    def initialise(self, generator: Generator) -> None:
+        """Draw all parameters, on the CPU."""
+        for module in self.modules():
+            if isinstance(module, Linear | Layer):
+                module.initialise(generator)
+
+    def compile_layers(self) -> None:
+        """Let ``torch.compile`` make a program of a layer for each shape; they are all alike, so one does for all."""
+        for index in range(self.config.layers):
+            self.get_submodule(f"layer_{index}").compile(dynamic=False)
+
+    def forward(self, x: Tensor, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the network.
+
+        Args:
+          x: coordinates, centred, [B, N, 3].
+          h: node features, the noise level among them, [B, N, K].
+          mask: 1 for atoms and 0 for padding, [B, N].
+
+        Returns:
+          The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output
+          features, [B, N, output_features]; both 0 in the padding.
+        """
+        config = self.config
+        pairs = 1.0 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        pair_mask = mask[:, :, None] * mask[:, None, :] * pairs
+        initial_radial = radial_features(squared_distances(x), kind=config.radial_features)
+        start = x
+        h = self.embedding(h)
+        for index in range(config.layers):
+            x, h = self.get_submodule(f"layer_{index}")(x, h, initial_radial, pair_mask)
+        if config.node_norm == "rms":
+            h = rms_normalise(h)
+        outputs = self.output(h) * mask[..., None]
+        return remove_mean((x - start) * mask[..., None], mask), outputs
+
+
+def remove_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Project ``x`` [B, N, 3] to zero mean over the atoms of each molecule (``mask`` [B, N]); padding stays 0."""
+    mean = (x * mask[..., None]).sum(dim=1, keepdim=True) / mask.sum(dim=1)[:, None, None]
+    return (x - mean) * mask[..., None]

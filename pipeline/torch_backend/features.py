@@ -1,0 +1,65 @@
+"""Molecules as the network sees them: coordinates and scaled atom types, their noise, and their masks."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.scales import FEATURES
+from pipeline.torch_backend.egnn import remove_mean
+
+
+class Cloud(NamedTuple):
+    """Coordinates and node features of a batch: data, noise, a network output, or a gradient of either.
+
+    Attributes:
+      x: coordinates in angstrom or noise units, [B, N, 3].
+      h: features, [B, N, K].
+    """
+
+    x: Tensor
+    h: Tensor
+
+
+def node_mask(sizes: Tensor, width: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return 1 for the first ``sizes`` [B] of ``width`` places and 0 behind them, [B, width]."""
+    return (torch.arange(width, device=sizes.device) < sizes[:, None]).to(dtype)
+
+
+def one_hot_types(atomic_numbers: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the one-hot encoding over H, C, N, O, F of [B, N] atomic numbers: [B, N, 5], 0 for padding."""
+    numbers = torch.tensor(ATOMIC_NUMBERS, device=atomic_numbers.device)
+    return (atomic_numbers[..., None] == numbers).to(dtype)
+
+
+def seeded(*numbers: int) -> Generator:
+    """Return a generator on the CPU that is determined by ``numbers``, such as a seed, a purpose and a step.
+
+    NumPy's SeedSequence mixes them; the same draws come out on every device, since all are made on the CPU.
+    """
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def draw_normals(generators: Sequence[Generator], width: int) -> Tensor:
+    """Draw standard normal numbers for one molecule from each generator: [B, width, 3 + FEATURES]."""
+    normals = torch.empty(len(generators), width, 3 + FEATURES)
+    for row, generator in zip(normals, generators, strict=True):
+        row.normal_(generator=generator)
+    return normals
+
+
+def as_noise(normals: Tensor, mask: Tensor) -> Cloud:
+    """Return standard normal noise: ``x`` without a centre of mass, ``h`` free, both 0 in the padding.
+
+    The mean-free Gaussian is the projection of an isotropic one (EDM, section 3.1).
+
+    Args:
+      normals: isotropic, [B, N, 3 + K].
+      mask: 1 for atoms, [B, N].
+    """
+    noise = normals * mask[..., None]
+    return Cloud(remove_mean(noise[..., :3], mask), noise[..., 3:])

@@ -1,0 +1,57 @@
+"""How PyTorch is set up for every stage: the device, the threads, and whether to compile."""
+
+import os
+import shutil
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.errors import InputError
+
+# Programs that torch.compile may make of one layer: one for each size bucket, with and without gradients, and more.
+PROGRAMS = 128
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a stage runs on.
+
+    Attributes:
+      device: the first GPU where there is one, else the CPU.
+      cores: CPU cores that computations may use.
+      compile: whether the network's layers go through ``torch.compile``, one program for each shape.
+    """
+
+    device: torch.device
+    cores: int
+    compile: bool
+
+    @property
+    def is_cpu(self) -> bool:
+        """Return whether there is no GPU."""
+        return self.device.type == "cpu"
+
+
+def start(*, cores: int | None = None, compile: bool = False) -> Machine:
+    """Set PyTorch up and return what it runs on; call before anything is computed.
+
+    Args:
+      cores: CPU cores to use; None for all that this process may use.
+      compile: see ``Machine``.
+
+    Raises:
+      InputError: ``cores`` is not positive; there is nothing to compile with.
+    """
+    if cores is not None and cores < 1:
+        raise InputError(f"--devices {cores} should be at least 1")
+    machine = Machine(
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        cores=cores or len(os.sched_getaffinity(0)),
+        compile=compile,
+    )
+    torch.set_num_threads(machine.cores)
+    if compile:
+        if machine.is_cpu and not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
+            raise InputError("--compile needs a C++ compiler: install g++, or leave it out")
+        torch._dynamo.config.recompile_limit = PROGRAMS
+    return machine

@@ -1,0 +1,86 @@
+"""Molecules from a trained model, each from a generator of its own."""
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.chemistry.molecules import Molecules
+from pipeline.config import SamplerConfig
+from pipeline.progress import Progress
+from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
+from pipeline.scales import TYPES
+from pipeline.torch_backend import samplers
+from pipeline.torch_backend.edm import EDM
+from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded
+from pipeline.torch_backend.parallel import Workers
+
+BATCH = 256
+
+
+class Sampler:
+    """A sampler of one model, with the weights that this has when it is called.
+
+    Attributes:
+      widest: the noise of every molecule is drawn for this many atoms and cut, so that padding does not change it.
+    """
+
+    def __init__(self, objective: EDM, config: SamplerConfig, workers: Workers, *, widest: int, batch: int = BATCH):
+        """Prepare to sample ``batch`` molecules at a time, split over all workers."""
+        self._objective, self._config, self._workers, self._batch = objective, config, workers, batch
+        self._levels = noise_levels(config, objective.schedule)
+        self.widest = widest
+
+    def __call__(
+        self, sizes: npt.NDArray[np.int32], *, buckets: list[int], progress: Progress | None = None
+    ) -> Samples:
+        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
+
+        def draw(width: int) -> Draw:
+            def draw_batch(
+                numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]
+            ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+                def last(part: slice) -> Tensor:
+                    (state,) = deque(self._states(numbers[part], sizes[part], width), maxlen=1)
+                    return torch.cat([state.x, state.h], dim=-1)
+
+                states = self._workers.infer(last, len(numbers)).cpu()
+                return states[..., :3].numpy(), types_of(states[..., 3:]).numpy()
+
+            return draw_batch
+
+        return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, progress=progress)
+
+    def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
+        """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""
+        with torch.inference_mode():
+            states = list(self._states(np.zeros(1, np.int32), np.array([size], np.int32), size))
+        positions = torch.stack([state.x[0] for state in states]).cpu().numpy()
+        types = torch.stack([types_of(state.h[0]) for state in states]).cpu().numpy()
+        return trajectory_frames(positions, types, self._levels, frames=frames)
+
+    def _states(self, numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32], width: int) -> Iterator[Cloud]:
+        """Yield the noisy clouds before every step and the sample, of molecules with these numbers and sizes [B]."""
+        like = self._objective.alpha
+        mask = node_mask(torch.from_numpy(sizes).to(like.device), width, dtype=like.dtype)
+        generators = [seeded(self._config.seed, int(number)) for number in numbers]
+        widest = max(self.widest, width)
+
+        def draw() -> Cloud:
+            return as_noise(draw_normals(generators, widest)[:, :width].to(mask), mask)
+
+        def denoise(noisy: Cloud, sigma: float) -> Cloud:
+            return self._objective.denoise(mask, noisy, sigma)
+
+        levels = self._levels.tolist()
+        if self._config.kind == "ancestral":
+            return samplers.ancestral(denoise, draw(), levels, draw)
+        return {"heun": samplers.heun, "ddim": samplers.ddim}[self._config.kind](denoise, draw(), levels)
+
+
+def types_of(h: Tensor) -> Tensor:
+    """Return the likeliest types, places in ``ATOMIC_NUMBERS`` [..., N], of features [..., N, K]."""
+    return h[..., :TYPES].argmax(dim=-1)
