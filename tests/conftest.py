@@ -13,6 +13,8 @@ settings.load_profile("reproducible")
 def pytest_configure(config: pytest.Config) -> None:
     """Set up JAX, here and in every process that a test starts, before anything imports it."""
     os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+    # Programs of the tests run for moments: compiling them with less care halves the time of a test.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     cache = config.cache.mkdir("jax")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
