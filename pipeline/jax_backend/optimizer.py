@@ -37,7 +37,7 @@ def clip_by_recent_norms() -> optax.GradientTransformation:
         mean = jnp.sum(state.norms * seen) / jnp.sum(seen)
         deviation = jnp.sqrt(jnp.sum(seen * (state.norms - mean) ** 2) / jnp.sum(seen))
         limit = 1.5 * mean + 2.0 * deviation
-        norm = optax.global_norm(updates)
+        norm = optax.tree.norm(updates)
         scale = jnp.minimum(1.0, limit / (norm + 1e-6))
         norms = state.norms.at[state.entered % ADAPTIVE_WINDOW].set(jnp.minimum(norm, limit))
         return optax.tree.scale(scale, updates), AdaptiveClipState(norms, state.entered + 1)

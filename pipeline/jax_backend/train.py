@@ -124,7 +124,7 @@ class Stepper:
         return (
             State(state.step + 1, params, optimizer, ema),
             jnp.sum(losses) / training.batch_size,
-            optax.global_norm(gradient),
+            optax.tree.norm(gradient),
         )
 
 
