@@ -48,8 +48,8 @@ class EDM:
 
     def clean(self, positions: Array, atomic_numbers: Array) -> Cloud:
         """Return the cloud of a padded batch: positions [B, N, 3] and features [B, N, 6]."""
-        types = one_hot_types(atomic_numbers) / TYPE_SCALE
-        charges = atomic_numbers[..., None].astype(jnp.float32) / CHARGE_SCALE
+        types = one_hot_types(atomic_numbers).astype(positions.dtype) / TYPE_SCALE
+        charges = atomic_numbers[..., None].astype(positions.dtype) / CHARGE_SCALE
         return Cloud(positions, jnp.concatenate([types, charges], axis=-1))
 
     def draw(self, keys: Array, mask: Array) -> Draws:
@@ -124,8 +124,8 @@ class EDM:
 
     def _errors(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> tuple[Cloud, Array]:
         """Return the squared errors of eps for coordinates and for features, and -log p(h | z), each [B]."""
-        alpha = jnp.asarray(self.schedule.alpha, jnp.float32)[draws.t]
-        sigma = jnp.asarray(self.schedule.sigma, jnp.float32)[draws.t]
+        alpha = jnp.asarray(self.schedule.alpha)[draws.t]
+        sigma = jnp.asarray(self.schedule.sigma)[draws.t]
         z = jax.tree.map(lambda x, eps: alpha[:, None, None] * x + sigma[:, None, None] * eps, data, draws.noise)
         estimate = self.predict_noise(params, z, mask, t=draws.t / self.schedule.steps, alpha=alpha, sigma=sigma)
         error = jax.tree.map(lambda eps, guess: jnp.sum((eps - guess) ** 2, axis=(1, 2)), draws.noise, estimate)
@@ -135,7 +135,7 @@ class EDM:
         """Return SNR_{t-1} / SNR_t - 1, twice the weight of the squared error in L_t, [B]; 0 at t = 0."""
         snr = self.schedule.snr
         weight = np.concatenate([[0.0], snr[:-1] / snr[1:] - 1.0])
-        return jnp.asarray(weight, jnp.float32)[t]
+        return jnp.asarray(weight)[t]
 
     def log_likelihood_of_types(self, data: Cloud, z: Cloud, mask: Array) -> Array:
         """Return log p(h | z_0), [B]: Gaussian mass of each feature's interval (EDM appendix A)."""
