@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import InputError
-from pipeline.files import write_text
+from pipeline.files import sha256, write_text
 
 KEEP = 2
+DESCRIPTION = "meta.json"
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 State = TypeVar("State")
@@ -63,8 +63,8 @@ class CheckpointFiles:
         temporary = self.directory / f"{step:08d}.partial"
         temporary.mkdir()
         self._write(temporary / "state", arrays)
-        meta = {"step": step, "config": self.config_digest, "content": content_digest(arrays), "extra": dict(extra)}
-        write_text(temporary / "meta.json", json.dumps(meta))
+        meta = {"step": step, "config": self.config_digest, "content": content_digest(temporary), "extra": dict(extra)}
+        write_text(temporary / DESCRIPTION, json.dumps(meta))
         temporary.rename(folder)
         for old in self._folders()[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
@@ -79,16 +79,16 @@ class CheckpointFiles:
         """
         for folder in reversed(self._folders()):
             try:
-                meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+                meta = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
                 if meta["config"] != self.config_digest:
                     raise InputError(
                         f"{folder}: this checkpoint belongs to another configuration or other data of the run; "
                         f"remove {self.directory} to start afresh"
                     )
-                arrays = self._read(folder / "state")
-                if content_digest(arrays) != meta["content"]:
+                # Before anything reads it: readers of arrays leave a mess behind when they stumble.
+                if content_digest(folder) != meta["content"]:
                     raise ValueError("its content does not match its digest")
-                return build(arrays), meta["extra"]
+                return build(self._read(folder / "state")), meta["extra"]
             except InputError:
                 raise
             except Exception as error:
@@ -101,11 +101,10 @@ class CheckpointFiles:
         return sorted(path for path in self.directory.iterdir() if path.name.isdigit())
 
 
-def content_digest(arrays: Arrays) -> str:
-    """Return a SHA-256 of names, types, shapes and bytes."""
+def content_digest(folder: Path) -> str:
+    """Return a SHA-256 of the names and bytes of all files in a checkpoint's folder but the description."""
     digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.asarray(arrays[name])
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / DESCRIPTION:
+            digest.update(f"{path.relative_to(folder)} {sha256(path)}\n".encode())
     return digest.hexdigest()

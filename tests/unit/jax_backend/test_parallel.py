@@ -1,0 +1,124 @@
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, partial_value_and_grad
+from pipeline.jax_backend.runtime import start
+
+# Devices are made when JAX starts, so this runs in a process of its own. It prints, for 1, 2 and 8 devices, the loss,
+# the gradient and the operations of the compiled program that move data between devices; and the sizes of meshes.
+GRADIENTS = """
+import json, re
+import jax, jax.numpy as jnp, numpy as np
+from pipeline.config import ModelConfig
+from pipeline.jax_backend.build import build_layout
+from pipeline.jax_backend.edm import EDM
+from pipeline.jax_backend.egnn import EGNN
+from pipeline.jax_backend.features import node_mask
+from pipeline.jax_backend.parallel import make_mesh, partial_value_and_grad, use_cpu_cores
+from pipeline.noise import polynomial_schedule
+from pipeline.scales import FEATURES, Scales
+
+use_cpu_cores(8)
+model = ModelConfig(hidden=8, edge_hidden=8, layers=1, attention=True, radial_features="gaussian", node_norm="rms",
+    shared_edges=True, preconditioned=True, norm_constant=1.0, coordinate_range=3.0, aggregation_divisor=4.0)
+objective = EDM(EGNN(model, output_features=FEATURES), polynomial_schedule(steps=20, precision=1e-4),
+    Scales(1.4, 0.11, 0.45), "l2")
+layout = build_layout(objective)
+generator = np.random.default_rng(0)
+params = jnp.asarray(generator.normal(size=layout.size) / 3, jnp.float32)
+batch = (np.arange(8, dtype=np.int32), generator.integers(2, 6, 8).astype(np.int32),
+    generator.normal(size=(8, 5, 3)).astype(np.float32), generator.choice([1, 6], (8, 5)).astype(np.uint8))
+
+def losses(flat, part, seed):
+    numbers, sizes, positions, atomic_numbers = part
+    mask = node_mask(sizes, 5)
+    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
+    cloud = objective.clean(positions * mask[..., None], atomic_numbers * mask.astype(jnp.uint8))
+    return objective.losses(layout.unravel(flat), cloud, mask, objective.draw(keys, mask))
+
+found = {}
+for count in (1, 2, 8):
+    mesh = make_mesh(8, jax.devices()[:count])
+    program = jax.jit(partial_value_and_grad(losses, mesh)).lower(params, batch, np.uint32(3)).compile()
+    value, gradient = program(params, batch, np.uint32(3))
+    collectives = re.findall(r"all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute", program.as_text())
+    found[count] = {"partial": gradient.shape[0], "value": float(value.sum()), "collectives": collectives,
+        "gradient": np.asarray(gradient, np.float64).sum(0).tolist()}
+found["meshes"] = [make_mesh(batch).size for batch in (8, 6, 5, 12, 22)]
+print(json.dumps(found))
+"""
+
+
+def test_any_number_of_devices_gives_the_same_gradient_without_a_collective() -> None:
+    done = subprocess.run([sys.executable, "-c", GRADIENTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    # As many as share the batch evenly.
+    assert found["meshes"] == [8, 6, 5, 6, 2]
+    one = found["1"]
+    assert np.abs(one["gradient"]).max() > 1e-3
+    for count in ("1", "2", "8"):
+        assert found[count]["partial"] == int(count)
+        assert found[count]["value"] == pytest.approx(one["value"], rel=1e-5)
+        scale = np.abs(one["gradient"]).max()
+        np.testing.assert_allclose(found[count]["gradient"], one["gradient"], rtol=1e-5, atol=1e-5 * scale)
+        assert found[count]["collectives"] == []
+
+
+def squares(params: jax.Array, batch: Any, shift: jax.Array) -> jax.Array:
+    return jnp.square(batch["x"] @ params - shift)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3, 6, 12])
+def test_chunks_add_up_to_the_whole(chunk: int | None) -> None:
+    generator = np.random.default_rng(0)
+    params, x = (
+        jnp.asarray(generator.normal(size=4), jnp.float32),
+        jnp.asarray(generator.normal(size=(12, 4)), jnp.float32),
+    )
+    shift = jnp.float32(0.5)
+    program = jax.jit(partial_value_and_grad(squares, make_mesh(12), chunk=chunk))
+    value, gradient = program(params, {"x": x}, shift)
+    expected = jax.value_and_grad(lambda params: squares(params, {"x": x}, shift).sum())(params)
+    assert value.shape == (1,)
+    np.testing.assert_allclose(value[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(gradient[0], expected[1], rtol=1e-5)
+    in_order = jax.jit(mapped(squares, make_mesh(12), chunk=chunk))(params, {"x": x}, shift)
+    np.testing.assert_allclose(in_order, squares(params, {"x": x}, shift), rtol=1e-5)
+
+
+def mesh(platform: str) -> Any:
+    return SimpleNamespace(devices=np.array([SimpleNamespace(platform=platform)]))
+
+
+@pytest.mark.parametrize(
+    ("platform", "share", "parts", "expected"),
+    [
+        ("cpu", 32, 1, 4),
+        ("cpu", 6, 1, 3),
+        ("cpu", 7, 1, 1),
+        ("cpu", 32, 16, 4),
+        ("gpu", 64, 1, 64),
+        ("gpu", 64, 4, 16),
+        # Not divisible into that many equal parts: more and smaller ones.
+        ("gpu", 15, 2, 5),
+        ("gpu", 8, 16, 1),
+    ],
+)
+def test_chunk_sizes(platform: str, share: int, parts: int, expected: int) -> None:
+    assert chunk_size(mesh(platform), share, parts=parts) == expected
+
+
+def test_no_cores_is_told_in_a_line() -> None:
+    for cores in (0, -2):
+        with pytest.raises(InputError, match=f"--devices {cores} should be at least 1"):
+            start(cores=cores)
