@@ -153,11 +153,10 @@ def trajectory_frames(
 ) -> tuple[Molecules, npt.NDArray[np.float32]]:
     """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels.
 
-    The last is the sample, at level 0. Coordinates are made those of the variance-preserving process (angstrom times
-    alpha), which fit one picture at every level.
+    The last is the sample, at level 0.
 
     Args:
-      positions: before every step, and of the sample, [S + 1, N, 3], variance exploding.
+      positions: before every step, and of the sample, [S + 1, N, 3], in angstrom (variance exploding).
       types: likewise, places in ``ATOMIC_NUMBERS``, [S + 1, N].
       levels: of the noise, [S] or more.
       frames: molecules to return, evenly spread over the steps; all states where there are fewer.
@@ -165,9 +164,8 @@ def trajectory_frames(
     count, size = types.shape
     chosen = np.unique(np.round(np.linspace(0, count - 1, frames)).astype(int))
     sigmas = np.append(levels[: count - 1], 0.0).astype(np.float32)[chosen]
-    alpha = 1.0 / np.sqrt(1.0 + sigmas**2)
     molecules = Molecules.from_padded(
-        positions=positions[chosen] * alpha[:, None, None],
+        positions=positions[chosen],
         atomic_numbers=np.array(ATOMIC_NUMBERS, np.uint8)[types[chosen]],
         sizes=np.full(len(chosen), size, np.int32),
     )

@@ -68,7 +68,7 @@ def _sample(args: argparse.Namespace) -> None:
     if args.trajectory is not None:
         molecules, sigmas = program.trajectory(int(sizes[0]), frames=args.trajectory)
         columns = {"frame": np.arange(len(molecules), dtype=np.int32), "sigma": sigmas}
-        write_molecules(args.output, molecules, extra_columns=columns, metadata=metadata)
+        write_molecules(args.output, molecules, extra_columns=columns, metadata=metadata | {"shows": "state"})
         return
     name = f"sample {weights.config.name} {sampler.name}"
     with progress(total=len(sizes), description=name, unit="molecules", log=args.log) as bar:

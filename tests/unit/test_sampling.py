@@ -155,8 +155,6 @@ def test_a_trajectory_is_spread_over_the_steps_and_ends_with_the_sample() -> Non
     levels = np.append(np.geomspace(10.0, 0.01, 10), 0.0)
     molecules, sigmas = trajectory_frames(positions, np.zeros((11, 4), int), levels, frames=3)
     assert sigmas == pytest.approx([10.0, levels[5], 0.0])
-    # In units of the variance-preserving process, where the first frame is not ten times as wide as the last.
-    scale = [1 / np.hypot(1, 10.0), 6 / np.hypot(1, levels[5]), 11.0]
-    assert molecules.positions.reshape(3, 4, 3)[:, 0, 0] == pytest.approx(scale)
+    assert molecules.positions.reshape(3, 4, 3)[:, 0, 0] == pytest.approx([1.0, 6.0, 11.0])
     every, levels_of_all = trajectory_frames(positions, np.zeros((11, 4), int), levels, frames=50)
     assert len(every) == len(levels_of_all) == 11
