@@ -15,6 +15,7 @@ from pipeline.chemistry.metrics import read_summary
 from pipeline.cli.common import add_log, run
 from pipeline.data.molecules import read_molecules
 from pipeline.errors import InputError
+from pipeline.figures.benchmark_results import read_benchmarks
 from pipeline.figures.inputs import read_runs, read_trajectory
 from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
 from pipeline.files import atomic_directory
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--floor", required=True, type=Path, help="evaluation of the noise")
     parser.add_argument("--ceiling", required=True, type=Path, help="evaluation of the data")
     parser.add_argument("--trajectory", type=Path, help="frames of one molecule, written by the stage sample")
+    parser.add_argument("--benchmarks", type=Path, help="directory written by the stage benchmark")
     parser.add_argument(
         "--gallery-molecules", type=int, default=12, help="molecules in a run's gallery (default: %(default)s)"
     )
@@ -54,6 +56,7 @@ def _figures(args: argparse.Namespace) -> None:
         dataset="QM9" if args.dataset == "qm9" else args.dataset,
         trajectory=read_trajectory(args.trajectory) if args.trajectory else None,
         gallery_molecules=args.gallery_molecules,
+        benchmarks=read_benchmarks(args.benchmarks) if args.benchmarks else None,
     )
     total = number_of_figures(study)
     with (

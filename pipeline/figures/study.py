@@ -8,6 +8,8 @@ from typing import Any, Final
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.tables import SUMMARY_NOTE, summary_csv, summary_markdown, summary_rows
 from pipeline.figures import distributions, gallery, stability, style, training, trajectory
+from pipeline.figures.benchmark import figures_of
+from pipeline.figures.benchmark_results import Benchmarks
 from pipeline.figures.inputs import Run, Trajectory, estimate
 from pipeline.figures.page import Entry, Table, html_page
 
@@ -33,11 +35,14 @@ class Study:
     trajectory: Trajectory | None
     gallery_molecules: int
     """Size of a run's gallery."""
+    benchmarks: Benchmarks | None = None
+    """How fast the backends are, where that was measured."""
 
 
 def number_of_figures(study: Study) -> int:
     """Return how many figures ``draw_study`` draws."""
-    return 2 + 2 * len(study.runs) + (study.trajectory is not None)
+    speed = figures_of(study.benchmarks) if study.benchmarks else []
+    return 2 + 2 * len(study.runs) + (study.trajectory is not None) + len(speed)
 
 
 def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lambda: None) -> None:
@@ -75,6 +80,9 @@ def _pictures(study: Study) -> Iterator[style.Picture]:
     reference = distributions.measure(study.molecules)
     for run in study.runs:
         yield distributions.draw(run, reference=reference, dataset=study.dataset)
+    if study.benchmarks is not None:
+        for draw in figures_of(study.benchmarks):
+            yield draw(study.benchmarks)
 
 
 def _introduction(study: Study) -> str:

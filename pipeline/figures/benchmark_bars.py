@@ -1,0 +1,213 @@
+"""Benchmarks, contestant by contestant: throughput, the rungs of the ablation, the part of the machine's peak."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import matplotlib.colors
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from pipeline.figures import style
+from pipeline.figures.benchmark_results import LADDER, Benchmarks, Contestant, Group, Interval
+
+_ROW: Final = 0.25
+"""Height of a row in inches."""
+_TEXT: Final = 0.42
+"""Share of the width that is for numbers, right of the points."""
+_PALE: Final = 0.62
+"""How much white is in the colour of work that was not needed."""
+
+
+def draw_throughput(benchmarks: Benchmarks) -> style.Picture:
+    """Draw molecules a second of every contestant that users can have, and how much faster it is than the reference."""
+    groups = [_without_rungs(group) for group in (*benchmarks.training, *benchmarks.sampling)]
+    figure = style.new_figure(_ROW * _rows(groups) + 0.7)
+    axes = figure.subplots()
+    places = _headings(axes, groups)
+    for group, heading in zip(groups, places, strict=True):
+        for place, one in enumerate(group.contestants, start=1):
+            rate = one.stable_rate or one.rate
+            _dot(axes, one, rate, heading + place)
+    rates = [one.stable_rate or one.rate for group in groups for one in group.contestants]
+    high = max(rate.high for rate in rates)
+    # No stable molecule at all would be infinitely far to the left.
+    low = max(min(rate.low for rate in rates), 1e-4 * high)
+    span = max(high / low, 10.0) ** 1.1
+    axes.set_xscale("log")
+    axes.set_xlim(high / span, high / span * span ** (1 / (1 - _TEXT)))
+    _plain_logarithm(axes)
+    axes.grid(axis="x")
+    axes.set_xlabel("molecules per second")
+    return style.Picture(
+        name="benchmark-throughput",
+        title="Throughput of the backends",
+        caption=_throughput_caption(benchmarks, groups),
+        figure=figure,
+    )
+
+
+def draw_ablation(benchmarks: Benchmarks) -> style.Picture:
+    """Draw molecules a second of the JAX backend, built up step by step."""
+    groups = _with_rungs(benchmarks)
+    figure = style.new_figure(_ROW * _rows(groups) + 0.7)
+    axes = figure.subplots()
+    for group, heading in zip(groups, _headings(axes, groups), strict=True):
+        scale = 1.0 / max(one.rate.high for one in group.contestants)
+        before: Contestant | None = None
+        for place, one in enumerate(group.contestants, start=1):
+            text = f"{style.count(one.rate.value)} molecules/s"
+            if before is not None:
+                text += f", × {style.count(one.rate.value / before.rate.value)}"
+            _bar(axes, one.colour, one.rate.times(scale), heading + place, text)
+            before = one
+    axes.set_xlim(0, 1.62)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xlabel("molecules per second, relative to the fastest of each network")
+    caption = (
+        f"{_training_words(benchmarks)} From the top: one jitted step on the concatenated features of all pairs of "
+        "atoms, padded to the largest molecule of the data; the first edge layer factored into products of nodes; "
+        "batches of one size bucket each; the gradient of the edge products written for caches; and the whole backend, "
+        "which takes small chunks of a batch one after another on one device for each core. × is relative to the line "
+        "above."
+    )
+    return style.Picture(name="benchmark-ablation", title="What makes it fast", caption=caption, figure=figure)
+
+
+def draw_roofline(benchmarks: Benchmarks) -> style.Picture:
+    """Draw operations a second in training against those of the best product of matrices."""
+    groups = [group for group in benchmarks.training if any(one.operations for one in group.contestants)]
+    peak = benchmarks.peak
+    assert peak is not None  # ``pictures`` asks for this only where it was measured
+    figure = style.new_figure(_ROW * _rows(groups) + 1.0)
+    style.reserve_header(figure, 0.3)
+    axes = figure.subplots()
+    for group, heading in zip(groups, _headings(axes, groups), strict=True):
+        for place, one in enumerate(group.contestants, start=1):
+            if one.operations is None:
+                continue
+            done, needed = one.operations.times(1e-9), group.needed_share[one.name]
+            pale = style.blend(matplotlib.colors.to_rgb(one.colour), (1.0, 1.0, 1.0), _PALE)
+            share = f"{style.percent(one.operations.value / peak)} of the peak"
+            _bar(axes, matplotlib.colors.to_hex(pale), done, heading + place, share)
+            axes.barh(heading + place, done.value * needed, height=0.68, color=one.colour, linewidth=0, zorder=3)
+    axes.axvline(1e-9 * peak, **style.CEILING_LINE, zorder=1)
+    axes.set_xlim(0, 1.04e-9 * peak)
+    axes.set_xlabel("GFLOP/s")
+    handles = [
+        Patch(color=style.INK),
+        Patch(color=style.blend(matplotlib.colors.to_rgb(style.INK), (1.0, 1.0, 1.0), _PALE)),
+        Line2D([], [], **style.CEILING_LINE),
+    ]
+    labels = ["needed", "of padding and unfactored products", f"peak, {style.count(1e-9 * peak)} GFLOP/s"]
+    style.header_legend(figure, handles, labels, side="left", columns=3)
+    caption = (
+        f"{_training_words(benchmarks)} Floating-point operations a second of training steps, counted from the matrix "
+        "products of the network and its gradient, against the machine's best product of two float32 matrices on the "
+        "same cores (dotted). Dark: the operations that the molecules need, factored and without padding. Pale: those "
+        "that padding and unfactored products add. Elementwise operations are not counted, though they take time."
+    )
+    return style.Picture(
+        name="benchmark-roofline", title="Distance from the machine's peak", caption=caption, figure=figure
+    )
+
+
+def has_ablation(benchmarks: Benchmarks) -> bool:
+    """Return whether at least two rungs of one network were measured."""
+    return bool(_with_rungs(benchmarks))
+
+
+def _with_rungs(benchmarks: Benchmarks) -> list[Group]:
+    groups = []
+    for group in benchmarks.training:
+        rungs = [one for name in LADDER if (one := group.named(name))]
+        if len(rungs) > 1:
+            # What the last one has more than the one before.
+            rungs = [replace(one, label="+ chunks on every core") if one.name == LADDER[-1] else one for one in rungs]
+            groups.append(Group(group.title, rungs, [], group.needed_share))
+    return groups
+
+
+def _without_rungs(group: Group) -> Group:
+    kept = [one for one in group.contestants if one.name not in LADDER[:-1]]
+    return Group(group.title, kept, group.failed, group.needed_share)
+
+
+def _rows(groups: Sequence[Group]) -> float:
+    return sum(len(group.contestants) + 1.5 for group in groups)
+
+
+def _headings(axes: Axes, groups: Sequence[Group]) -> list[float]:
+    """Write a heading for each group and the names of its contestants; return the headings' rows, from the top."""
+    places, names, rows, row = [], [], [], 0.0
+    for group in groups:
+        places.append(row)
+        rows += [row + place for place in range(1, len(group.contestants) + 1)]
+        names += [one.label for one in group.contestants]
+        text = group.title + (f" (failed: {style.listed(list(group.failed))})" if group.failed else "")
+        axes.annotate(
+            text, (0, row), (0, -1), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+            weight="bold", annotation_clip=False,
+        ).set_in_layout(False)  # fmt: skip
+        row += len(group.contestants) + 1.5
+    axes.set_yticks(rows, names)
+    axes.set_ylim(row - 0.75, -0.4)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return places
+
+
+def _dot(axes: Axes, one: Contestant, rate: Interval, place: float) -> None:
+    axes.add_line(Line2D([max(rate.low, 1e-9), rate.high], [place, place], color=one.colour, linewidth=2, zorder=3))
+    axes.plot([rate.value], [place], marker="o", color=one.colour, markersize=6, zorder=4)
+    text = f"{style.count(rate.value)}/s"
+    if one.speed_up is not None:
+        low, high = style.count(one.speed_up.low), style.count(one.speed_up.high)
+        text += f", × {style.count(one.speed_up.value)} ({low} to {high})"
+    axes.annotate(
+        text, (rate.high, place), (7, 0), textcoords="offset points", va="center_baseline", zorder=5,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )  # fmt: skip
+
+
+def _bar(axes: Axes, colour: str, value: Interval, place: float, text: str) -> None:
+    axes.barh(place, value.value, height=0.68, color=colour, linewidth=0, zorder=2)
+    axes.add_line(Line2D([value.low, value.high], [place, place], color=style.INK, linewidth=1.4, zorder=4))
+    axes.annotate(
+        text, (max(value.value, value.high), place), (5, 0), textcoords="offset points", va="center_baseline",
+        zorder=5, annotation_clip=False,
+    )  # fmt: skip
+
+
+def _plain_logarithm(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(1, 10))))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _training_words(benchmarks: Benchmarks) -> str:
+    return (
+        f"Training the same EDM objective, batches of {benchmarks.batch_size} real molecules, on {benchmarks.machine}; "
+        "medians over interleaved repetitions with 95 % intervals."
+    )
+
+
+def _throughput_caption(benchmarks: Benchmarks, groups: Sequence[Group]) -> str:
+    low, high = benchmarks.load
+    words = [
+        _training_words(benchmarks),
+        "Networks are features × layers. × and its interval: how many times faster than EDM as published, measured in "
+        "the same repetitions; EDM pads random batches to their largest molecule, the backends take batches of one "
+        "size bucket in the same proportions.",
+    ]
+    if benchmarks.sampling:
+        words.append("Sampling: the same number of network calls for all; time is proportional to it.")
+    if any(one.stable_rate for group in groups for one in group.contestants):
+        words.append("Stable molecules: those of a trained run whose atoms are all stable.")
+    words.append(f"Load average meanwhile: {low:.1f} to {high:.1f} for {benchmarks.cores} cores.")
+    return " ".join(words)

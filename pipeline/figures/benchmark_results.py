@@ -1,0 +1,216 @@
+"""What the stage benchmark wrote, read and checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.errors import InputError
+from pipeline.figures import style
+from pipeline.files import read_json
+
+LADDER: Final = ("jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax")
+"""The rungs of the ablation, in order, by their names in the results."""
+
+COLOURS: Final = {
+    "edm": style.RUN_COLOURS[4],
+    "torch": style.RUN_COLOURS[1],
+    "torch-compiled": style.RUN_COLOURS[6],
+    **dict(zip(LADDER, style.shades(style.RUN_COLOURS[0], 9)[:5], strict=True)),
+}
+"""One colour a contestant, in every figure; the rungs of the ablation grow into that of the JAX backend."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median over repetitions, and the interval that covers the true one in 95 of 100 measurements like this."""
+
+    value: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> "Interval":
+        """Return the same in another unit."""
+        return Interval(factor * self.value, factor * self.low, factor * self.high)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What was measured of one contestant at one task.
+
+    Attributes:
+      name: in the results.
+      label: in figures.
+      rate: molecules a second.
+      seconds: a molecule.
+      speed_up: over the reference; None for itself or without it.
+      peak_mb: the most memory while it was measured.
+      operations: floating-point operations a second, padding included; None where they are not counted.
+      stable_rate: stable molecules a second; None where that is not known.
+    """
+
+    name: str
+    label: str
+    rate: Interval
+    seconds: Interval
+    speed_up: Interval | None
+    peak_mb: float
+    operations: Interval | None
+    stable_rate: Interval | None
+
+    @property
+    def colour(self) -> str:
+        """The same in every figure."""
+        return COLOURS.get(self.name, style.INK)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Contestants at one task.
+
+    Attributes:
+      title: the task.
+      contestants: those that did it.
+      failed: the labels of those that could not.
+      needed_share: by the name of the contestant, the share of its operations that a training step needs; empty for
+        other tasks.
+    """
+
+    title: str
+    contestants: Sequence[Contestant]
+    failed: Sequence[str]
+    needed_share: Mapping[str, float]
+
+    def named(self, name: str) -> Contestant | None:
+        """Return a contestant."""
+        return next((one for one in self.contestants if one.name == name), None)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A training step against one quantity.
+
+    Attributes:
+      name: atoms, batch_size or cores.
+      fixed: the other two.
+      points: the values, ascending, and the contestants at each.
+    """
+
+    name: str
+    fixed: Mapping[str, int]
+    points: Sequence[tuple[int, Group]]
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """All results.
+
+    Attributes:
+      machine: in words.
+      cores: of each contestant.
+      load: the least and the largest load average before and after the parts.
+      batch_size: of training.
+      training: for each network.
+      sampling: with random weights, and with trained ones.
+      scaling_network: in words.
+      scaling: the three axes.
+      peak: operations a second of the machine's best product of matrices; None if it was not measured.
+    """
+
+    machine: str
+    cores: int
+    load: tuple[float, float]
+    batch_size: int
+    training: Sequence[Group]
+    sampling: Sequence[Group]
+    scaling_network: str
+    scaling: Sequence[Axis]
+    peak: float | None
+
+
+def read_benchmarks(folder: Path) -> Benchmarks:
+    """Read what the stage benchmark wrote.
+
+    Raises:
+      InputError: a file is missing, damaged, or not what the stage writes.
+    """
+    about = read_json(folder / "machine.json")
+    parts = {name: _read_part(folder, name) for name in ("training", "sampling", "scaling", "peak")}
+    try:
+        machine = about["machine"]
+        peak = parts["peak"].get("operations_per_second", {}).values()
+        scaling = parts["scaling"]
+        return Benchmarks(
+            machine=f"{machine['processor']}, {machine['cores']} cores",
+            cores=int(machine["cores"]),
+            load=(float(min(about["load_average"])), float(max(about["load_average"]))),
+            batch_size=int(parts["training"].get("batch_size", 0)),
+            training=[_network(network) for network in parts["training"].get("networks", {}).values()],
+            sampling=_sampling(parts["sampling"]),
+            scaling_network=_size(scaling) if scaling else "",
+            scaling=[_axis(name, axis) for name, axis in scaling.get("axes", {}).items()],
+            peak=float(max(peak)) if peak else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{folder}: not what the stage benchmark writes ({reason}); run it again") from None
+
+
+def _read_part(folder: Path, name: str) -> Mapping[str, Any]:
+    """Return a part of the results, empty if the study did not ask for it."""
+    path = folder / f"{name}.json"
+    part: Mapping[str, Any] = read_json(path) if path.exists() else {}
+    return part
+
+
+def _network(network: Mapping[str, Any]) -> Group:
+    needed = float(network["needed_operations"])
+    done = {name: one["operations"] for name, one in network["contestants"].items() if "failed" not in one}
+    shares = {name: needed / float(operations) for name, operations in done.items()}
+    return _group(f"Training, {_size(network)}", network["contestants"], shares)
+
+
+def _sampling(part: Mapping[str, Any]) -> list[Group]:
+    if not part:
+        return []
+    groups = [_group(f"Sampling, {_size(part)}, {part['calls']} network calls", part["contestants"])]
+    if trained := part.get("trained"):
+        title = f"Stable molecules of {trained['run']}, {trained['sampler']}, {trained['calls']} network calls"
+        groups.append(_group(title, trained["contestants"]))
+    return groups
+
+
+def _axis(name: str, axis: Mapping[str, Any]) -> Axis:
+    points = [(int(point[name]), _group("", point["contestants"])) for point in axis["points"]]
+    fixed = {key: int(value) for key, value in axis["fixed"].items()}
+    return Axis(name=name, fixed=fixed, points=sorted(points, key=lambda point: point[0]))
+
+
+def _group(title: str, contestants: Mapping[str, Any], needed_share: Mapping[str, float] | None = None) -> Group:
+    return Group(
+        title=title,
+        contestants=[_contestant(name, one) for name, one in contestants.items() if "failed" not in one],
+        failed=[str(one["label"]) for one in contestants.values() if "failed" in one],
+        needed_share=needed_share or {},
+    )
+
+
+def _contestant(name: str, one: Mapping[str, Any]) -> Contestant:
+    return Contestant(
+        name=name,
+        label=str(one["label"]),
+        rate=Interval(**one["molecules_per_second"]),
+        seconds=Interval(**one["seconds_per_molecule"]),
+        speed_up=_optional(one, "speed_up"),
+        peak_mb=float(one["memory_mb"]["peak"]),
+        operations=_optional(one, "operations_per_second"),
+        stable_rate=_optional(one, "stable_molecules_per_second"),
+    )
+
+
+def _optional(one: Mapping[str, Any], key: str) -> Interval | None:
+    return Interval(**one[key]) if key in one else None
+
+
+def _size(network: Mapping[str, Any]) -> str:
+    return f"{int(network['hidden'])} × {int(network['layers'])}"
