@@ -124,7 +124,8 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
         _complete(run, f"runs.{name}.")
         for sampler, settings in run["samplers"].items():
             _check_sampler(settings, f"runs.{name}.samplers.{sampler}.")
-    _check_trajectory(study)
+    _check_sampler_named(study, "figures.trajectory", study["figures"]["trajectory"])
+    _check_sampler_named(study, "benchmark.sampling.trained", study["benchmark"]["sampling"]["trained"])
     return study
 
 
@@ -234,20 +235,18 @@ def _check_sampler(sampler: Json, path: str) -> None:
         raise InputError(f"{path}sigma_min: {sampler['sigma_min']} should be below sigma_max, {sampler['sigma_max']}")
 
 
-def _check_trajectory(study: Json) -> None:
-    trajectory = study["figures"]["trajectory"]
-    if trajectory is None:
+def _check_sampler_named(study: Json, path: str, named: Json | None) -> None:
+    """Check that the run and sampler of ``named`` exist; ``path`` goes before its keys in messages."""
+    if named is None:
         return
     runs = study["runs"]
-    if trajectory["run"] not in runs:
+    if named["run"] not in runs:
+        raise InputError(f"{path}.run: {shown(named['run'])} should name a run; there are {', '.join(runs)}")
+    samplers = runs[named["run"]]["samplers"]
+    if named["sampler"] not in samplers:
         raise InputError(
-            f"figures.trajectory.run: {shown(trajectory['run'])} should name a run; there are {', '.join(runs)}"
-        )
-    samplers = runs[trajectory["run"]]["samplers"]
-    if trajectory["sampler"] not in samplers:
-        raise InputError(
-            f"figures.trajectory.sampler: {shown(trajectory['sampler'])} should name a sampler of the run "
-            f"{trajectory['run']}; there are {', '.join(samplers)}"
+            f"{path}.sampler: {shown(named['sampler'])} should name a sampler of the run {named['run']}; "
+            f"there are {', '.join(samplers)}"
         )
 
 

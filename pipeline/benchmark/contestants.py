@@ -1,0 +1,95 @@
+"""Who is compared, and what all of them train."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.config import RunConfig, run_config
+
+REFERENCE: Final = "edm"
+"""What speed-ups are relative to."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to train and sample the one network.
+
+    Attributes:
+      name: in studies and results.
+      label: in figures and tables.
+      framework: jax or torch.
+      factored: whether the first edge layer is split into products of nodes and of edges.
+      bucketed: whether batches are of one size bucket each; else of random molecules, padded to the largest.
+      whole: whether it is a backend as users run it, and so can sample; else a rung of the ablation, or the reference.
+    """
+
+    name: str
+    label: str
+    framework: str
+    factored: bool
+    bucketed: bool
+    whole: bool
+
+
+_ALL: Final = (
+    Contestant("edm", "PyTorch EDM, as published", "torch", factored=False, bucketed=False, whole=False),
+    Contestant("torch", "PyTorch backend", "torch", factored=True, bucketed=True, whole=True),
+    Contestant("torch-compiled", "PyTorch backend, compiled", "torch", factored=True, bucketed=True, whole=True),
+    Contestant("jax-naive", "JAX, plain", "jax", factored=False, bucketed=False, whole=False),
+    Contestant("jax-factored", "+ factored edge layer", "jax", factored=True, bucketed=False, whole=False),
+    Contestant("jax-buckets", "+ size buckets", "jax", factored=True, bucketed=True, whole=False),
+    Contestant("jax-gradient", "+ own gradient", "jax", factored=True, bucketed=True, whole=False),
+    Contestant("jax", "JAX backend", "jax", factored=True, bucketed=True, whole=True),
+)
+CONTESTANTS: Final = {contestant.name: contestant for contestant in _ALL}
+"""By name, in the order of tables and figures."""
+
+LADDER: Final = ("jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax")
+"""The rungs of the ablation, each with one thing more than the one before; the last adds chunks and devices."""
+
+_MODEL: Final = {
+    "attention": True,
+    "radial_features": "squared",
+    "node_norm": "none",
+    "shared_edges": False,
+    "preconditioned": False,
+    "norm_constant": 1.0,
+    "coordinate_range": 15.0,
+    "aggregation_divisor": 1.0,
+}
+_OPTIMIZER: Final = {
+    "learning_rate": 1e-4,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "weight_decay": 1e-12,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "amsgrad": True,
+    "clip": {"kind": "adaptive"},
+}
+
+
+def reference_settings(*, hidden: int, layers: int, batch_size: int, seed: int = 0) -> dict[str, Any]:
+    """Return the settings of a run in EDM's form, with the hyperparameters of its released checkpoint."""
+    return {
+        "name": "benchmark",
+        "data": "benchmark",
+        "seed": seed,
+        "model": {"hidden": hidden, "layers": layers, **_MODEL},
+        "noise": {"schedule": "polynomial_2", "steps": 1000, "precision": 1e-5, "loss": "l2"},
+        "training": {
+            # Never reached; no contestant looks at its own progress.
+            "steps": 10**9,
+            "batch_size": batch_size,
+            "optimizer": _OPTIMIZER,
+            "ema_decay": 0.9999,
+            "validation_interval": 10**9,
+            "sample_interval": 0,
+        },
+    }
+
+
+def is_reference_form(config: RunConfig) -> bool:
+    """Return whether the reference can compute a run's network."""
+    model = config.model
+    wanted = run_config(reference_settings(hidden=model.hidden, layers=model.layers, batch_size=1)).model
+    return model == wanted

@@ -1,0 +1,115 @@
+"""The JAX backend and its rungs at work."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from pipeline.benchmark.contestants import CONTESTANTS
+from pipeline.benchmark.jax_ladder import PlainTraining
+from pipeline.benchmark.subjects import (
+    Subject,
+    backend_training,
+    bucketed_training,
+    multiplying,
+    random_training,
+    sampling,
+)
+from pipeline.benchmark.tasks import Task
+from pipeline.chemistry.molecules import Molecules
+from pipeline.config import run_config, sampler_config
+from pipeline.data.batches import Batch, PaddedMolecules
+from pipeline.data.statistics import read_statistics
+from pipeline.jax_backend import runtime
+from pipeline.jax_backend.build import build_layout, build_objective, build_weights
+from pipeline.jax_backend.sample import Sampler
+from pipeline.jax_backend.train import JaxTrainer
+from pipeline.runs import read_weights
+from pipeline.sampling import draw_sizes
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+"""What JAX calls the event of a program being compiled, or taken from the cache on disk."""
+
+
+class CompilationCounter:
+    """Counts the programs that JAX compiles from now on."""
+
+    def __init__(self) -> None:
+        """Start at 0."""
+        self.count = 0
+        jax.monitoring.register_event_duration_secs_listener(self._note)
+
+    def __call__(self) -> int:
+        """Return the number so far."""
+        return self.count
+
+    def _note(self, event: str, duration_secs: float, **details: str | int) -> None:
+        del duration_secs, details
+        self.count += event == COMPILED
+
+
+def prepare(task: Task) -> Callable[[Task], Subject]:
+    """Set JAX up for a task and return what makes its subject, and those of later tasks in the same process."""
+    # Only the backend as users run it takes every core as a device; the others leave the cores to XLA.
+    runtime.start(cores=task.cores if CONTESTANTS[task.contestant].whole and task.work != "multiply" else 1)
+    return _make_subject
+
+
+def _make_subject(task: Task) -> Subject:
+    counter = CompilationCounter()
+    if task.work == "multiply":
+        return _multiplying(task, counter)
+    return _sampling(task, counter) if task.work == "sample" else _training(task, counter)
+
+
+def _training(task: Task, counter: CompilationCounter) -> Subject:
+    config, statistics, shards = run_config(task.run), read_statistics(task.statistics), task.training_shards()
+    batch_size, seed = config.training.batch_size, config.seed
+    contestant = CONTESTANTS[task.contestant]
+    if contestant.whole:
+        # The directory is for checkpoints, which nobody will ask for.
+        with tempfile.TemporaryDirectory() as directory:
+            trainer = JaxTrainer(
+                config, config_digest="", shards=shards, statistics=statistics, directory=Path(directory)
+            )
+        return backend_training(trainer, shards, batch_size=batch_size, seed=seed, compilations=counter)
+    plain = PlainTraining(task.contestant, config, statistics)
+    if not contestant.bucketed:
+        return random_training(plain.step, shards, batch_size=batch_size, seed=seed, trim=False, compilations=counter)
+    of_bucket = {shard.bucket: shard for shard in shards}
+
+    def step(batch: Batch) -> float:
+        return plain.step(PaddedMolecules.of(of_bucket[batch.bucket], batch.indices))
+
+    return bucketed_training(step, shards, batch_size=batch_size, seed=seed, compilations=counter)
+
+
+def _sampling(task: Task, counter: CompilationCounter) -> Subject:
+    assert task.sampler is not None
+    weights = read_weights(task.weights) if task.weights else None
+    config = weights.config if weights else run_config(task.run)
+    statistics = weights.statistics if weights else read_statistics(task.statistics)
+    objective, sampler = build_objective(config, statistics), sampler_config(task.sampler)
+    if weights:
+        layout = build_layout(objective)
+        vector = layout.from_arrays(weights.arrays)
+    else:
+        vector, layout = build_weights(objective, jax.random.key(config.seed))
+    buckets = sorted(statistics.buckets)
+    program = Sampler(objective, layout, sampler, widest=buckets[-1])
+    sizes = draw_sizes(statistics, task.molecules, sampler.seed)
+
+    def draw() -> Molecules:
+        return program(vector, sizes, buckets=buckets).molecules
+
+    return sampling(draw, molecules=task.molecules, compilations=counter)
+
+
+def _multiplying(task: Task, counter: CompilationCounter) -> Subject:
+    matrix = jax.random.normal(jax.random.key(0), (task.molecules, task.molecules), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    return multiplying(
+        lambda: jax.block_until_ready(product(matrix, matrix)), rows=task.molecules, compilations=counter
+    )

@@ -1,0 +1,284 @@
+"""The parts of the benchmark: each measures, and returns what it found as a JSON object."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.benchmark.contest import Arena, Outcome
+from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, is_reference_form, reference_settings
+from pipeline.benchmark.estimates import median, ratio
+from pipeline.benchmark.operations import training_operations
+from pipeline.benchmark.processes import ContestantFailed, Process
+from pipeline.benchmark.settings import Settings
+from pipeline.benchmark.tasks import Task
+from pipeline.config import SamplerConfig, run_config
+from pipeline.data.statistics import read_statistics
+from pipeline.noise import polynomial_schedule
+from pipeline.runs import read_weights
+from pipeline.sampling import network_calls
+
+Json = dict[str, Any]
+
+REFERENCE_SAMPLES: Final = 100
+"""Molecules that the published code samples at a time."""
+
+ALL_STEPS: Final = 1000
+"""Network calls that the published sampling takes."""
+
+PEAK_ROWS: Final = 2048
+PEAK_REPETITIONS: Final = 5
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What all parts measure with.
+
+    Attributes:
+      settings: of the benchmark.
+      shards: directory of the training molecules.
+      statistics: file of their statistics.
+      cores: how many the contestants may use.
+      weights: file of trained weights to sample with as well; None for none.
+      sampler: how to sample them.
+      note: is told what goes on, a line at a time.
+      advance: is called after every turn of a contestant.
+    """
+
+    settings: Settings
+    shards: Path
+    statistics: Path
+    cores: int
+    weights: Path | None = None
+    sampler: SamplerConfig | None = None
+    note: Callable[[str], None] = lambda _: None
+    advance: Callable[[], None] = lambda: None
+
+    def arena(self) -> Arena:
+        """Return where contestants compete."""
+        return Arena(side_by_side=self.cores, note=self.note, advance=self.advance)
+
+    def task(self, contestant: str, work: str, *, hidden: int, layers: int, batch_size: int | None = None) -> Task:
+        """Return a task with a network in EDM's form, on real molecules."""
+        batch_size = batch_size or self.settings.batch_size
+        run = reference_settings(hidden=hidden, layers=layers, batch_size=batch_size, seed=self.settings.seed)
+        return Task(contestant, work, self.cores, run, str(self.statistics), str(self.shards))
+
+
+def training(inputs: Inputs) -> Json:
+    """Return how fast the contestants train each of the networks."""
+    settings, found = inputs.settings, {}
+    for name, contest in settings.training.items():
+        inputs.note(f"training, {contest.hidden} x {contest.layers}")
+        network = {"hidden": contest.hidden, "layers": contest.layers}
+        tasks = {one: inputs.task(one, "train", **network) for one in contest.contestants}
+        with inputs.arena() as arena:
+            outcomes = arena.measure(tasks, repetitions=contest.repetitions, seconds=settings.seconds)
+        contestants = summarise(outcomes)
+        for one, outcome in outcomes.items():
+            if outcome.failed is None:
+                operations = _operations(outcome)
+                contestants[one]["operations"] = operations
+                contestants[one]["operations_per_second"] = median([operations / each for each in outcome.seconds()])
+        found[name] = network | {"needed_operations": _needed(network, inputs), "contestants": contestants}
+    return {"batch_size": settings.batch_size, "reference": REFERENCE, "networks": found}
+
+
+def sampling(inputs: Inputs) -> Json:
+    """Return how fast the contestants sample, and how many stable molecules come of it where there are weights.
+
+    All but the last part, ``trained``, use random weights of EDM's form, ancestral sampling and equally many calls.
+    """
+    settings = inputs.settings.sampling
+    inputs.note(f"sampling, {settings.hidden} x {settings.layers}, {settings.calls} calls")
+    # From level T to level 0 in so many steps, with a last call at level 0.
+    sampler = SamplerConfig(
+        name="ancestral", kind="ancestral", steps=settings.calls - 1, num=settings.molecules, seed=inputs.settings.seed,
+        sigma_max=20.0, sigma_min=0.005, rho=7.0,
+    )  # fmt: skip
+    with inputs.arena() as arena:
+        contestants = _sample(inputs, arena, settings.contestants, sampler)
+        for summary in contestants.values():
+            if "failed" not in summary:
+                each = summary["seconds_per_molecule"]
+                factor = ALL_STEPS / settings.calls
+                summary["seconds_per_molecule_at_all_steps"] = {key: factor * each[key] for key in each}
+        found = {
+            "hidden": settings.hidden,
+            "layers": settings.layers,
+            "calls": settings.calls,
+            "all_steps": ALL_STEPS,
+            "reference": REFERENCE,
+            "contestants": contestants,
+        }
+        if inputs.weights and inputs.sampler:
+            found["trained"] = _sample_trained(inputs, arena, inputs.weights, inputs.sampler)
+    return found
+
+
+def _sample_trained(inputs: Inputs, arena: Arena, path: Path, sampler: SamplerConfig) -> Json:
+    """Return how many stable molecules a second trained weights give."""
+    weights = read_weights(path)
+    noise, able = weights.config.noise, [one for one in inputs.settings.sampling.contestants if one != REFERENCE]
+    if is_reference_form(weights.config) and sampler.kind == "ancestral":
+        able = list(inputs.settings.sampling.contestants)
+    contestants = _sample(inputs, arena, able, sampler, weights=path)
+    for one, summary in contestants.items():
+        if "failed" not in summary:
+            stable, rate = arena.judge(one)["molecule_stability"], summary["molecules_per_second"]
+            summary["molecule_stability"] = stable
+            # Both bounds at once: a little wider than an interval of 95 %.
+            summary["stable_molecules_per_second"] = {key: rate[key] * stable[key] for key in rate}
+    schedule = polynomial_schedule(steps=noise.steps, precision=noise.precision)
+    return {
+        "run": weights.config.name,
+        "sampler": sampler.name,
+        "calls": network_calls(sampler, schedule),
+        "contestants": contestants,
+    }
+
+
+def _sample(
+    inputs: Inputs, arena: Arena, contestants: Iterable[str], sampler: SamplerConfig, *, weights: Path | None = None
+) -> Json:
+    settings, tasks = inputs.settings.sampling, {}
+    for one in contestants:
+        task = inputs.task(one, "sample", hidden=settings.hidden, layers=settings.layers)
+        molecules = min(settings.molecules, REFERENCE_SAMPLES) if one == REFERENCE else settings.molecules
+        path = str(weights) if weights else None
+        tasks[one] = replace(task, sampler=asdict(sampler), molecules=molecules, weights=path)
+    return summarise(arena.measure(tasks, repetitions=settings.repetitions, seconds=inputs.settings.seconds))
+
+
+def scaling(inputs: Inputs) -> Json:
+    """Return time and memory of a training step against atoms, batch size and cores, on made-up molecules."""
+    settings, found = inputs.settings.scaling, {}
+    network = {"hidden": settings.hidden, "layers": settings.layers}
+    cores = {number for number in settings.cores if number <= inputs.cores}
+    usual = {"atoms": settings.batch_atoms, "batch_size": inputs.settings.batch_size, "cores": inputs.cores}
+    axes: dict[str, tuple[Iterable[int], dict[str, int]]] = {
+        "atoms": (settings.atoms, usual | {"batch_size": settings.atoms_batch}),
+        "batch_size": (settings.batch_sizes, usual),
+        "cores": (cores, usual),
+    }
+    for axis, (values, fixed) in axes.items():
+        points = []
+        with inputs.arena() as arena:
+            # Upwards, so that the memory's high-water mark is right even where Linux does not let it be reset.
+            for value in sorted(values):
+                inputs.note(f"scaling, {axis} {value}")
+                if axis == "cores":
+                    arena.dismiss()  # a process keeps the cores that it started with
+                at = fixed | {axis: value}
+                tasks = {
+                    one: replace(
+                        inputs.task(one, "train", **network, batch_size=at["batch_size"]),
+                        shards=None, atoms=at["atoms"], cores=at["cores"],
+                    )
+                    for one in settings.contestants
+                }  # fmt: skip
+                outcomes = arena.measure(tasks, repetitions=settings.repetitions, seconds=inputs.settings.seconds)
+                points.append({axis: value, "contestants": summarise(outcomes)})
+        found[axis] = {"fixed": {key: fixed[key] for key in fixed if key != axis}, "points": points}
+    return network | {"reference": REFERENCE, "axes": found}
+
+
+def startup(inputs: Inputs) -> Json:
+    """Return the seconds from the start of a process to its first training step, with the default settings of a run.
+
+    Cold: with an empty cache of compiled programs, as on a machine where nothing was run before. Warm: once more.
+    """
+    run = asdict(run_config({"name": "startup", "data": "startup", "training": {"steps": 10**6}}))
+    found: Json = {}
+    for one in inputs.settings.startup:
+        inputs.note(f"start of {one}")
+        task = replace(inputs.task(one, "train", hidden=1, layers=1), run=run)
+        seconds: Json = {"label": CONTESTANTS[one].label}
+        with tempfile.TemporaryDirectory() as cache:
+            for state in ("cold", "warm"):
+                try:
+                    with Process({"CONSISTENT_EDM_CACHE": cache, "TORCHINDUCTOR_CACHE_DIR": cache}) as process:
+                        seconds[state] = process.start(task)["seconds"]
+                except ContestantFailed as failure:
+                    seconds["failed"] = str(failure)
+                    break
+                inputs.advance()
+        found[one] = seconds
+    return {"hidden": run["model"]["hidden"], "layers": run["model"]["layers"], "contestants": found}
+
+
+def peak(inputs: Inputs) -> Json:
+    """Return the best rate of each framework in products of float32 matrices, with the cores of the contestants."""
+    inputs.note(f"products of matrices, {PEAK_ROWS} x {PEAK_ROWS}")
+    tasks = {
+        one: replace(inputs.task(one, "multiply", hidden=1, layers=1), molecules=PEAK_ROWS) for one in ("torch", "jax")
+    }
+    with inputs.arena() as arena:
+        outcomes = arena.measure(tasks, repetitions=PEAK_REPETITIONS, seconds=inputs.settings.seconds)
+    rates = {
+        CONTESTANTS[one].framework: 2 * PEAK_ROWS**3 / min(min(turn.seconds["all"]) for turn in outcome.turns)
+        for one, outcome in outcomes.items()
+        if outcome.failed is None
+    }
+    return {"rows": PEAK_ROWS, "operations_per_second": rates}
+
+
+def summarise(outcomes: Mapping[str, Outcome]) -> Json:
+    """Return what was measured of each contestant, and how much faster it is than the reference where that took part.
+
+    Seconds and rates are medians over repetitions with intervals; the speed-up is of the two in the same repetition.
+    """
+    reference = outcomes.get(REFERENCE)
+    found: Json = {}
+    for one, outcome in outcomes.items():
+        summary: Json = {"label": CONTESTANTS[one].label}
+        found[one] = summary
+        if outcome.failed is not None:
+            summary["failed"] = outcome.failed
+            continue
+        each = [seconds / outcome.molecules for seconds in outcome.seconds()]
+        summary |= {
+            "molecules_per_second": median([1.0 / seconds for seconds in each]),
+            "seconds_per_molecule": median(each),
+            "molecules": outcome.molecules,
+            "seconds": outcome.seconds(),
+            "kinds": {
+                kind: {
+                    "share": share,
+                    "seconds": median([value for turn in outcome.turns for value in turn.seconds[kind]])["value"],
+                    "units": sum(len(turn.seconds[kind]) for turn in outcome.turns),
+                }
+                for kind, share in outcome.shares.items()
+            },
+            "start_seconds": outcome.start_seconds,
+            "warm_up_seconds": outcome.warm_up_seconds,
+            "compilations": sum(turn.compilations for turn in outcome.turns),
+            "memory_mb": {
+                "framework": outcome.base_mb,
+                "after_first_repetition": outcome.turns[0].resident_mb,
+                "after_last_repetition": outcome.turns[-1].resident_mb,
+                "peak": max(turn.peak_mb for turn in outcome.turns),
+            },
+            "load_average": [turn.load for turn in outcome.turns],
+        }
+        if reference is not None and reference.failed is None and reference is not outcome:
+            theirs = [seconds / reference.molecules for seconds in reference.seconds()]
+            summary["speed_up"] = ratio(theirs, each)
+    return found
+
+
+def _operations(outcome: Outcome) -> float:
+    """Return the floating-point operations of a training step as the contestant does it, padding included."""
+    model, factored = run_config(outcome.task.run).model, CONTESTANTS[outcome.task.contestant].factored
+    each = outcome.mean(partial(training_operations, model, factored=factored))
+    return outcome.molecules * each
+
+
+def _needed(network: Mapping[str, int], inputs: Inputs) -> float:
+    """Return the operations that a training step needs at least: factored, without padding."""
+    model = run_config(inputs.task("jax", "train", hidden=network["hidden"], layers=network["layers"]).run).model
+    histogram = read_statistics(inputs.statistics).size_histogram["train"]
+    total = sum(count * training_operations(model, size) for size, count in histogram.items())
+    return inputs.settings.batch_size * total / sum(histogram.values())

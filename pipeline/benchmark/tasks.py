@@ -1,0 +1,58 @@
+"""What a contestant is asked to do, in a form that goes through a pipe."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pipeline.benchmark.molecules import synthetic_shard
+from pipeline.data.shards import Shard, read_shards
+
+
+@dataclass(frozen=True)
+class Task:
+    """A contestant's task.
+
+    Attributes:
+      contestant: its name, see ``contestants``.
+      work: ``train`` (a unit is a training step), ``sample`` (a unit is ``molecules`` samples), or ``multiply`` (a unit
+        is a product of two square matrices with ``molecules`` rows).
+      cores: how many it may use.
+      run: settings of the run, see ``pipeline.config.run_config``.
+      statistics: file of the data's statistics.
+      shards: directory of the molecules to train on; None for made-up ones.
+      atoms: number of atoms of the made-up ones.
+      molecules: see ``work``; ignored for ``train``.
+      sampler: settings of the sampler, see ``pipeline.config.sampler_config``.
+      weights: file of trained weights to sample with, whose run goes before ``run``; None for random ones.
+    """
+
+    contestant: str
+    work: str
+    cores: int
+    run: Mapping[str, Any]
+    statistics: str
+    shards: str | None = None
+    atoms: int = 0
+    molecules: int = 0
+    sampler: Mapping[str, Any] | None = None
+    weights: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the task of a JSON object."""
+        return cls(**value)
+
+    def training_shards(self) -> list[Shard]:
+        """Return the molecules to train on.
+
+        Raises:
+          InputError: there are none, or their files are damaged.
+        """
+        if self.shards is None:
+            return [synthetic_shard(atoms=self.atoms, molecules=int(self.run["training"]["batch_size"]), seed=0)]
+        return read_shards(self.shards, "train")

@@ -1,0 +1,153 @@
+"""The published EDM and the PyTorch backend at work."""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import torch
+import torch._dynamo.utils
+
+from pipeline.benchmark.contestants import CONTESTANTS
+from pipeline.benchmark.reference_edm import ReferenceEDM, ReferenceEGNN, ReferenceTraining, load_weights
+from pipeline.benchmark.subjects import Subject, backend_training, multiplying, random_training, sampling
+from pipeline.benchmark.tasks import Task
+from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.chemistry.molecules import Molecules
+from pipeline.config import RunConfig, run_config, sampler_config
+from pipeline.data.batches import PaddedMolecules
+from pipeline.data.statistics import read_statistics
+from pipeline.noise import polynomial_schedule
+from pipeline.runs import Weights, read_weights
+from pipeline.sampling import draw_sizes, network_calls
+from pipeline.torch_backend import runtime
+from pipeline.torch_backend.build import build_objective, load_objective
+from pipeline.torch_backend.parallel import Workers
+from pipeline.torch_backend.runtime import Machine
+from pipeline.torch_backend.sample import Sampler
+from pipeline.torch_backend.train import TorchTrainer
+
+COMPILED: Final = "torch-compiled"
+
+
+def prepare(task: Task) -> Callable[[Task], Subject]:
+    """Set PyTorch up for a task and return what makes its subject, and those of later tasks in the same process."""
+    machine = runtime.start(cores=task.cores, compile=task.contestant == COMPILED)
+    return partial(_make_subject, machine=machine)
+
+
+def _make_subject(task: Task, *, machine: Machine) -> Subject:
+    if task.work == "multiply":
+        return _multiplying(task, machine)
+    if CONTESTANTS[task.contestant].whole:
+        return _sampling(task, machine) if task.work == "sample" else _training(task, machine)
+    return _reference_sampling(task, machine) if task.work == "sample" else _reference_training(task, machine)
+
+
+def _compilations() -> int:
+    """Return how many graphs TorchDynamo has compiled in this process."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+def _training(task: Task, machine: Machine) -> Subject:
+    config, statistics, shards = run_config(task.run), read_statistics(task.statistics), task.training_shards()
+    # The directory is for checkpoints, which nobody will ask for.
+    with tempfile.TemporaryDirectory() as directory:
+        trainer = TorchTrainer(
+            config,
+            config_digest="",
+            shards=shards,
+            statistics=statistics,
+            directory=Path(directory),
+            machine=machine,
+        )
+    return backend_training(
+        trainer, shards, batch_size=config.training.batch_size, seed=config.seed, compilations=_compilations
+    )
+
+
+def _sampling(task: Task, machine: Machine) -> Subject:
+    assert task.sampler is not None
+    weights = read_weights(task.weights) if task.weights else None
+    statistics = weights.statistics if weights else read_statistics(task.statistics)
+    objective = load_objective(weights) if weights else build_objective(run_config(task.run), statistics)
+    objective = objective.to(machine.device)
+    if machine.compile:
+        objective.model.compile_layers()
+    sampler, buckets = sampler_config(task.sampler), sorted(statistics.buckets)
+    program = Sampler(objective, sampler, Workers(machine), widest=buckets[-1])
+    sizes = draw_sizes(statistics, task.molecules, sampler.seed)
+
+    def draw() -> Molecules:
+        return program(sizes, buckets=buckets).molecules
+
+    return sampling(draw, molecules=task.molecules, compilations=_compilations)
+
+
+def _reference(config: RunConfig, machine: Machine, weights: Weights | None = None) -> ReferenceEDM:
+    model, noise = config.model, config.noise
+    torch.manual_seed(config.seed)
+    network = ReferenceEGNN(
+        hidden=model.hidden,
+        layers=model.layers,
+        norm_constant=model.norm_constant,
+        coordinate_range=model.coordinate_range,
+    )
+    if weights:
+        load_weights(network, weights.arrays)
+    schedule = polynomial_schedule(steps=noise.steps, precision=noise.precision)
+    return ReferenceEDM(network, schedule).to(machine.device)
+
+
+def _reference_training(task: Task, machine: Machine) -> Subject:
+    config, device = run_config(task.run), machine.device
+    optimizer = config.training.optimizer
+    training = ReferenceTraining(
+        _reference(config, machine), learning_rate=optimizer.learning_rate, decay=config.training.ema_decay
+    )
+
+    def step(batch: PaddedMolecules) -> float:
+        atomic_numbers = torch.from_numpy(batch.atomic_numbers).to(device)
+        mask = (atomic_numbers > 0).float()
+        return training.step(torch.from_numpy(batch.positions).to(device), atomic_numbers, mask)
+
+    return random_training(
+        step,
+        task.training_shards(),
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        trim=True,
+        compilations=_compilations,
+    )
+
+
+def _reference_sampling(task: Task, machine: Machine) -> Subject:
+    assert task.sampler is not None
+    weights = read_weights(task.weights) if task.weights else None
+    config = weights.config if weights else run_config(task.run)
+    statistics = weights.statistics if weights else read_statistics(task.statistics)
+    reference, sampler = _reference(config, machine, weights), sampler_config(task.sampler)
+    calls = network_calls(sampler, polynomial_schedule(steps=config.noise.steps, precision=config.noise.precision))
+    sizes = draw_sizes(statistics, task.molecules, sampler.seed)
+    # To the largest molecule of the data, as the published code does.
+    atoms = torch.arange(max(statistics.buckets))
+    mask = (atoms < torch.from_numpy(sizes)[:, None]).float().to(machine.device)
+
+    def draw() -> Molecules:
+        positions, types = reference.sample(mask, calls=calls)
+        atomic_numbers = torch.tensor(ATOMIC_NUMBERS, dtype=torch.uint8)[types.cpu()]
+        return Molecules.from_padded(
+            positions=positions.cpu().numpy(), atomic_numbers=atomic_numbers.numpy(), sizes=sizes
+        )
+
+    return sampling(draw, molecules=task.molecules, compilations=_compilations)
+
+
+def _multiplying(task: Task, machine: Machine) -> Subject:
+    matrix = torch.randn(task.molecules, task.molecules, device=machine.device)
+
+    def product() -> None:
+        (matrix @ matrix)[0, 0].item()
+
+    return multiplying(product, rows=task.molecules, compilations=_compilations)

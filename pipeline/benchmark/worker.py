@@ -1,0 +1,127 @@
+"""A contestant's process: it reads requests from its standard input and answers on its standard output.
+
+It is a process of its own so that threads, caches and memory are the contestant's alone. ``python -m
+pipeline.benchmark.worker``; ``pipeline.benchmark.processes`` speaks to it. The requests, JSON objects:
+
+- ``{"do": "start", "task": ...}``: take up a task and do a first unit of it. May be repeated.
+- ``{"do": "warm"}``: do a unit of every other kind, then one of every kind; answers how long each took.
+- ``{"do": "measure", "passes": n}``: n times a unit of every kind.
+- ``{"do": "judge"}``: the stability of the last samples.
+"""
+
+import gc
+import json
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from pipeline.benchmark import memory
+from pipeline.benchmark.contestants import CONTESTANTS
+from pipeline.benchmark.tasks import Task
+
+Answer = dict[str, Any]
+
+
+class Worker:
+    """What a worker knows between requests."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._subject: Any = None
+        self._make: Callable[[Task], Any] | None = None
+        self._base = 0.0
+
+    def answer(self, request: dict[str, Any]) -> Answer:
+        """Do what is asked for and return the answer."""
+        doing: dict[str, Callable[[], Answer]] = {
+            "start": lambda: self._start(Task.from_json(request["task"])),
+            "warm": self._warm,
+            "measure": lambda: self._measure(request["passes"]),
+            "judge": self._judge,
+        }
+        return doing[request["do"]]()
+
+    def _start(self, task: Task) -> Answer:
+        if self._make is None:
+            # Before the framework starts its threads: their number follows from it.
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.cores])
+            self._make = _framework(task)
+            self._base = memory.resident_mb()
+        # What the last task needed goes before the next one comes.
+        self._subject = None
+        gc.collect()
+        self._subject = self._make(task)
+        self._subject.unit(next(iter(self._subject.shares)))
+        return {"base_mb": self._base, "molecules": self._subject.molecules, "shares": dict(self._subject.shares)}
+
+    def _warm(self) -> Answer:
+        began = time.perf_counter()
+        for kind in list(self._subject.shares)[1:]:
+            self._subject.unit(kind)
+        compiled = time.perf_counter()
+        self._pass()
+        return {"first_seconds": compiled - began, "seconds": time.perf_counter() - compiled}
+
+    def _measure(self, passes: int) -> Answer:
+        compilations = self._subject.compilations()
+        memory.reset_peak()
+        done = [self._pass() for _ in range(passes)]
+        kinds = list(self._subject.shares)
+        return {
+            "seconds": {kind: [one[kind][0] for one in done] for kind in kinds},
+            "widths": {kind: [one[kind][1] for one in done] for kind in kinds},
+            "compilations": self._subject.compilations() - compilations,
+            "resident_mb": memory.resident_mb(),
+            "peak_mb": memory.peak_mb(),
+        }
+
+    def _pass(self) -> dict[str, tuple[float, int]]:
+        """Do a unit of every kind; return seconds and padded width of each."""
+        done = {}
+        for kind in self._subject.shares:
+            began = time.perf_counter()
+            width = self._subject.unit(kind)
+            done[kind] = (time.perf_counter() - began, width)
+        return done
+
+    def _judge(self) -> Answer:
+        from pipeline.chemistry.metrics import stability_metrics
+
+        return {"stability": stability_metrics(self._subject.samples(), seed=0)}
+
+
+def _framework(task: Task) -> Callable[[Task], Any]:
+    """Set the framework of a task up and return what makes subjects; a process imports no framework but its own."""
+    if CONTESTANTS[task.contestant].framework == "jax":
+        from pipeline.benchmark import jax_subjects
+
+        return jax_subjects.prepare(task)
+    from pipeline.benchmark import torch_subjects
+
+    return torch_subjects.prepare(task)
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    # The answers have the standard output to themselves: what a library prints goes to the errors.
+    answers = Connection(os.dup(1), readable=False)
+    os.dup2(2, 1)
+    requests = Connection(os.dup(0), writable=False)
+    worker = Worker()
+    while True:
+        try:
+            request = json.loads(requests.recv_bytes())
+        except EOFError:
+            return
+        try:
+            answer = worker.answer(request)
+        except Exception as error:
+            # Whatever a contestant breaks off with is a result, not an end of the benchmark.
+            answer = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        answers.send_bytes(json.dumps(answer).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Stage benchmark: how fast the backends train and sample, beside EDM as it is published.
+
+    python -m pipeline.cli.benchmark --shards results/data/qm9/shards --statistics results/data/qm9/statistics.json \
+        --output results/benchmarks
+
+Nothing else should run meanwhile.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.benchmark.machine import available_cores
+from pipeline.benchmark.sections import Inputs
+from pipeline.benchmark.settings import benchmark_settings
+from pipeline.benchmark.study import run_benchmark
+from pipeline.benchmark.tables import tables
+from pipeline.cli.common import add_log, run
+from pipeline.config import read_sampler_config
+from pipeline.data.shards import read_shards
+from pipeline.data.statistics import read_statistics
+from pipeline.errors import InputError
+from pipeline.files import atomic_directory, write_text
+from pipeline.progress import progress
+from pipeline.runs import read_weights
+
+TABLE = "table.md"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="benchmark", description="Measure how fast the backends train and sample.")
+    parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
+    parser.add_argument("--statistics", required=True, type=Path, help="statistics.json of the same stage")
+    parser.add_argument("--settings", default="{}", metavar="JSON", help="a study's benchmark section, or a part of it")
+    parser.add_argument("--weights", type=Path, help="weights.safetensors of a run to sample with as well")
+    parser.add_argument("--sampler", type=Path, help="JSON file with the settings of the sampler to do it with")
+    parser.add_argument("--cores", type=int, default=None, help="CPU cores of each contestant; default: all")
+    parser.add_argument("--output", required=True, type=Path, help="directory that appears when all of it is there")
+    add_log(parser)
+    return run(_benchmark, parser, argv)
+
+
+def _benchmark(args: argparse.Namespace) -> None:
+    if (args.weights is None) != (args.sampler is None):
+        raise InputError("--weights and --sampler should be given together")
+    cores = available_cores() if args.cores is None else args.cores
+    if not 1 <= cores <= available_cores():
+        raise InputError(f"--cores {cores} should be at least 1 and at most {available_cores()}, as many as there are")
+    _check_output(args.output)
+    # What is damaged should be known before the minutes of measuring.
+    read_statistics(args.statistics)
+    if not read_shards(args.shards, "train"):
+        raise InputError(f"{args.shards}: there is no training molecule")
+    if args.weights:
+        read_weights(args.weights)
+    inputs = Inputs(
+        settings=benchmark_settings(_parsed(args.settings)),
+        shards=args.shards.absolute(),
+        statistics=args.statistics.absolute(),
+        cores=cores,
+        weights=args.weights.absolute() if args.weights else None,
+        sampler=read_sampler_config(args.sampler) if args.sampler else None,
+    )
+    with (
+        atomic_directory(args.output) as folder,
+        progress(total=None, description="benchmark", unit="turns", log=args.log) as bar,
+    ):
+        found = run_benchmark(inputs, folder, note=bar.note, advance=lambda: bar.update(1))
+        table = tables(found)
+        write_text(folder / TABLE, table)
+    print(table, end="")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--settings is not JSON: {error}") from error
+
+
+def _check_output(path: Path) -> None:
+    """Refuse to replace anything but earlier benchmarks."""
+    if path.is_dir():
+        if any(path.iterdir()) and not (path / TABLE).is_file():
+            raise InputError(f"--output: {path} holds something else than benchmarks; name a new folder")
+    elif path.exists():
+        raise InputError(f"--output: {path} is a file; name a new folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
