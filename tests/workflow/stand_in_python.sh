@@ -11,7 +11,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 case $stage in
-    download | figures) mkdir -p "$output" && touch "$output/done" ;;
+    benchmark | download | figures) mkdir -p "$output" && touch "$output/done" ;;
     shard) mkdir -p "$shards" && touch "$shards/done" "$statistics" ;;
     train)
         echo start >>training.txt

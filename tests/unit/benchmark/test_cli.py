@@ -1,0 +1,104 @@
+"""The whole stage on 64 molecules and networks of almost nothing; no speed is asserted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline.cli.benchmark import main
+from pipeline.figures.benchmark_results import read_benchmarks
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Data
+
+SETTINGS: dict[str, Any] = {
+    "batch_size": 2,
+    "seconds": 0.001,
+    "training": {"tiny": {"hidden": 4, "layers": 1, "contestants": ["edm", "jax"], "repetitions": 2}},
+    "sampling": {
+        "hidden": 4, "layers": 1, "contestants": ["edm"], "repetitions": 1, "calls": 2, "molecules": 4,
+    },
+    "scaling": {
+        "hidden": 4, "layers": 1, "contestants": ["edm"], "repetitions": 1,
+        "atoms": [3, 2], "atoms_batch": 2, "batch_sizes": [], "batch_atoms": 3, "cores": [1, 4096],
+    },
+    "startup": [],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
+    """Keep compiled programs from one run of the tests to the next."""
+    monkeypatch.setenv("CONSISTENT_EDM_CACHE", str(pytestconfig.cache.mkdir("consistent-edm")))
+
+
+def benchmark(data: Data, output: Path, **options: Any) -> int:
+    everything = {
+        "shards": data.shards, "statistics": data.statistics, "settings": json.dumps(SETTINGS), "output": output,
+    }  # fmt: skip
+    return main([word for name, value in (everything | options).items() for word in (f"--{name}", str(value))])
+
+
+def test_it_measures_what_it_is_asked_for(data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, log = tmp_path / "benchmarks", tmp_path / "log"
+    assert benchmark(data, output, cores=1, log=log) == 0
+    found = {path.stem: json.loads(path.read_text()) for path in output.glob("*.json")}
+    assert set(found) == {"machine", "peak", "training", "sampling", "scaling"}
+
+    contestants = found["training"]["networks"]["tiny"]["contestants"]
+    assert not [one for one in contestants.values() if "failed" in one]
+    for one in contestants.values():
+        assert len(one["seconds"]) == 2
+        assert one["compilations"] == 0
+        assert one["molecules_per_second"]["low"] <= one["molecules_per_second"]["value"]
+        assert one["memory_mb"]["peak"] >= one["memory_mb"]["after_last_repetition"] > 0
+    assert list(contestants["jax"]["kinds"]) == ["18", "29"]
+    assert list(contestants["edm"]["kinds"]) == ["all"]
+    # Padding against the least that there is to do.
+    needed = found["training"]["networks"]["tiny"]["needed_operations"]
+    assert needed < min(one["operations"] for one in contestants.values())
+
+    sampled = found["sampling"]["contestants"]["edm"]
+    assert sampled["molecules"] == 4
+    factor = sampled["seconds_per_molecule_at_all_steps"]["value"] / sampled["seconds_per_molecule"]["value"]
+    assert factor == pytest.approx(500)
+    axes = found["scaling"]["axes"]
+    assert [point["atoms"] for point in axes["atoms"]["points"]] == [2, 3]
+    assert [point["cores"] for point in axes["cores"]["points"]] == [1]
+
+    assert found["machine"]["machine"]["cores"] == 1
+    assert found["machine"]["settings"]["batch_size"] == 2
+    table = (output / "table.md").read_text()
+    assert capsys.readouterr().out == table
+    assert "Training, 4 x 1, batch 2" in table
+    assert "PyTorch EDM" in table
+    assert "training, 4 x 1" in log.read_text()
+    read_benchmarks(output)
+
+    # Earlier benchmarks are replaced; anything else is not.
+    (output / "table.md").unlink()
+    assert benchmark(data, output) == 2
+    assert "holds something else than benchmarks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"settings": "{"}, "--settings is not JSON"),
+        ({"settings": '{"batch": 1}'}, "batch: no such setting; did you mean batch_size?"),
+        ({"weights": "x"}, "--weights and --sampler should be given together"),
+        ({"cores": 0}, "--cores 0 should be at least 1"),
+        ({"shards": "nowhere"}, "nowhere: has no shards of the split train"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any], message: str
+) -> None:
+    assert benchmark(data, tmp_path / "benchmarks", **options) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "benchmarks").exists()

@@ -1,0 +1,64 @@
+from typing import Any
+
+import pytest
+
+from pipeline.benchmark.contestants import CONTESTANTS, LADDER, REFERENCE, is_reference_form, reference_settings
+from pipeline.benchmark.settings import Contest, Sampling, Scaling, Settings, benchmark_settings
+from pipeline.config import run_config
+from pipeline.errors import InputError
+from pipeline.figures import benchmark_results
+from pipeline.schema import study_schema
+
+
+def properties(*path: str) -> dict[str, Any]:
+    value: dict[str, Any] = study_schema()["properties"]["benchmark"]
+    for key in path:
+        value = value["properties"][key]
+    found: dict[str, Any] = value["properties"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "described"),
+    [
+        (Settings, properties()),
+        (Sampling, {key: value for key, value in properties("sampling").items() if key != "trained"}),
+        (Scaling, properties("scaling")),
+        (Contest, study_schema()["$defs"]["contest"]["properties"]),
+    ],
+)
+def test_schema_and_dataclasses_have_the_same_keys(kind: Any, described: dict[str, Any]) -> None:
+    assert set(kind.__dataclass_fields__) == set(described)
+
+
+def test_the_schema_knows_all_contestants_and_who_can_sample() -> None:
+    everyone = study_schema()["$defs"]["contest"]["properties"]["contestants"]
+    assert everyone["default"] == everyone["items"]["enum"] == list(CONTESTANTS)
+    able = [name for name, one in CONTESTANTS.items() if one.whole or name == REFERENCE]
+    for part in ("sampling", "scaling"):
+        assert properties(part)["contestants"]["items"]["enum"] == able
+    assert properties()["startup"]["items"]["enum"] == [name for name in able if name != REFERENCE]
+
+
+def test_the_figures_know_the_rungs() -> None:
+    assert benchmark_results.LADDER == LADDER
+    assert set(benchmark_results.COLOURS) == set(CONTESTANTS)
+
+
+def test_defaults_measure_all_three_networks() -> None:
+    settings = benchmark_settings({})
+    assert [(one.hidden, one.layers) for one in settings.training.values()] == [(64, 5), (128, 6), (256, 9)]
+    assert settings.batch_size == 64
+    assert all(REFERENCE in one.contestants and "jax" in one.contestants for one in settings.training.values())
+
+
+def test_a_contestant_that_does_not_exist_is_named() -> None:
+    with pytest.raises(InputError, match='"tensorflow" should be one of edm, torch'):
+        benchmark_settings({"training": {"small": {"hidden": 8, "layers": 1, "contestants": ["tensorflow"]}}})
+
+
+def test_the_form_of_the_reference_is_told_from_others() -> None:
+    settings = reference_settings(hidden=8, layers=2, batch_size=4)
+    assert is_reference_form(run_config(settings))
+    settings["model"]["node_norm"] = "rms"
+    assert not is_reference_form(run_config(settings))

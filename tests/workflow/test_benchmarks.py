@@ -1,0 +1,63 @@
+"""When the benchmarks are measured, and when they are drawn. The stages are stood in for."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import Workflow
+from .test_reruns import STUDY, changed, stand_in
+
+BENCHMARKS = "results/benchmarks"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """Return a workflow in which the figures of STUDY are made, with no benchmarks; tests only plan in it."""
+    folder = tmp_path_factory.mktemp("drawn")
+    workflow = Workflow(folder, path=stand_in(folder / "bin"))
+    done = workflow.run("--cores", "8", "results/figures", study=STUDY)
+    assert done.returncode == 0, done.stderr
+    return workflow
+
+
+@pytest.fixture(scope="module")
+def measured(drawn: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """Return such a workflow that has benchmarks too."""
+    folder = tmp_path_factory.mktemp("measured")
+    workflow = Workflow(shutil.copytree(drawn.directory, folder, dirs_exist_ok=True), path=drawn.path)
+    done = workflow.run("--cores", "8", BENCHMARKS, study=STUDY)
+    assert done.returncode == 0, done.stderr
+    return workflow
+
+
+def test_figures_do_not_ask_for_benchmarks(drawn: Workflow) -> None:
+    assert not (drawn.directory / BENCHMARKS).exists()
+    assert drawn.planned("results/figures", study=STUDY) == []
+
+
+def test_they_are_measured_by_name_on_the_data_alone(drawn: Workflow) -> None:
+    assert drawn.planned(BENCHMARKS, study=STUDY) == ["benchmark"]
+
+
+def test_a_study_can_ask_for_them(drawn: Workflow) -> None:
+    assert drawn.planned("results/figures", study=changed(figures__benchmarks=True)) == ["benchmark", "figures"]
+
+
+def test_trained_weights_come_first(tmp_path: Path) -> None:
+    study = changed(benchmark__sampling__trained={"run": "one", "sampler": "heun-9"})
+    planned = Workflow(tmp_path).planned(BENCHMARKS, study=study)
+    assert {"benchmark", "train run=one", "configure_sampler run=one sampler=heun-9"} <= set(planned)
+    assert "train run=two" not in planned
+
+
+def test_once_there_they_are_drawn_and_not_measured_again(measured: Workflow) -> None:
+    assert measured.planned("results/figures", study=STUDY) == ["figures"]
+
+
+def test_a_changed_setting_measures_again(measured: Workflow) -> None:
+    assert measured.planned(BENCHMARKS, study=changed(benchmark__batch_size=3)) == ["benchmark"]
+
+
+def test_a_figure_setting_measures_nothing(measured: Workflow) -> None:
+    assert measured.planned(BENCHMARKS, study=changed(figures__gallery_molecules=3)) == []
