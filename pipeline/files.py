@@ -8,9 +8,20 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipeline.errors import InputError
+
+CACHE_VARIABLE: Final = "CONSISTENT_EDM_CACHE"
+
+
+def cache_directory(name: str) -> Path:
+    """Return the folder for what can be made again, such as compiled programs: kept between runs, and not made here.
+
+    It is in the folder that the environment variable ``CONSISTENT_EDM_CACHE`` names, else in the user's cache folder.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "consistent-edm"
+    return Path(os.environ.get(CACHE_VARIABLE, default)) / name
 
 
 @contextlib.contextmanager

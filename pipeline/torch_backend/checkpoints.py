@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from pipeline.checkpoint_files import Arrays, CheckpointFiles
@@ -16,7 +15,7 @@ def open_checkpoints(directory: Path, *, config_digest: str) -> CheckpointFiles:
 
 def _write(path: Path, arrays: Arrays) -> None:
     file = _file(path)
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
+    save_file(dict(arrays), file)
     with file.open("rb") as written:
         os.fsync(written.fileno())
 

@@ -41,7 +41,7 @@ class EDM(nn.Module):
     feature_scales: Tensor
 
     def __init__(self, model: EGNN, schedule: VariancePreserving, scales: Scales, *, loss: str):
-        """Make the objective; the schedule's tables move with it to a device or type."""
+        """Make the objective; the schedule's tables move with it to a device, and stay in double precision."""
         super().__init__()
         self.model, self.schedule, self.scales, self.loss = model, schedule, scales, loss
         # SNR_{t-1} / SNR_t - 1, twice the weight of the squared error in L_t; 0 at t = 0.
@@ -53,7 +53,12 @@ class EDM(nn.Module):
             "feature_scales": np.array([scales.types] * TYPES + [scales.charges]),
         }
         for name, table in tables.items():
-            self.register_buffer(name, torch.tensor(table, dtype=torch.get_default_dtype()), persistent=False)
+            self.register_buffer(name, torch.tensor(table), persistent=False)
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the device and type that inputs should have."""
+        return self.model.embedding.kernel
 
     # --- data and noise -----------------------------------------------------------------------------------------------
 
@@ -88,7 +93,7 @@ class EDM(nn.Module):
         # The linear estimate of eps for Gaussian data, plus the network times the error of that estimate, so that the
         # network's input and target have unit variance at every t (Karras et al., eq. 7, written for eps and VP).
         alpha, sigma = alpha[:, None, None], sigma[:, None, None]
-        scale_x, scale_h = self.scales.coordinates, self.feature_scales
+        scale_x, scale_h = self.scales.coordinates, self.feature_scales.to(z.h.dtype)
         variance_x = (alpha * scale_x).square() + sigma.square()
         variance_h = (alpha * scale_h).square() + sigma.square()
         # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
@@ -129,12 +134,12 @@ class EDM(nn.Module):
     def bound_losses(self, data: Cloud, mask: Tensor, draws: Draws) -> Tensor:
         """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM, section 3)."""
         error_x, error_h, types = self._errors(data, mask, draws)
-        loss_t = 0.5 * self.bound_weight[draws.t] * (error_x + error_h)
+        loss_t = 0.5 * self.bound_weight[draws.t].to(error_x.dtype) * (error_x + error_h)
         return torch.where(draws.t == 0, 0.5 * error_x + types, loss_t)
 
     def _errors(self, data: Cloud, mask: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Return the squared errors of eps for coordinates and for features, and -log p(h | z), each [B]."""
-        alpha, sigma = self.alpha[draws.t], self.sigma[draws.t]
+        alpha, sigma = (table[draws.t].to(mask.dtype) for table in (self.alpha, self.sigma))
         eps = draws.noise
         z = Cloud(*(alpha[:, None, None] * x + sigma[:, None, None] * e for x, e in zip(data, eps, strict=True)))
         guess = self.predict_noise(z, mask, t=draws.t.to(alpha) / self.schedule.steps, alpha=alpha, sigma=sigma)

@@ -168,10 +168,10 @@ class EGNN(nn.Module):
             if isinstance(module, Linear | Layer):
                 module.initialise(generator)
 
-    def compile_layers(self) -> None:
+    def compile_layers(self, *, backend: str = "inductor") -> None:
         """Let ``torch.compile`` make a program of a layer for each shape; they are all alike, so one does for all."""
         for index in range(self.config.layers):
-            self.get_submodule(f"layer_{index}").compile(dynamic=False)
+            self.get_submodule(f"layer_{index}").compile(dynamic=False, fullgraph=True, backend=backend)
 
     def forward(self, x: Tensor, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the network.

@@ -25,7 +25,7 @@ def variational_bound(
 
     def terms(molecules: PaddedMolecules) -> npt.NDArray[np.float32]:
         positions, atomic_numbers, sizes = (
-            torch.from_numpy(array).to(objective.alpha.device)
+            torch.from_numpy(array).to(objective.like.device)
             for array in (molecules.positions, molecules.atomic_numbers, molecules.sizes)
         )
         mask = node_mask(sizes, positions.shape[1])

@@ -46,7 +46,7 @@ class GradientClip:
             limit = 1.5 * mean + 2.0 * deviation
             gradient.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
             latest = self._places == self.count % ADAPTIVE_WINDOW
-            self.norms = torch.where(latest, torch.minimum(norm, limit), self.norms)
+            self.norms.copy_(torch.where(latest, torch.minimum(norm, limit), self.norms))
             self.count += 1
         return norm
 
@@ -88,3 +88,29 @@ def make_optimizer(config: TrainingConfig, vector: Tensor) -> torch.optim.AdamW:
 def ema_decay(step: int, limit: float) -> float:
     """Return the decay of the weights' average at ``step``: short at first, so that the average forgets its start."""
     return min(limit, 1.0 - 1.0 / (step / 10.0 + 2.0))
+
+
+@torch.no_grad()
+def update(
+    optimizer: torch.optim.AdamW, clip: GradientClip, gradient: Tensor, average: Tensor, *, rate: float, decay: float
+) -> Tensor:
+    """Take a step: clip, change the optimiser's vector, and let its average follow; all in place.
+
+    Args:
+      optimizer: of ``make_optimizer``.
+      clip: changes ``gradient`` too.
+      gradient: [P].
+      average: moving average of the vector, [P].
+      rate: the learning rate.
+      decay: of the average.
+
+    Returns:
+      The gradient's norm before clipping.
+    """
+    norm = clip(gradient)
+    (group,) = optimizer.param_groups
+    (vector,) = group["params"]
+    group["lr"], vector.grad = rate, gradient
+    optimizer.step()
+    average.lerp_(vector, 1.0 - decay)
+    return norm

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.errors import InputError
+from pipeline.files import cache_directory
 
 # Programs that torch.compile may make of one layer: one for each size bucket, with and without gradients, and more.
 PROGRAMS = 128
@@ -35,6 +36,8 @@ class Machine:
 def start(*, cores: int | None = None, compile: bool = False) -> Machine:
     """Set PyTorch up and return what it runs on; call before anything is computed.
 
+    Compiled programs are kept (see ``pipeline.files.cache_directory``).
+
     Args:
       cores: CPU cores to use; None for all that this process may use.
       compile: see ``Machine``.
@@ -53,5 +56,6 @@ def start(*, cores: int | None = None, compile: bool = False) -> Machine:
     if compile:
         if machine.is_cpu and not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
             raise InputError("--compile needs a C++ compiler: install g++, or leave it out")
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_directory("torch")))
         torch._dynamo.config.recompile_limit = PROGRAMS
     return machine

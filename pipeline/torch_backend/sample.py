@@ -64,7 +64,7 @@ class Sampler:
 
     def _states(self, numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32], width: int) -> Iterator[Cloud]:
         """Yield the noisy clouds before every step and the sample, of molecules with these numbers and sizes [B]."""
-        like = self._objective.alpha
+        like = self._objective.like
         mask = node_mask(torch.from_numpy(sizes).to(like.device), width, dtype=like.dtype)
         generators = [seeded(self._config.seed, int(number)) for number in numbers]
         widest = max(self.widest, width)

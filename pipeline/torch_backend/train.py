@@ -24,7 +24,7 @@ from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.checkpoints import open_checkpoints
 from pipeline.torch_backend.edm import Draws
 from pipeline.torch_backend.features import node_mask, seeded
-from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer
+from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
 from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import Sampler
@@ -136,13 +136,8 @@ class TorchTrainer:
         clean = self._objective.clean(data.positions[rows], data.atomic_numbers[rows])
         draws = self._objective.draw(seeded(self._config.seed, 1, step), mask)
         loss, gradient = self._replicas.value_and_gradient(clean, mask, draws)
-        with torch.no_grad():
-            norm = self._clip(gradient)
-            self._weights.grad = gradient
-            for group in self._optimizer.param_groups:
-                group["lr"] = self._rate(step)
-            self._optimizer.step()
-            self._ema.lerp_(self._weights, 1.0 - ema_decay(step, self._config.training.ema_decay))
+        decay = ema_decay(step, self._config.training.ema_decay)
+        norm = update(self._optimizer, self._clip, gradient, self._ema, rate=self._rate(step), decay=decay)
         return torch.stack([loss, norm])
 
     def read(self, outcomes: Sequence[Tensor]) -> npt.NDArray[np.float64]:
@@ -177,13 +172,8 @@ class TorchTrainer:
 
     def save(self, step: int, extra: dict[str, Any]) -> None:
         """Write the state after ``step`` steps as a checkpoint."""
-        state = {
-            "weights": self._weights,
-            "ema": self._ema,
-            "clip.norms": self._clip.norms,
-            "clip.count": self._clip.count,
-            **{f"optimizer.{name}": value for name, value in self._optimizer.state[self._weights].items()},
-        }
+        optimizer = self._optimizer.state[self._weights]
+        state = self._vectors() | {f"optimizer.{name}": value for name, value in optimizer.items()}
         arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
         self._checkpoints.save(step, arrays | {"step": np.array(step)}, extra)
 
@@ -194,15 +184,26 @@ class TorchTrainer:
     def _take_up(self, arrays: Arrays) -> int:
         """Make the state that of a checkpoint; return its number of steps."""
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+        vectors = self._vectors()
+        # All or nothing: after this, nothing fails.
+        if odd := [name for name, own in vectors.items() if tensors[name].shape != own.shape]:
+            raise ValueError(f"{odd[0]} has another shape")
         optimizer = {
             name.removeprefix("optimizer."): tensors[name] for name in tensors if name.startswith("optimizer.")
         }
         self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": {0: optimizer}})
-        self._weights.copy_(tensors["weights"])
-        self._ema.copy_(tensors["ema"])
-        self._clip.norms.copy_(tensors["clip.norms"])
-        self._clip.count.copy_(tensors["clip.count"])
+        for name, own in vectors.items():
+            own.copy_(tensors[name])
         return int(tensors["step"])
+
+    def _vectors(self) -> dict[str, Tensor]:
+        """Return the state that is changed in place: all but the optimiser's."""
+        return {
+            "weights": self._weights,
+            "ema": self._ema,
+            "clip.norms": self._clip.norms,
+            "clip.count": self._clip.count,
+        }
 
     def averaged_weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the averaged weights by name."""
