@@ -18,7 +18,7 @@ def tables(found: Mapping[str, Any]) -> str:
     ]
     training = found.get("training", {})
     for network in training.get("networks", {}).values():
-        header = ["contestant", "molecules/s", "speed-up", "peak MB", "compilations", "first step after s"]
+        header = ["contestant", "molecules/s", "speed-up", "peak MB", "growth MB", "compilations", "first step after s"]
         rows = [_training_row(one) for one in network["contestants"].values()]
         title = f"Training, {network['hidden']} x {network['layers']}, batch {training['batch_size']}"
         blocks.append(f"{title}\n\n{_table(header, rows)}")
@@ -44,12 +44,14 @@ def tables(found: Mapping[str, Any]) -> str:
 
 def _training_row(one: Mapping[str, Any]) -> list[str]:
     if "failed" in one:
-        return [one["label"], f"failed: {one['failed']}", *[_DASH] * 4]
+        return [one["label"], f"failed: {one['failed']}", *[_DASH] * 5]
+    memory = one["memory_mb"]
     return [
         one["label"],
         interval(one["molecules_per_second"]),
         interval(one.get("speed_up")),
-        f"{one['memory_mb']['peak']:,.0f}",
+        f"{memory['peak']:,.0f}",
+        f"{memory['after_last_repetition'] - memory['after_first_repetition']:,.0f}",
         str(one["compilations"]),
         f"{one['start_seconds']:.1f}",
     ]
