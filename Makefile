@@ -15,7 +15,7 @@ study = $(if $(STUDY),--configfile $(STUDY))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help figures report test lint format lock readme clean
+.PHONY: help figures report torch test lint format lock readme clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,10 +26,12 @@ figures: .venv/.$(LOCK)  ## from the data to results/figures: the study of confi
 report: figures  ## the figures and how they were made, as one file: results/report.html
 	.venv/bin/snakemake $(study) --report results/report.html
 
-test: .venv/.dev  ## all tests
+torch: .venv/.$(LOCK) .venv/.torch  ## add PyTorch to .venv, for runs with `backend: torch`
+
+test: .venv/.dev .venv/.torch  ## all tests
 	.venv/bin/pytest
 
-lint: .venv/.dev  ## style, types, layers and rules; changes nothing
+lint: .venv/.dev .venv/.torch  ## style, types, layers and rules; changes nothing
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check Snakefile workflow/rules

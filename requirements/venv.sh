@@ -39,5 +39,6 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
 fi
 
 echo "installing requirements/$lock.txt ..."
-"$venv/bin/python" -m pip --quiet --disable-pip-version-check install --require-hashes -r "requirements/$lock.txt"
+hashes=$([ "$lock" = torch ] || echo --require-hashes)
+"$venv/bin/python" -m pip --quiet --disable-pip-version-check install $hashes -r "requirements/$lock.txt"
 "$venv/bin/python" -m pip -qq --disable-pip-version-check install --no-deps --no-build-isolation --no-index --editable .

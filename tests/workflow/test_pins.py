@@ -66,3 +66,12 @@ def test_the_locks_agree(name: str) -> None:
 def test_conda_environments_have_the_pins_of_the_lock(name: str) -> None:
     path: Path = ROOT / "envs" / f"{name}.yaml"
     assert path.read_text() == lock_script.conda_environment(name), "run: make lock"
+
+
+def test_pytorch_is_pinned_to_exact_versions_that_no_lock_contradicts() -> None:
+    lines = [line for line in text("torch").splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z]+==[0-9.]+", line) for line in lines)
+    torch = pins("torch")
+    assert "torch" in torch
+    for name in LOCKS:
+        assert all(pins(name).get(package, version) == version for package, version in torch.items())
