@@ -26,8 +26,8 @@ def use_cpu_cores(cores: int | None = None) -> None:
     Where JAX finds a GPU it takes that and this changes nothing.
     """
     jax.config.update("jax_num_cpu_devices", cores or len(os.sched_getaffinity(0)))
-    # Dispatched asynchronously, a program's parts for two devices run one after the other as often as side by side: they
-    # wait for each other where the same thread has started both. Half the throughput, measured.
+    # Dispatched asynchronously, a program's parts for two devices run one after the other as often as side by side, at
+    # half the throughput (measured): they wait for each other where the same thread has started both.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
