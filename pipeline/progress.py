@@ -50,8 +50,9 @@ class Progress:
 
     def resume(self, count: int) -> None:
         """Start at ``count``: done in an earlier session, so not part of the rate."""
-        self._bar.reset(total=self._bar.total)
-        self._bar.initial = self._bar.n = count
+        # Not by tqdm's reset, which shows the bar at once: the error of a stage that fails now would stand behind it.
+        self._bar.initial = self._bar.n = self._bar.last_print_n = count
+        self._bar.start_t = self._bar.last_print_t = time.time()
 
     def note(self, message: str) -> None:
         """Write a line of its own, above the bar and to the log."""

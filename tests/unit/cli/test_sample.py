@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cli.sample import main
+from pipeline.data.molecules import read_columns, read_molecules
+
+pytestmark = pytest.mark.usefixtures("in_process")
+
+HEUN = {"name": "heun-5", "kind": "heun", "steps": 3, "num": 6, "seed": 0}
+
+
+@pytest.fixture
+def sampler(tmp_path: Path) -> Path:
+    path = tmp_path / "heun-5.json"
+    path.write_text(json.dumps(HEUN))
+    return path
+
+
+def run(weights: Path, sampler: Path, output: Path, *more: str) -> int:
+    return main(["--weights", str(weights), "--sampler", str(sampler), "--output", str(output), *more])
+
+
+def test_samples_are_molecules_with_their_origin(weights: Path, sampler: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert run(weights, sampler, tmp_path / "samples.parquet", "--log", str(log)) == 0
+    samples = read_molecules(tmp_path / "samples.parquet")
+    assert len(samples) == 6
+    origin = dict(samples.metadata)
+    assert origin.pop("seconds") > 0
+    for key in ("kind", "version"):
+        origin.pop(key, None)
+    assert origin == {
+        "run": "tiny", "backend": "jax", "sampler": "heun-5", "steps": 3, "network_calls": 5, "seed": 0, "non_finite": 0
+    }  # fmt: skip
+    assert "sample tiny heun-5: 100%" in log.read_text()
+    # The same again with the same seed, other sizes and places with another.
+    assert run(weights, sampler, tmp_path / "again.parquet") == 0
+    assert (read_molecules(tmp_path / "again.parquet").positions == samples.positions).all()
+    assert run(weights, sampler, tmp_path / "other.parquet", "--seed", "1") == 0
+    other = read_molecules(tmp_path / "other.parquet")
+    assert other.metadata["seed"] == 1
+    assert other.sizes.tolist() != samples.sizes.tolist()
+
+
+def test_sizes_and_number_of_the_user(weights: Path, sampler: Path, tmp_path: Path) -> None:
+    # 31 is more than any bucket holds.
+    assert run(weights, sampler, tmp_path / "sizes.parquet", "--sizes", "19", "2", "31") == 0
+    assert read_molecules(tmp_path / "sizes.parquet").sizes.tolist() == [19, 2, 31]
+    assert run(weights, sampler, tmp_path / "fewer.parquet", "--num", "2") == 0
+    fewer = read_molecules(tmp_path / "fewer.parquet")
+    assert len(fewer) == 2
+
+
+def test_a_trajectory_is_one_molecule_frame_by_frame(weights: Path, sampler: Path, tmp_path: Path) -> None:
+    assert run(weights, sampler, tmp_path / "way.parquet", "--trajectory", "3", "--sizes", "5") == 0
+    frames = read_molecules(tmp_path / "way.parquet")
+    assert frames.sizes.tolist() == [5, 5, 5]
+    columns = read_columns(tmp_path / "way.parquet", ["frame", "sigma"])
+    assert columns["frame"].tolist() == [0, 1, 2]
+    assert columns["sigma"][[0, -1]].tolist() == [20.0, 0.0]
+    assert (np.diff(columns["sigma"]) < 0).all()
+
+
+def test_bad_input_is_one_line_and_writes_nothing(
+    weights: Path, sampler: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = weights.read_bytes()
+    damaged, cut, foreign = (tmp_path / name for name in ("damaged", "cut", "foreign"))
+    damaged.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    cut.write_bytes(whole[: len(whole) // 2])
+    foreign.write_bytes(b"no weights at all")
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps(HEUN | {"kind": "guess"}))
+    cases: list[tuple[Path, Path, tuple[str, ...], str]] = [
+        (damaged, sampler, (), "damaged: its content does not match its checksum"),
+        (cut, sampler, (), "cut: not a complete safetensors file"),
+        (foreign, sampler, (), "foreign: not a complete safetensors file"),
+        (tmp_path / "none", sampler, (), "none: no such file; train the run first"),
+        (weights, wrong, (), "wrong.json: kind: "),
+        (weights, sampler, ("--num", "0"), "--num should be at least 1"),
+        (weights, sampler, ("--sizes", "5", "1"), "each of --sizes at least 2"),
+        (weights, sampler, ("--sizes", "5", "6", "--num", "3"), "--num 3 does not fit the 2 numbers of --sizes"),
+        (weights, sampler, ("--trajectory", "1"), "--trajectory 1 should be at least 2 frames"),
+    ]
+    for of, by, options, message in cases:
+        assert run(of, by, tmp_path / "output.parquet", *options) == 2
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith("sample: error: ")
+        assert message in lines[0]
+        assert not (tmp_path / "output.parquet").exists()
