@@ -39,7 +39,7 @@ def compile_lock(name: str, *, upgrade: bool) -> None:
 
 def pins(lock: str) -> dict[str, str]:
     """Return the versions that the text of a lock pins, by name of the package."""
-    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", lock, flags=re.MULTILINE))
+    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, flags=re.MULTILINE))
 
 
 def conda_environment(name: str) -> str:

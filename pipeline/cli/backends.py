@@ -79,7 +79,8 @@ def load_backend(name: str, args: argparse.Namespace) -> Backend:
     if name == "torch":
         if not find_spec("torch"):
             raise InputError(
-                "the backend torch needs PyTorch, which is not installed: make .venv/.torch, or take the backend jax"
+                "the backend torch needs PyTorch, which is not installed: make torch, or "
+                "pip install -r requirements/torch.txt"
             )
         from pipeline.torch_backend.backend import TorchBackend
 

@@ -127,7 +127,8 @@ class EDM:
         alpha = jnp.asarray(self.schedule.alpha)[draws.t]
         sigma = jnp.asarray(self.schedule.sigma)[draws.t]
         z = jax.tree.map(lambda x, eps: alpha[:, None, None] * x + sigma[:, None, None] * eps, data, draws.noise)
-        estimate = self.predict_noise(params, z, mask, t=draws.t / self.schedule.steps, alpha=alpha, sigma=sigma)
+        t = draws.t.astype(alpha.dtype) / self.schedule.steps
+        estimate = self.predict_noise(params, z, mask, t=t, alpha=alpha, sigma=sigma)
         error = jax.tree.map(lambda eps, guess: jnp.sum((eps - guess) ** 2, axis=(1, 2)), draws.noise, estimate)
         return error, -self.log_likelihood_of_types(data, z, mask)
 
