@@ -43,5 +43,5 @@ def draw_noise(keys: Array, mask: Array, features: int) -> Cloud:
       features: K of the result's ``h`` [B, N, K].
     """
     width = mask.shape[1]
-    noise = jax.vmap(lambda key: jax.random.normal(key, (width, 3 + features)))(keys) * mask[..., None]
+    noise = jax.vmap(lambda key: jax.random.normal(key, (width, 3 + features), mask.dtype))(keys) * mask[..., None]
     return Cloud(remove_mean(noise[..., :3], mask), noise[..., 3:])
