@@ -17,7 +17,7 @@ rule benchmark:
     conda:
         "../../envs/runtime.yaml"
     # Nothing else may run meanwhile.
-    threads: workflow.cores
+    threads: all_cores
     resources:
         mem_mb=12000,
         runtime=120,
