@@ -52,7 +52,7 @@ def settings(*, model: Mapping[str, Any] | None = None, training: Mapping[str, A
         "data": {"name": "molecules64"},
         "runs": {
             "tiny": {
-                "model": {"hidden": 16, "layers": 2} | dict(model or {}),
+                "model": {"hidden": 8, "layers": 1} | dict(model or {}),
                 "noise": {"steps": 50},
                 "training": {
                     "steps": 12,

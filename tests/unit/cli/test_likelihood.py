@@ -30,12 +30,6 @@ def test_the_bound_is_the_sum_of_its_terms(weights: Path, data: Any, tmp_path: P
     assert 3.5 < terms["size"] < 4.5
 
 
-def test_another_split_and_seed(weights: Path, data: Any, tmp_path: Path) -> None:
-    assert run(weights, data.shards, tmp_path / "a.json", "--split", "validation", "--seed", "3") == 0
-    found = json.loads((tmp_path / "a.json").read_text())
-    assert (found["split"], found["num_molecules"]) == ("validation", 8)
-
-
 def test_bad_input_is_one_line(weights: Path, data: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for of, shards, message in [
         (tmp_path / "none", data.shards, "none: no such file"),

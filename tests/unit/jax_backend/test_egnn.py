@@ -18,7 +18,7 @@ from pipeline.jax_backend.weights import initial_weights, layout
 Doubles = npt.NDArray[np.float64]
 
 INPUTS, OUTPUTS, ATOMS = 7, 6, 7
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "reference": {
         "radial_features": "squared",
         "node_norm": "none",
@@ -47,7 +47,7 @@ class Network:
 
 @pytest.fixture(scope="module", params=FORMS)
 def network(request: pytest.FixtureRequest, make_config: Callable[..., RunConfig]) -> Network:
-    config = make_config(model=FORMS[request.param]).model
+    config = make_config(model={"hidden": 16, "layers": 2} | FORMS[request.param]).model
     model = EGNN(config, output_features=OUTPUTS)
     generator = np.random.default_rng(0)
     shapes = layout(model, input_features=INPUTS).shapes
@@ -219,7 +219,7 @@ def test_remove_mean() -> None:
 
 
 def test_gradients_are_finite_where_atoms_coincide(make_config: Callable[..., RunConfig]) -> None:
-    model = EGNN(make_config(model={"norm_constant": 0.0}).model, output_features=OUTPUTS)
+    model = EGNN(make_config(model={"layers": 2, "norm_constant": 0.0}).model, output_features=OUTPUTS)
     shapes = layout(model, input_features=INPUTS)
     generator = np.random.default_rng(0)
     flat = jnp.asarray(generator.normal(size=shapes.size), jnp.float32) / 4
@@ -235,7 +235,7 @@ def test_gradients_are_finite_where_atoms_coincide(make_config: Callable[..., Ru
 
 
 def test_fresh_weights_are_the_reference_s(make_config: Callable[..., RunConfig]) -> None:
-    model = EGNN(make_config(model={"hidden": 32}).model, output_features=OUTPUTS)
+    model = EGNN(make_config(model={"hidden": 32, "layers": 2}).model, output_features=OUTPUTS)
     shapes = layout(model, input_features=INPUTS)
     arrays = shapes.to_arrays(initial_weights(model, jax.random.key(0), input_features=INPUTS))
     edges = 2 * (2 + 16)
