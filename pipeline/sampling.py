@@ -114,6 +114,7 @@ def sample_in_batches(
     *,
     buckets: Iterable[int],
     batch: int,
+    multiple: int | None = None,
     progress: Progress | None,
 ) -> Samples:
     """Sample one molecule for each of ``sizes`` [M].
@@ -122,7 +123,9 @@ def sample_in_batches(
       draw: returns what draws ``batch`` molecules padded to a width.
       sizes: numbers of atoms.
       buckets: the widths to use.
-      batch: molecules at a time; the last batch is filled up with its first molecule, so that there is one shape.
+      batch: molecules at a time.
+      multiple: the last batch is filled up with its first molecule to a multiple of this; to ``batch`` if left out, so
+        that there is one shape.
       progress: advances by every molecule.
     """
     positions = np.zeros((len(sizes), int(sizes.max()), 3), np.float32)
@@ -133,7 +136,8 @@ def sample_in_batches(
         width = min(group.width, positions.shape[1])
         for start in range(0, len(group.members), batch):
             members = group.members[start : start + batch]
-            padded = np.concatenate([members, np.full(batch - len(members), members[0])])
+            fill = -len(members) % (multiple or batch)
+            padded = np.concatenate([members, np.full(fill, members[0])])
             began = time.perf_counter()
             x, types = draw_batch(padded.astype(np.int32), sizes[padded])
             seconds += time.perf_counter() - began

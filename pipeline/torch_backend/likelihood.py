@@ -39,7 +39,8 @@ def variational_bound(
             here = Draws(draws.t[part], take(draws.noise, part))
             return bound_terms(objective, take(data, part), mask[part], here, take(at_0, part))
 
-        return workers.infer(bound, len(sizes)).cpu().numpy()
+        chunk = workers.chunk(objective.model.config, mask.shape[1])
+        return workers.infer(bound, len(sizes), chunk=chunk).cpu().numpy()
 
     return gather_bound(terms, shards, statistics, objective.schedule, progress=progress)
 

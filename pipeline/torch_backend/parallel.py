@@ -13,13 +13,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from pipeline.config import ModelConfig
 from pipeline.torch_backend.edm import EDM, Draws
 from pipeline.torch_backend.features import Cloud
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.weights import use_gradient, use_vector
 
-# Molecules that go through the network together where no gradient is needed.
-CPU_CHUNK, GPU_CHUNK = 32, 256
+# Molecules that go through the network together on a CPU, and how large an array of all their pairs may be: more would
+# leave the core's cache, fewer would be all overhead.
+CPU_CHUNK, CPU_CHUNK_BYTES = 16, 2**23
+# And on a GPU where no gradient is needed; a training's chunk is its configuration's there.
+GPU_CHUNK = 256
 
 Result = TypeVar("Result")
 
@@ -35,7 +39,7 @@ class Workers:
     def __init__(self, machine: Machine):
         """Prepare the threads; they start with the first work. From now on no operation uses several by itself."""
         self.count = machine.cores if machine.is_cpu else 1
-        self._chunk = CPU_CHUNK if machine.is_cpu else GPU_CHUNK
+        self._is_cpu = machine.is_cpu
         self._pool = ThreadPoolExecutor(self.count) if self.count > 1 else None
         if self._pool:
             torch.set_num_threads(1)
@@ -46,8 +50,21 @@ class Workers:
             return [task() for task in tasks]
         return list(self._pool.map(lambda task: task(), tasks))
 
-    def infer(self, function: Callable[[slice], Tensor], count: int) -> Tensor:
-        """Return ``function`` of all of ``count`` molecules, taken in chunks and without gradients: [count, ...]."""
+    def chunk(self, config: ModelConfig, width: int, *, share: int = GPU_CHUNK) -> int:
+        """Return how many of a share of molecules go through a network together: a power of two on a CPU.
+
+        Args:
+          config: of the network.
+          width: what the molecules are padded to.
+          share: molecules that there are.
+        """
+        if not self._is_cpu:
+            return share
+        fitting = CPU_CHUNK_BYTES // (4 * width**2 * config.edge_hidden)
+        return min(CPU_CHUNK, 1 << max(fitting.bit_length() - 1, 0), share)
+
+    def infer(self, function: Callable[[slice], Tensor], count: int, *, chunk: int) -> Tensor:
+        """Return ``function`` of ``count`` molecules, ``chunk`` at a time and without gradients: [count, ...]."""
 
         def task(part: slice) -> Callable[[], Tensor]:
             def call() -> Tensor:
@@ -57,7 +74,7 @@ class Workers:
 
             return call
 
-        parts = [slice(start, min(start + self._chunk, count)) for start in range(0, count, self._chunk)]
+        parts = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
         return torch.cat(self.run([task(part) for part in parts]))
 
 
@@ -82,7 +99,7 @@ class Replicas:
         share = batch_size // count
         self.weights, self._workers = weights, workers
         self._shares = [range(start, start + share) for start in range(0, batch_size, share)]
-        self._chunk = max(n for n in range(1, max(1, share // parts) + 1) if share % n == 0)
+        self._largest_chunk = max(1, share // parts)
         self._objectives = [objective] + [deepcopy(objective) for _ in range(count - 1)]
         self._gradients = torch.zeros(count, weights.numel(), dtype=weights.dtype, device=weights.device)
         for replica, gradient in zip(self._objectives, self._gradients, strict=True):
@@ -93,12 +110,18 @@ class Replicas:
     def value_and_gradient(self, data: Cloud, mask: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, a scalar, and its gradient [P]; their sums are in a fixed order."""
 
+        batch_size, width = mask.shape
+        share_size = len(self._shares[0])
+        config = self._objectives[0].model.config
+        largest = self._workers.chunk(config, width, share=self._largest_chunk)
+        chunk = max(n for n in range(1, largest + 1) if share_size % n == 0)
+
         def task(replica: EDM, gradient: Tensor, share: range) -> Callable[[], Tensor]:
             def call() -> Tensor:
                 gradient.zero_()
                 total = gradient.new_zeros(())
-                for start in share[:: self._chunk]:
-                    part = slice(start, start + self._chunk)
+                for start in share[::chunk]:
+                    part = slice(start, start + chunk)
                     here = Draws(draws.t[part], take(draws.noise, part))
                     loss = replica.losses(take(data, part), mask[part], here).sum()
                     torch.autograd.backward(loss)
@@ -108,7 +131,6 @@ class Replicas:
             return call
 
         tasks = [task(*arguments) for arguments in zip(self._objectives, self._gradients, self._shares, strict=True)]
-        width, batch_size = mask.shape[1], mask.shape[0]
         # One thread at a time may compile a program; later it is there for all.
         totals = self._workers.run(tasks) if width in self._seen else [each() for each in tasks]
         self._seen.add(width)

@@ -16,7 +16,7 @@ from pipeline.scales import TYPES
 from pipeline.torch_backend import samplers
 from pipeline.torch_backend.edm import EDM
 from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded
-from pipeline.torch_backend.parallel import Workers
+from pipeline.torch_backend.parallel import CPU_CHUNK, Workers
 
 BATCH = 256
 
@@ -40,6 +40,8 @@ class Sampler:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
 
         def draw(width: int) -> Draw:
+            chunk = self._workers.chunk(self._objective.model.config, width)
+
             def draw_batch(
                 numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]
             ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -47,12 +49,12 @@ class Sampler:
                     (state,) = deque(self._states(numbers[part], sizes[part], width), maxlen=1)
                     return torch.cat([state.x, state.h], dim=-1)
 
-                states = self._workers.infer(last, len(numbers)).cpu()
+                states = self._workers.infer(last, len(numbers), chunk=chunk).cpu()
                 return states[..., :3].numpy(), types_of(states[..., 3:]).numpy()
 
             return draw_batch
 
-        return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, progress=progress)
+        return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, multiple=CPU_CHUNK, progress=progress)
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""

@@ -160,7 +160,8 @@ class TorchTrainer:
         def losses(part: slice) -> Tensor:
             return objective.losses(take(data, part), mask[part], Draws(draws.t[part], take(draws.noise, part)))
 
-        return self._workers.infer(losses, len(molecules.sizes)).cpu().numpy()
+        chunk = self._workers.chunk(self._config.model, mask.shape[1])
+        return self._workers.infer(losses, len(molecules.sizes), chunk=chunk).cpu().numpy()
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by ``PROGRESS_SAMPLER``."""

@@ -51,7 +51,7 @@ def test_inference_takes_all_molecules_in_their_order(make_config: MakeConfig, d
         assert torch.is_inference_mode_enabled()
         return 2 * numbers[part]
 
-    assert torch.equal(workers(2).infer(double, 100), 2 * numbers)
+    assert torch.equal(workers(2).infer(double, 100, chunk=7), 2 * numbers)
 
 
 def test_some_molecules_of_a_cloud(make_config: MakeConfig, data: Any) -> None:
