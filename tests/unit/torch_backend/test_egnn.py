@@ -21,7 +21,9 @@ FORMS = {
 @pytest.fixture(params=FORMS)
 def network(request: pytest.FixtureRequest, make_config: Callable[..., RunConfig]) -> EGNN:
     """In double precision, with weights so large that it moves atoms."""
-    model = EGNN(make_config(model=FORMS[request.param]).model, input_features=4, output_features=3).double()
+    model = EGNN(
+        make_config(model={"layers": 2} | FORMS[request.param]).model, input_features=4, output_features=3
+    ).double()
     generator = seeded(0)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5 * parameter.shape[0] ** -0.5, generator=generator)
@@ -81,7 +83,9 @@ def test_gradients_are_finite_where_atoms_coincide(network: EGNN) -> None:
 
 
 def test_fresh_weights_are_the_reference_s(make_config: Callable[..., RunConfig]) -> None:
-    model = EGNN(make_config(model={"hidden": 64, "shared_edges": False}).model, input_features=7, output_features=6)
+    model = EGNN(
+        make_config(model={"hidden": 64, "layers": 2, "shared_edges": False}).model, input_features=7, output_features=6
+    )
     model.initialise(seeded(0))
     # PyTorch's default, with the fan-in of the layer that is factored here: two nodes and two distances of 18 features.
     for name in ("receiver", "sender", "distance"):
