@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import node_mask, seeded
 
 SIZES = torch.tensor([5, 7, 2])
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "reference": {"radial_features": "squared", "node_norm": "none", "coordinate_range": 15.0},
     "stabilised": {"shared_edges": False},
     "shared edges, no attention": {"shared_edges": True, "attention": False},
@@ -91,7 +92,7 @@ def test_fresh_weights_are_the_reference_s(make_config: Callable[..., RunConfig]
     for name in ("receiver", "sender", "distance"):
         kernel = model.get_parameter(f"layer_0.message.{name}.kernel").detach()
         assert kernel.abs().max() == pytest.approx((2 * 64 + 36) ** -0.5, rel=0.01)
-    assert model.get_parameter("layer_1.coordinate_output").detach().abs().max() < 1e-3
+    assert model.get_parameter("layer_0.coordinate_output").detach().abs().max() < 1e-3
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # of what TorchDynamo looks at
