@@ -214,7 +214,8 @@ def peak(inputs: Inputs) -> Json:
     """Return the best rate of each framework in products of float32 matrices, with the cores of the contestants."""
     inputs.note(f"products of matrices, {PEAK_ROWS} x {PEAK_ROWS}")
     tasks = {
-        one: replace(inputs.task(one, "multiply", hidden=1, layers=1), molecules=PEAK_ROWS) for one in ("torch", "jax")
+        one: replace(inputs.task(one, "multiply", hidden=1, layers=1), molecules=PEAK_ROWS)
+        for one in inputs.settings.frameworks()
     }
     with inputs.arena() as arena:
         outcomes = arena.measure(tasks, repetitions=PEAK_REPETITIONS, seconds=PEAK_SECONDS)

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Final
 
+from pipeline.benchmark.contestants import CONTESTANTS
+from pipeline.errors import InputError
 from pipeline.schema import resolve, study_schema
 
 
@@ -56,6 +59,16 @@ class Settings:
     scaling: Scaling
     startup: tuple[str, ...]
 
+    def frameworks(self) -> dict[str, str]:
+        """Return the frameworks that are needed, each with the first contestant that needs it."""
+        asked = [
+            *(name for contest in self.training.values() for name in contest.contestants),
+            *self.sampling.contestants,
+            *self.scaling.contestants,
+            *self.startup,
+        ]
+        return {CONTESTANTS[name].framework: name for name in reversed(asked)}
+
 
 def benchmark_settings(raw: Mapping[str, Any]) -> Settings:
     """Return the settings that a study's ``benchmark`` section, or a part of it, stands for.
@@ -74,6 +87,27 @@ def benchmark_settings(raw: Mapping[str, Any]) -> Settings:
         scaling=Scaling(**_frozen(value["scaling"])),
         startup=tuple(value["startup"]),
     )
+
+
+def check_installed(settings: Settings) -> None:
+    """Check that the frameworks of the contestants are there.
+
+    Raises:
+      InputError: one is not.
+    """
+    for framework, contestant in settings.frameworks().items():
+        if not find_spec(framework):
+            raise InputError(
+                f"benchmark: the contestant {contestant} needs {_PACKAGES[framework]}, which is not installed: "
+                f"{_ADVICE[framework]}, or leave it out"
+            )
+
+
+_PACKAGES: Final = {"jax": "JAX", "torch": "PyTorch"}
+_ADVICE: Final = {
+    "jax": "pip install -r requirements/runtime.txt",
+    "torch": "make torch, or pip install -r requirements/torch.txt",
+}
 
 
 def _frozen(settings: Mapping[str, Any]) -> dict[str, Any]:

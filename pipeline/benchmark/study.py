@@ -17,7 +17,7 @@ def parts(inputs: Inputs) -> dict[str, Callable[[Inputs], Json]]:
     """Return the parts that the settings ask for, by the name of their file, in the order of measuring."""
     settings = inputs.settings
     wanted: dict[str, tuple[Any, Callable[[Inputs], Json]]] = {
-        "peak": (True, sections.peak),
+        "peak": (settings.frameworks(), sections.peak),
         "training": (settings.training, sections.training),
         "sampling": (settings.sampling.contestants, sections.sampling),
         "scaling": (settings.scaling.contestants, sections.scaling),

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.benchmark.machine import available_cores
 from pipeline.benchmark.sections import Inputs
-from pipeline.benchmark.settings import benchmark_settings
+from pipeline.benchmark.settings import benchmark_settings, check_installed
 from pipeline.benchmark.study import run_benchmark
 from pipeline.benchmark.tables import tables
 from pipeline.cli.common import add_log, run
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _benchmark(args: argparse.Namespace) -> None:
     if (args.weights is None) != (args.sampler is None):
         raise InputError("--weights and --sampler should be given together")
+    settings = benchmark_settings(_parsed(args.settings))
+    check_installed(settings)
     cores = available_cores() if args.cores is None else args.cores
     if not 1 <= cores <= available_cores():
         raise InputError(f"--cores {cores} should be at least 1 and at most {available_cores()}, as many as there are")
@@ -58,7 +60,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     if args.weights:
         read_weights(args.weights)
     inputs = Inputs(
-        settings=benchmark_settings(_parsed(args.settings)),
+        settings=settings,
         shards=args.shards.absolute(),
         statistics=args.statistics.absolute(),
         cores=cores,

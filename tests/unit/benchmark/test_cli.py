@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {
     },
     "scaling": {
         "hidden": 4, "layers": 1, "contestants": ["edm"], "repetitions": 1,
-        "atoms": [3, 2], "atoms_batch": 2, "batch_sizes": [], "batch_atoms": 3, "cores": [1, 4096],
+        "atoms": [3, 2], "atoms_batch": 2, "batch_sizes": [], "batch_atoms": 3, "cores": [4096],
     },
     "startup": [],
 }  # fmt: skip
@@ -67,7 +67,7 @@ def test_it_measures_what_it_is_asked_for(data: Data, tmp_path: Path, capsys: py
     assert factor == pytest.approx(500)
     axes = found["scaling"]["axes"]
     assert [point["atoms"] for point in axes["atoms"]["points"]] == [2, 3]
-    assert [point["cores"] for point in axes["cores"]["points"]] == [1]
+    assert axes["cores"]["points"] == []  # no machine has so many
 
     assert found["machine"]["machine"]["cores"] == 1
     assert found["machine"]["settings"]["batch_size"] == 2

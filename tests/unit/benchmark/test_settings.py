@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.benchmark import settings
 from pipeline.benchmark.contestants import CONTESTANTS, LADDER, REFERENCE, is_reference_form, reference_settings
-from pipeline.benchmark.settings import Contest, Sampling, Scaling, Settings, benchmark_settings
+from pipeline.benchmark.settings import Contest, Sampling, Scaling, Settings, benchmark_settings, check_installed
 from pipeline.config import run_config
 from pipeline.errors import InputError
 from pipeline.figures import benchmark_results
@@ -46,10 +47,10 @@ def test_the_figures_know_the_rungs() -> None:
 
 
 def test_defaults_measure_all_three_networks() -> None:
-    settings = benchmark_settings({})
-    assert [(one.hidden, one.layers) for one in settings.training.values()] == [(64, 5), (128, 6), (256, 9)]
-    assert settings.batch_size == 64
-    assert all(REFERENCE in one.contestants and "jax" in one.contestants for one in settings.training.values())
+    defaults = benchmark_settings({})
+    assert [(one.hidden, one.layers) for one in defaults.training.values()] == [(64, 5), (128, 6), (256, 9)]
+    assert defaults.batch_size == 64
+    assert all(REFERENCE in one.contestants and "jax" in one.contestants for one in defaults.training.values())
 
 
 def test_a_contestant_that_does_not_exist_is_named() -> None:
@@ -57,8 +58,21 @@ def test_a_contestant_that_does_not_exist_is_named() -> None:
         benchmark_settings({"training": {"small": {"hidden": 8, "layers": 1, "contestants": ["tensorflow"]}}})
 
 
+def test_a_framework_that_is_missing_is_named_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_installed(benchmark_settings({}))
+    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == "torch" else object())
+    with pytest.raises(InputError, match="the contestant edm needs PyTorch, which is not installed: make torch, or"):
+        check_installed(benchmark_settings({}))
+    without: dict[str, Any] = {
+        "training": {"small": {"hidden": 8, "layers": 1, "contestants": ["jax"]}},
+        "sampling": {"contestants": ["jax"]},
+        "scaling": {"contestants": []},
+    }
+    check_installed(benchmark_settings(without))
+
+
 def test_the_form_of_the_reference_is_told_from_others() -> None:
-    settings = reference_settings(hidden=8, layers=2, batch_size=4)
-    assert is_reference_form(run_config(settings))
-    settings["model"]["node_norm"] = "rms"
-    assert not is_reference_form(run_config(settings))
+    form = reference_settings(hidden=8, layers=2, batch_size=4)
+    assert is_reference_form(run_config(form))
+    form["model"]["node_norm"] = "rms"
+    assert not is_reference_form(run_config(form))
