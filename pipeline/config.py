@@ -10,6 +10,7 @@ import os
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import InputError
@@ -42,6 +43,54 @@ class NoiseConfig:
     steps: int
     precision: float
     loss: str
+
+
+@dataclass(frozen=True)
+class SigmaData:
+    """Root mean square of the data, for Karras's preconditioning; the keys of ``runs.<run>.levels.sigma_data``.
+
+    None stands for what is measured on the training split.
+    """
+
+    coordinates: float | None
+    types: float | None
+
+
+@dataclass(frozen=True)
+class LevelsConfig:
+    """Noise levels of a denoiser or a consistency model; the keys of ``runs.<run>.levels``."""
+
+    mean: float
+    std: float
+    sigma_min: float
+    sigma_max: float
+    sigma_data: SigmaData
+    alignment: str
+
+
+@dataclass(frozen=True)
+class ConsistencyConfig:
+    """What a consistency model compares and how; the keys of ``runs.<run>.consistency``."""
+
+    kind: str
+    q: float
+    first_stage: int
+    last_stage: int
+    first_levels: int
+    last_levels: int
+    weight: str
+    huber: float
+    type_weight: float
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """How a generator is matched to its teacher's distribution; the keys of ``runs.<run>.matching``."""
+
+    one_step: float
+    score_mean: float
+    score_std: float
+    estimator_rate: float
 
 
 @dataclass(frozen=True)
@@ -93,6 +142,7 @@ class SamplerConfig:
     sigma_max: float
     sigma_min: float
     rho: float
+    levels: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -104,8 +154,13 @@ class RunConfig:
     objective: str
     backend: str
     seed: int
+    init: str | None
+    teacher: str | None
     model: ModelConfig
     noise: NoiseConfig
+    levels: LevelsConfig
+    consistency: ConsistencyConfig
+    matching: MatchingConfig
     training: TrainingConfig
 
 
@@ -123,7 +178,10 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
     for name, run in study["runs"].items():
         _complete(run, f"runs.{name}.")
         for sampler, settings in run["samplers"].items():
-            _check_sampler(settings, f"runs.{name}.samplers.{sampler}.")
+            path = f"runs.{name}.samplers.{sampler}."
+            _check_sampler(settings, path)
+            _check_kind(settings, run["objective"], path)
+        _check_starts(study["runs"], name)
     _check_sampler_named(study, "figures.trajectory", study["figures"]["trajectory"])
     _check_sampler_named(study, "benchmark.sampling.trained", study["benchmark"]["sampling"]["trained"])
     return study
@@ -217,6 +275,7 @@ def _check_data(data: Json) -> None:
 def _complete(run: Json, path: str) -> None:
     """Check a run and set the one default that another key decides; ``path`` goes before its keys in messages."""
     model, training = run["model"], run["training"]
+    _check_objective(run, path)
     if model["edge_hidden"] is None:
         model["edge_hidden"] = model["hidden"]
     if training["batch_size"] % training["accumulate"]:
@@ -230,7 +289,78 @@ def _complete(run: Json, path: str) -> None:
         )
 
 
+def _check_objective(run: Json, path: str) -> None:
+    """Check what an objective asks of its own settings."""
+    levels, consistency = run["levels"], run["consistency"]
+    if levels["sigma_min"] >= levels["sigma_max"]:
+        raise InputError(
+            f"{path}levels.sigma_min: {levels['sigma_min']} should be below sigma_max, {levels['sigma_max']}"
+        )
+    for kind in ("stage", "levels"):
+        first, last = consistency[f"first_{kind}"], consistency[f"last_{kind}"]
+        if first > last:
+            raise InputError(f"{path}consistency.first_{kind}: {first} should be at most last_{kind}, {last}")
+    kind = consistency["kind"] if run["objective"] == "consistency" else run["objective"]
+    for key, kinds in (("init", ("tuning",)), ("teacher", ("distillation", "matching"))):
+        if kind in kinds and run[key] is None:
+            raise InputError(f"{path}{key}: is missing; {kind} should name a run of objective denoiser here")
+    if run["teacher"] is not None and kind not in ("distillation", "matching"):
+        raise InputError(f"{path}teacher: {shown(run['teacher'])} should be left out; {kind} learns from the data")
+
+
+def _check_starts(runs: Json, name: str) -> None:
+    """Check that a run starts from, and learns from, runs that it can."""
+    run = runs[name]
+    for key in ("init", "teacher"):
+        path, other = f"runs.{name}.{key}", run[key]
+        if other is None:
+            continue
+        if other not in runs:
+            raise InputError(f"{path}: {shown(other)} should name a run; there are {', '.join(runs)}")
+        start = runs[other]
+        if start["model"] != run["model"]:
+            raise InputError(f"{path}: the model of {other} should be the same as this run's, key by key")
+        if (start["objective"] == "edm") != (run["objective"] == "edm"):
+            raise InputError(
+                f"{path}: {other} is of objective {start['objective']}, which shares no weights with {run['objective']}"
+            )
+        if start["levels"]["sigma_data"] != run["levels"]["sigma_data"]:
+            raise InputError(f"{path}: levels.sigma_data of {other} should be the same as this run's")
+    if run["teacher"] is not None and (given := runs[run["teacher"]])["objective"] != "denoiser":
+        raise InputError(f"runs.{name}.teacher: {run['teacher']} is of objective {given['objective']}, not denoiser")
+    _check_acyclic(runs, name)
+
+
+def _check_acyclic(runs: Json, name: str, *after: str) -> None:
+    if name in after:
+        raise InputError(f"runs.{name}: its init and teacher lead back to itself, by {' and '.join(after)}")
+    for key in ("init", "teacher"):
+        if (other := runs[name][key]) in runs:
+            _check_acyclic(runs, other, *after, name)
+
+
+def _check_kind(sampler: Json, objective: str, path: str) -> None:
+    """Check that a sampler is one for its run's objective."""
+    kinds = {
+        "edm": ("heun", "ddim", "ancestral"),
+        "denoiser": ("heun", "ddim"),
+        "consistency": ("consistency",),
+        "matching": ("consistency",),
+    }[objective]
+    if sampler["kind"] not in kinds:
+        raise InputError(f"{path}kind: {sampler['kind']} should be {' or '.join(kinds)} for objective {objective}")
+
+
 def _check_sampler(sampler: Json, path: str) -> None:
+    levels = sampler["levels"]
+    if levels is not None:
+        if sampler["kind"] != "consistency":
+            raise InputError(f"{path}levels: should be left out, or kind should be consistency")
+        if any(after >= before for before, after in pairwise(levels)):
+            raise InputError(f"{path}levels: {shown(levels)} should be descending")
+        if sampler["steps"] not in (1, len(levels)):
+            raise InputError(f"{path}steps: {sampler['steps']} should be left out beside levels")
+        sampler["steps"] = len(levels)
     if sampler["sigma_min"] >= sampler["sigma_max"]:
         raise InputError(f"{path}sigma_min: {sampler['sigma_min']} should be below sigma_max, {sampler['sigma_max']}")
 
@@ -267,7 +397,9 @@ def _build(kind: type[_Config], settings: Json) -> _Config:
     hints = typing.get_type_hints(kind)
     return kind(
         **{
-            key: _build(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value
+            key: _build(hints[key], value)
+            if dataclasses.is_dataclass(hints[key])
+            else (tuple(value) if isinstance(value, list) else value)
             for key, value in settings.items()
         }
     )

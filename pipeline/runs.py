@@ -88,6 +88,55 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Weights of other runs that a training needs, by name; None where its configuration names none.
+
+    Attributes:
+      init: what it starts from.
+      teacher: what it learns from.
+    """
+
+    init: Mapping[str, npt.NDArray[np.float32]] | None = None
+    teacher: Mapping[str, npt.NDArray[np.float32]] | None = None
+
+    def digests(self) -> list[str]:
+        """Return a digest of each that is there."""
+        return [_digest(arrays, {}) for arrays in (self.init, self.teacher) if arrays is not None]
+
+
+def read_starts(config: RunConfig, *, init: Path | None, teacher: Path | None) -> Starts:
+    """Read the weights that a run starts from and learns from.
+
+    Raises:
+      InputError: the run names another one and its weights are missing, or the other way round; they are those of
+        another network.
+    """
+    return Starts(
+        _start(config, "init", config.init, init),
+        _start(config, "teacher", config.teacher, teacher),
+    )
+
+
+def _start(
+    config: RunConfig, key: str, run: str | None, path: Path | None
+) -> Mapping[str, npt.NDArray[np.float32]] | None:
+    if run is None:
+        if path:
+            raise InputError(f"run {config.name}: it has no {key}, so there should be no --{key} {path}")
+        return None
+    if path is None:
+        raise InputError(f"run {config.name}: --{key} should name the weights of the run {run}")
+    weights = read_weights(path)
+    if weights.config.name != run:
+        raise InputError(
+            f"{path}: these are weights of the run {weights.config.name}, and those of {run} should be there"
+        )
+    if weights.config.model != config.model:
+        raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}")
+    return weights.arrays
+
+
 def _digest(arrays: Mapping[str, npt.NDArray[np.float32]], metadata: Mapping[str, str]) -> str:
     """Return a SHA-256 of all that a file of weights holds."""
     digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())

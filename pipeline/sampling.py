@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy.typing as npt
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import SamplerConfig
+from pipeline.config import RunConfig, SamplerConfig
 from pipeline.data.statistics import Statistics
-from pipeline.noise import VariancePreserving, karras_levels
+from pipeline.errors import InputError
+from pipeline.files import read_json
+from pipeline.noise import VariancePreserving, karras_levels, polynomial_schedule
 from pipeline.progress import Progress
 
 SMALLEST_GROUP = 128
@@ -64,20 +67,47 @@ class Group:
     members: npt.NDArray[np.int64]
 
 
-def noise_levels(sampler: SamplerConfig, schedule: VariancePreserving) -> npt.NDArray[np.float64]:
+def found_levels(path: Path, steps: int) -> tuple[float, ...]:
+    """Read the noise levels that the stage levels has found for a number of steps.
+
+    Raises:
+      InputError: there are none in the file, or it is another kind of file.
+    """
+    found = read_json(path)
+    levels = found.get(str(steps)) if isinstance(found, dict) else None
+    if not isinstance(levels, list) or len(levels) != steps or not all(isinstance(one, float) for one in levels):
+        raise InputError(f"{path}: it should have a list of {steps} levels under the key {steps}; run the stage levels")
+    return tuple(levels)
+
+
+def run_schedule(config: RunConfig) -> VariancePreserving | None:
+    """Return the schedule of a run of objective edm; None for any other, whose levels are its samplers' alone."""
+    if config.objective != "edm":
+        return None
+    return polynomial_schedule(steps=config.noise.steps, precision=config.noise.precision)
+
+
+def noise_levels(sampler: SamplerConfig, schedule: VariancePreserving | None) -> npt.NDArray[np.float64]:
     """Return the decreasing noise levels (variance exploding) at which a sampler calls the network.
 
     For ``ancestral`` these are levels of the schedule itself, evenly strided from T to 0; otherwise Karras's spacing,
     ending in a 0 at which the network is not called.
+
+    Raises:
+      InputError: ``ancestral`` without a schedule, that of the objective edm.
     """
     if sampler.kind == "ancestral":
+        if schedule is None:
+            raise InputError(f"sampler {sampler.name}: kind ancestral is for runs of objective edm only")
         t = np.round(np.linspace(schedule.steps, 0, min(sampler.steps, schedule.steps) + 1)).astype(int)
         return np.asarray(schedule.sigma_ve[t])
     return karras_levels(steps=sampler.steps, sigma_min=sampler.sigma_min, sigma_max=sampler.sigma_max, rho=sampler.rho)
 
 
-def network_calls(sampler: SamplerConfig, schedule: VariancePreserving) -> int:
+def network_calls(sampler: SamplerConfig, schedule: VariancePreserving | None) -> int:
     """Return the number of network calls of one sample."""
+    if sampler.kind == "consistency":
+        return sampler.steps
     levels = len(noise_levels(sampler, schedule))
     return {"heun": 2 * levels - 3, "ddim": levels - 1, "ancestral": levels}[sampler.kind]
 

@@ -37,3 +37,8 @@ def measured_scales(statistics: Statistics) -> Scales:
         types=(1.0 / TYPES) ** 0.5 / TYPE_SCALE,
         charges=float(np.sqrt(np.average(charges**2, weights=counts))) / CHARGE_SCALE,
     )
+
+
+def feature_count(objective: str) -> int:
+    """Return K, the number of an atom's features under an objective; edm alone has the charge among them."""
+    return FEATURES if objective == "edm" else TYPES

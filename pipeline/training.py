@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from pipeline.chemistry.metrics import stability_metrics
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig, SamplerConfig
+from pipeline.config import RunConfig, SamplerConfig, sampler_config
 from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
+from pipeline.noising import Noising, NoisyBatch, prepared
 from pipeline.progress import progress
 from pipeline.runs import MetricsLog
 from pipeline.sampling import draw_sizes
@@ -29,10 +30,6 @@ LOG_STEPS: Final = 50
 VALIDATION_MOLECULES: Final = 1024
 # A multiple of 8 x 4 molecules can be split over the devices and chunks of any usual machine.
 VALIDATION_MULTIPLE: Final = 32
-# What the weights of a running training are sampled with, to see them improve: cheap, and good enough to compare.
-PROGRESS_SAMPLER: Final = SamplerConfig(
-    name="heun-12", kind="heun", steps=12, num=0, seed=0, sigma_max=20.0, sigma_min=0.01, rho=7.0
-)
 PROGRESS_BATCH: Final = 128
 
 
@@ -51,7 +48,7 @@ class Interrupted(Exception):
 class Trainer(Protocol):
     """A training run as a backend implements it. It owns the state: weights, optimiser, average, number of steps."""
 
-    def step(self, batch: Batch, step: int) -> Any:
+    def step(self, batch: NoisyBatch, step: int) -> Any:
         """Take a step; return its mean loss and gradient norm in any form, perhaps not computed yet."""
 
     def read(self, outcomes: Sequence[Any]) -> npt.NDArray[np.float64]:
@@ -60,11 +57,11 @@ class Trainer(Protocol):
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
 
-    def validation_loss(self, molecules: PaddedMolecules) -> npt.NDArray[np.floating[Any]]:
-        """Return the losses [B] of the averaged weights, with the same steps t and noise every time."""
+    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+        """Return the losses [B] of the averaged weights."""
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by ``PROGRESS_SAMPLER``."""
+        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""
@@ -122,7 +119,8 @@ def run_training(
     """
     training, total = config.training, config.training.steps
     counts = {shard.bucket: len(shard) for shard in shards["train"]}
-    observer = _Observer(trainer, config, shards["validation"], statistics)
+    noising = Noising(config, shards["train"])
+    observer = _Observer(trainer, config, noising, shards["validation"], statistics)
     metrics = MetricsLog(directory / "metrics.jsonl")
     first, seconds = 0, 0.0
     with progress(total=total, description=f"train {config.name}", unit="steps", log=log) as bar:
@@ -135,7 +133,7 @@ def run_training(
         began -= seconds
         pending: list[Any] = []
         logged = time.monotonic()
-        for step, epoch, batch in steps_from(first, counts, config):
+        for step, epoch, batch in prepared(steps_from(first, counts, config), noising.training):
             pending.append(trainer.step(batch, step))
             done, last = step + 1, step + 1 == total
             observing = observer.due(done, last=last)
@@ -182,6 +180,21 @@ def run_training(
     return Trained(trainer.averaged_weights(), seconds)
 
 
+def progress_sampler(config: RunConfig) -> SamplerConfig:
+    """Return what the weights of a running training are sampled with, to see them improve.
+
+    Cheap, and good enough to compare; a consistency model is asked for what it is for, one step.
+    """
+    if config.objective in ("consistency", "matching"):
+        return sampler_config({"name": "one-step", "kind": "consistency", "levels": [config.levels.sigma_max]})
+    return sampler_config({"name": "heun-12", "kind": "heun", "steps": 12, "sigma_max": 20.0, "sigma_min": 0.01})
+
+
+def learning_rate_factors(config: RunConfig) -> tuple[float, ...]:
+    """Return what each network of an objective multiplies the learning rate with."""
+    return (1.0, config.matching.estimator_rate) if config.objective == "matching" else (1.0,)
+
+
 def _diverged(config: RunConfig, step: int) -> InputError:
     return InputError(
         f"run {config.name}: the loss is not finite near step {step}; the last good checkpoint is kept. "
@@ -192,10 +205,18 @@ def _diverged(config: RunConfig, step: int) -> InputError:
 class _Observer:
     """Looks at the averaged weights of a running training: validation loss, and the stability of a few samples."""
 
-    def __init__(self, trainer: Trainer, config: RunConfig, validation: list[Shard], statistics: Statistics):
+    def __init__(
+        self,
+        trainer: Trainer,
+        config: RunConfig,
+        noising: Noising,
+        validation: list[Shard],
+        statistics: Statistics,
+    ):
         training = config.training
-        self._trainer = trainer
-        self._validation = validation_molecules(validation, max(statistics.buckets), config.seed)
+        self._trainer, self._sampler = trainer, progress_sampler(config)
+        molecules = validation_molecules(validation, max(statistics.buckets), config.seed)
+        self._validation = (noising.validation(molecules[0]), molecules[1]) if molecules else None
         self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
         self._intervals = {
             "validation": training.validation_interval if self._validation else 0,
@@ -210,11 +231,11 @@ class _Observer:
         """Return the values of a line of one kind."""
         if kind == "validation":
             assert self._validation is not None
-            molecules, count = self._validation
-            losses = np.asarray(self._trainer.validation_loss(molecules), np.float64)[:count]
+            batch, count = self._validation
+            losses = np.asarray(self._trainer.validation_loss(batch), np.float64)[:count]
             return {"loss": float(losses.mean())}
         samples = self._trainer.sample(self._sizes)
-        return {"sampler": PROGRESS_SAMPLER.name, "num": len(samples), **stability_metrics(samples, seed=0)}
+        return {"sampler": self._sampler.name, "num": len(samples), **stability_metrics(samples, seed=0)}
 
 
 def _in_words(kind: str, values: Mapping[str, Any]) -> str:

@@ -15,12 +15,14 @@ from jax import Array
 from pipeline.config import RunConfig
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
-from pipeline.jax_backend.build import build_objective, build_weights
+from pipeline.jax_backend.build import build_edm, build_layout, build_weights
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EdgeMLP, Linear
-from pipeline.jax_backend.features import node_mask
+from pipeline.jax_backend.features import draw_noise, node_mask
+from pipeline.jax_backend.objective import Draws
 from pipeline.jax_backend.optimizer import ema_decay, make_optimizer
 from pipeline.jax_backend.train import State
+from pipeline.scales import FEATURES
 
 
 class PlainEdgeMLP(nn.Module):
@@ -87,7 +89,7 @@ EDGE_NETWORKS: Final[dict[str, type[nn.Module]]] = {
 
 def objective_of(rung: str, config: RunConfig, statistics: Statistics) -> EDM:
     """Return the objective of a run with the edge network of a rung."""
-    objective = build_objective(config, statistics)
+    objective = build_edm(config, statistics)
     model = objective.model.clone(edge_mlp=EDGE_NETWORKS[rung])
     return EDM(model=model, schedule=objective.schedule, scales=objective.scales, loss=objective.loss)
 
@@ -99,7 +101,8 @@ class PlainTraining:
         """Draw the weights; nothing is compiled yet."""
         self._objective = objective_of(rung, config, statistics)
         # Those of the backend: a rung's own are laid out alike.
-        params, self._layout = build_weights(build_objective(config, statistics), jax.random.key(config.seed))
+        whole = build_edm(config, statistics)
+        params, self._layout = build_weights(whole, jax.random.key(config.seed)), build_layout(whole)
         self._config = config
         self._optimizer = make_optimizer(config.training)
         self._key = jax.random.key(config.seed)
@@ -116,7 +119,10 @@ class PlainTraining:
         _, positions, atomic_numbers, sizes = (jnp.asarray(column) for column in molecules)
         mask = node_mask(sizes, positions.shape[1])
         clean = self._objective.clean(positions, atomic_numbers)
-        draws = self._objective.draw(jax.random.split(key, len(sizes)), mask)
+        key_t, key_noise = jax.random.split(key)
+        t = jax.random.randint(key_t, (len(sizes), 1), 0, self._objective.schedule.steps + 1)
+        noise = draw_noise(jax.random.split(key_noise, len(sizes)), mask, FEATURES)
+        draws = Draws(noise, t.astype(jnp.float32))
         return jnp.mean(self._objective.losses(self._layout.unravel(flat), clean, mask, draws))
 
     def _update(self, state: State, molecules: PaddedMolecules) -> tuple[State, Array]:

@@ -24,9 +24,9 @@ from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.statistics import read_statistics
 from pipeline.jax_backend import runtime
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
-from pipeline.jax_backend.sample import Sampler
+from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.train import JaxTrainer
-from pipeline.runs import read_weights
+from pipeline.runs import Starts, read_weights
 from pipeline.sampling import draw_sizes
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -72,9 +72,9 @@ def _training(task: Task, counter: CompilationCounter) -> Subject:
         # The directory is for checkpoints, which nobody will ask for.
         with tempfile.TemporaryDirectory() as directory:
             trainer = JaxTrainer(
-                config, config_digest="", shards=shards, statistics=statistics, directory=Path(directory)
+                config, config_digest="", statistics=statistics, starts=Starts(), directory=Path(directory)
             )
-        return backend_training(trainer, shards, batch_size=batch_size, seed=seed, compilations=counter)
+        return backend_training(trainer, config, shards, compilations=counter)
     plain = PlainTraining(task.contestant, config, statistics)
     if not contestant.bucketed:
         return random_training(plain.step, shards, batch_size=batch_size, seed=seed, trim=False, compilations=counter)
@@ -92,17 +92,14 @@ def _sampling(task: Task, counter: CompilationCounter) -> Subject:
     config = weights.config if weights else run_config(task.run)
     statistics = weights.statistics if weights else read_statistics(task.statistics)
     objective, sampler = build_objective(config, statistics), sampler_config(task.sampler)
-    if weights:
-        layout = build_layout(objective)
-        vector = layout.from_arrays(weights.arrays)
-    else:
-        vector, layout = build_weights(objective, jax.random.key(config.seed))
-    buckets = sorted(statistics.buckets)
-    program = Sampler(objective, layout, sampler, widest=buckets[-1])
+    layout = build_layout(objective)
+    key = jax.random.key(config.seed)
+    vector = layout.from_arrays(weights.arrays) if weights else build_weights(objective, key)
+    program = RunSampler(config, objective, layout, sampler, buckets=sorted(statistics.buckets))
     sizes = draw_sizes(statistics, task.molecules, sampler.seed)
 
     def draw() -> Molecules:
-        return program(vector, sizes, buckets=buckets).molecules
+        return program(vector, sizes).molecules
 
     return sampling(draw, molecules=task.molecules, compilations=counter)
 

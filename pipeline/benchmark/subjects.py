@@ -8,8 +8,10 @@ import numpy as np
 
 from pipeline.benchmark.molecules import bucket_batches, bucket_shares, random_batches, trimmed
 from pipeline.chemistry.molecules import Molecules
+from pipeline.config import RunConfig
 from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
+from pipeline.noising import Noising
 from pipeline.training import Trainer
 
 
@@ -95,18 +97,19 @@ def random_training(
 
 
 def backend_training(
-    trainer: Trainer, shards: Sequence[Shard], *, batch_size: int, seed: int, compilations: Callable[[], int]
+    trainer: Trainer, config: RunConfig, shards: Sequence[Shard], *, compilations: Callable[[], int]
 ) -> Subject:
     """Return a training by one of the backends, as ``pipeline.training`` drives it but waiting for every step."""
-    taken = 0
+    noising, taken = Noising(config, list(shards)), 0
 
     def step(batch: Batch) -> float:
         nonlocal taken
-        losses = trainer.read([trainer.step(batch, taken)])
+        losses = trainer.read([trainer.step(noising.training(batch, taken), taken)])
         taken += 1
         return float(losses[0, 0])
 
-    return bucketed_training(step, shards, batch_size=batch_size, seed=seed, compilations=compilations)
+    batch_size = config.training.batch_size
+    return bucketed_training(step, shards, batch_size=batch_size, seed=config.seed, compilations=compilations)
 
 
 def sampling(draw: Callable[[], Molecules], *, molecules: int, compilations: Callable[[], int]) -> Subject:

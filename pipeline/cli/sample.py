@@ -17,10 +17,9 @@ from pipeline.cli.common import add_log, run
 from pipeline.config import read_sampler_config
 from pipeline.data.molecules import write_molecules
 from pipeline.errors import InputError
-from pipeline.noise import polynomial_schedule
 from pipeline.progress import progress
 from pipeline.runs import read_weights
-from pipeline.sampling import draw_sizes, network_calls
+from pipeline.sampling import draw_sizes, found_levels, network_calls, run_schedule
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sample", description="Sample molecules from a trained run.")
     parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
     parser.add_argument("--sampler", required=True, type=Path, help="JSON file with the sampler's settings")
+    parser.add_argument(
+        "--levels", default=None, type=Path, help="levels.json of the run, for a sampler without levels"
+    )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     parser.add_argument("--num", type=int, default=None, help="molecules, instead of the sampler's number")
     parser.add_argument("--seed", type=int, default=None, help="instead of the sampler's seed")
@@ -52,11 +54,17 @@ def _sample(args: argparse.Namespace) -> None:
     if args.trajectory is not None and args.trajectory < 2:
         raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
     sampler = dataclasses.replace(sampler, **given)
+    if sampler.kind == "consistency" and sampler.levels is None:
+        if args.levels is None:
+            raise InputError(
+                f"sampler {sampler.name}: it has no levels, so --levels should name the file of found ones"
+            )
+        sampler = dataclasses.replace(sampler, levels=found_levels(args.levels, sampler.steps))
     weights = read_weights(args.weights)
     sizes = np.array(args.sizes, np.int32) if args.sizes else draw_sizes(weights.statistics, sampler.num, sampler.seed)
     backend = args.backend or weights.config.backend
     program = load_backend(backend, args).sampler(weights, sampler)
-    schedule = polynomial_schedule(steps=weights.config.noise.steps, precision=weights.config.noise.precision)
+    schedule = run_schedule(weights.config)
     metadata = {
         "run": weights.config.name,
         "backend": backend,

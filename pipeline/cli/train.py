@@ -18,7 +18,7 @@ from pipeline.config import read_run_config
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
 from pipeline.files import json_digest
-from pipeline.runs import MetricsLog, provenance, write_weights
+from pipeline.runs import MetricsLog, provenance, read_starts, write_weights
 from pipeline.training import Interrupted
 
 INTERRUPTED = 128 + signal.SIGTERM
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="the run's config.json")
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
     parser.add_argument("--statistics", required=True, type=Path, help="statistics.json of the same stage")
+    parser.add_argument("--init", default=None, type=Path, help="weights.safetensors of the run to start from")
+    parser.add_argument("--teacher", default=None, type=Path, help="weights.safetensors of the run to learn from")
     parser.add_argument("--output", required=True, type=Path, help="the run's directory")
     add_backend(parser, override=False)
     add_log(parser)
@@ -41,9 +43,11 @@ def _train(args: argparse.Namespace) -> None:
     settings = json.loads(args.config.read_text(encoding="utf-8"))
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
+    starts = read_starts(config, init=args.init, teacher=args.teacher)
     # A training is of this configuration and these molecules. Another one begins afresh in its own folder, and when
     # all is changed back, this one goes on; a checkpoint that strays from one folder to the other is refused.
     content = [settings, statistics.to_json(), *(shard.digest() for shard in [*shards["train"], *shards["validation"]])]
+    content += starts.digests()
     digest = json_digest(content)
     state = args.output / "state" / digest[:16]
     stop = threading.Event()
@@ -56,6 +60,7 @@ def _train(args: argparse.Namespace) -> None:
             config_digest=digest,
             shards=shards,
             statistics=statistics,
+            starts=starts,
             directory=state,
             log=args.log,
             stop=stop.is_set,

@@ -1,6 +1,6 @@
 """The JAX backend as the command lines see it (``pipeline.cli.backends``)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,15 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.config import RunConfig, SamplerConfig
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.jax_backend.build import build_layout, build_objective
+from pipeline.jax_backend.build import build_edm, build_layout, build_objective
 from pipeline.jax_backend.likelihood import variational_bound
 from pipeline.jax_backend.runtime import start
-from pipeline.jax_backend.sample import Sampler
+from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.train import train
 from pipeline.likelihood import Bound
+from pipeline.multistep import MultistepSampler
 from pipeline.progress import Progress
-from pipeline.runs import Weights
+from pipeline.runs import Starts, Weights
 from pipeline.sampling import Samples
 from pipeline.training import Trained
 
@@ -38,6 +39,7 @@ class JaxBackend:
         config_digest: str,
         shards: Mapping[str, list[Shard]],
         statistics: Statistics,
+        starts: Starts,
         directory: Path,
         log: Path | None,
         stop: Callable[[], bool],
@@ -48,18 +50,19 @@ class JaxBackend:
             config_digest=config_digest,
             shards=dict(shards),
             statistics=statistics,
+            starts=starts,
             directory=directory,
             log=log,
             stop=stop,
         )
 
-    def sampler(self, weights: Weights, config: SamplerConfig) -> "RunSampler":
+    def sampler(self, weights: Weights, config: SamplerConfig) -> "TrainedSampler":
         """Return a sampler of a trained run."""
-        return RunSampler(weights, config)
+        return TrainedSampler(weights, config)
 
     def bound(self, weights: Weights, shards: list[Shard], *, seed: int, progress: Progress) -> Bound:
         """Return the bound on the negative log-likelihood of molecules under a run."""
-        objective = build_objective(weights.config, weights.statistics)
+        objective = build_edm(weights.config, weights.statistics)
         layout = build_layout(objective)
         return variational_bound(
             objective,
@@ -72,22 +75,25 @@ class JaxBackend:
         )
 
 
-class RunSampler:
+class TrainedSampler:
     """A sampler of a trained run (``pipeline.sampling.MoleculeSampler``)."""
 
     def __init__(self, weights: Weights, config: SamplerConfig):
         """Check the weights; nothing is compiled yet."""
-        self._objective, self._config = build_objective(weights.config, weights.statistics), config
-        self._layout = build_layout(self._objective)
-        self._vector = self._layout.from_arrays(weights.arrays)
-        self._buckets = sorted(weights.statistics.buckets)
+        objective = build_objective(weights.config, weights.statistics)
+        layout = build_layout(objective)
+        self._vector = layout.from_arrays(weights.arrays)
+        buckets = sorted(weights.statistics.buckets)
+        self._sampler = RunSampler(weights.config, objective, layout, config, buckets=buckets)
 
     def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
-        sampler = Sampler(self._objective, self._layout, self._config, widest=self._buckets[-1])
-        return sampler(self._vector, sizes, buckets=self._buckets, progress=progress)
+        return self._sampler(self._vector, sizes, progress=progress)
+
+    def at(self, levels: Sequence[float]) -> MultistepSampler:
+        """Return the same sampler of a consistency model with other levels."""
+        return self._sampler.multistep(self._vector, levels)
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
-        sampler = Sampler(self._objective, self._layout, self._config, widest=self._buckets[-1], batch=1)
-        return sampler.trajectory(self._vector, size, frames=frames)
+        return self._sampler.trajectory(self._vector, size, frames=frames)

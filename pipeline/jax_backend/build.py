@@ -2,17 +2,37 @@
 
 from jax import Array
 
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, SigmaData
 from pipeline.data.statistics import Statistics
+from pipeline.jax_backend.consistency import Consistency
+from pipeline.jax_backend.denoiser import Denoiser
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
+from pipeline.jax_backend.matching import Matching
+from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
+from pipeline.levels import boundary_level
 from pipeline.noise import polynomial_schedule
-from pipeline.scales import FEATURES, measured_scales
+from pipeline.scales import FEATURES, feature_count, measured_scales
 
 
-def build_objective(config: RunConfig, statistics: Statistics) -> EDM:
+def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     """Return the objective of a run."""
+    model = EGNN(config.model, output_features=feature_count(config.objective))
+    scales = measured_scales(statistics)
+    if config.objective == "edm":
+        return build_edm(config, statistics)
+    given = config.levels.sigma_data
+    sigma_data = SigmaData(given.coordinates or scales.coordinates, given.types or scales.types)
+    if config.objective == "denoiser":
+        return Denoiser(model, sigma_data)
+    if config.objective == "matching":
+        return Matching(model, sigma_data)
+    return Consistency(model=model, sigma_data=sigma_data, epsilon=boundary_level(config), config=config.consistency)
+
+
+def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
+    """Return the objective of a run of EDM."""
     noise = config.noise
     return EDM(
         model=EGNN(config.model, output_features=FEATURES),
@@ -22,11 +42,11 @@ def build_objective(config: RunConfig, statistics: Statistics) -> EDM:
     )
 
 
-def build_layout(objective: EDM) -> Layout:
+def build_layout(objective: Objective) -> Layout:
     """Return the layout of an objective's parameters; the network takes the noise level as one more feature."""
-    return layout(objective.model, input_features=FEATURES + 1)
+    return layout(objective.model, input_features=objective.features + 1)
 
 
-def build_weights(objective: EDM, key: Array) -> tuple[Array, Layout]:
-    """Return fresh parameters of an objective, a vector [P], and their layout."""
-    return initial_weights(objective.model, key, input_features=FEATURES + 1), build_layout(objective)
+def build_weights(objective: Objective, key: Array) -> Array:
+    """Return fresh parameters of an objective, a vector [P]."""
+    return initial_weights(objective.model, key, input_features=objective.features + 1)

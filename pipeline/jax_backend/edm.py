@@ -5,7 +5,7 @@ coordinates (free of a centre of mass, so of dimension 3 (N - 1)) together with 
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +14,10 @@ from jax import Array
 from jax.scipy.stats import norm
 
 from pipeline.jax_backend.egnn import EGNN
-from pipeline.jax_backend.features import Cloud, draw_noise, one_hot_types
+from pipeline.jax_backend.features import Cloud, one_hot_types
+from pipeline.jax_backend.objective import Draws, Frozen, Params
 from pipeline.noise import VariancePreserving
 from pipeline.scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
-
-Params = Any
-
-
-class Draws(NamedTuple):
-    """The random numbers of one loss evaluation: steps ``t`` [B] and unit noise."""
-
-    t: Array
-    noise: Cloud
 
 
 @dataclass(frozen=True)
@@ -44,6 +36,13 @@ class EDM:
     scales: Scales
     loss: str
 
+    networks: ClassVar[int] = 1
+
+    @property
+    def features(self) -> int:
+        """K: the one-hot types and the charge."""
+        return FEATURES
+
     # --- data and noise -----------------------------------------------------------------------------------------------
 
     def clean(self, positions: Array, atomic_numbers: Array) -> Cloud:
@@ -51,12 +50,6 @@ class EDM:
         types = one_hot_types(atomic_numbers).astype(positions.dtype) / TYPE_SCALE
         charges = atomic_numbers[..., None].astype(positions.dtype) / CHARGE_SCALE
         return Cloud(positions, jnp.concatenate([types, charges], axis=-1))
-
-    def draw(self, keys: Array, mask: Array) -> Draws:
-        """Draw a step from {0, ..., T} and noise for each molecule of ``mask`` [B, N] from its key in ``keys`` [B]."""
-        keys_t, keys_noise = jax.vmap(jax.random.split, out_axes=1)(keys)
-        t = jax.vmap(lambda key: jax.random.randint(key, (), 0, self.schedule.steps + 1))(keys_t)
-        return Draws(t, draw_noise(keys_noise, mask, FEATURES))
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -103,31 +96,34 @@ class EDM:
 
     # --- the loss -----------------------------------------------------------------------------------------------------
 
-    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> Array:
+    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws, frozen: Frozen | None = None) -> Array:
         """Return the loss of every molecule, [B].
 
         ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at
         t = 0 the reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
         estimate of the bound without its constants.
         """
+        del frozen
         if self.loss == "vlb":
             return (self.schedule.steps + 1) * self.bound_losses(params, data, mask, draws)
         error, types = self._errors(params, data, mask, draws)
         dimensions = (3 + FEATURES) * jnp.sum(mask, axis=1)
-        return jnp.where(draws.t == 0, 0.5 * error.x / dimensions + types, 0.5 * (error.x + error.h) / dimensions)
+        return jnp.where(_steps(draws) == 0, 0.5 * error.x / dimensions + types, 0.5 * (error.x + error.h) / dimensions)
 
     def bound_losses(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> Array:
         """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM, section 3)."""
         error, types = self._errors(params, data, mask, draws)
-        loss_t = 0.5 * self.bound_weight(draws.t) * (error.x + error.h)
-        return jnp.where(draws.t == 0, 0.5 * error.x + types, loss_t)
+        t = _steps(draws)
+        loss_t = 0.5 * self.bound_weight(t) * (error.x + error.h)
+        return jnp.where(t == 0, 0.5 * error.x + types, loss_t)
 
     def _errors(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> tuple[Cloud, Array]:
         """Return the squared errors of eps for coordinates and for features, and -log p(h | z), each [B]."""
-        alpha = jnp.asarray(self.schedule.alpha)[draws.t]
-        sigma = jnp.asarray(self.schedule.sigma)[draws.t]
+        steps = _steps(draws)
+        alpha = jnp.asarray(self.schedule.alpha)[steps]
+        sigma = jnp.asarray(self.schedule.sigma)[steps]
         z = jax.tree.map(lambda x, eps: alpha[:, None, None] * x + sigma[:, None, None] * eps, data, draws.noise)
-        t = draws.t.astype(alpha.dtype) / self.schedule.steps
+        t = steps.astype(alpha.dtype) / self.schedule.steps
         estimate = self.predict_noise(params, z, mask, t=t, alpha=alpha, sigma=sigma)
         error = jax.tree.map(lambda eps, guess: jnp.sum((eps - guess) ** 2, axis=(1, 2)), draws.noise, estimate)
         return error, -self.log_likelihood_of_types(data, z, mask)
@@ -150,3 +146,8 @@ class EDM:
         log_charges = log_mass(charges - z_charges, sigma * CHARGE_SCALE)
         log_types = jax.nn.log_softmax(log_mass(z_types - 1.0, sigma * TYPE_SCALE), axis=-1)
         return jnp.sum((log_charges + jnp.sum(log_types * types, axis=-1)) * mask, axis=1)
+
+
+def _steps(draws: Draws) -> Array:
+    """Return the steps t, [B]."""
+    return draws.levels[:, 0].astype(jnp.int32)

@@ -14,8 +14,9 @@ from jax import Array
 
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.jax_backend.edm import EDM, Draws
+from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
+from pipeline.jax_backend.objective import Draws
 from pipeline.jax_backend.parallel import make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
 from pipeline.likelihood import BATCH, Bound, gather_bound
@@ -58,9 +59,9 @@ def bound_terms(objective: EDM, params: Any, data: Cloud, mask: Array, keys: Arr
     schedule = objective.schedule
     keys_t, keys_noise, keys_0 = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
     t = jax.vmap(lambda key: jax.random.randint(key, (), 1, schedule.steps + 1))(keys_t)
-    zero = jnp.zeros_like(t)
-    at_t = objective.bound_losses(params, data, mask, Draws(t, draw_noise(keys_noise, mask, FEATURES)))
-    at_0 = objective.bound_losses(params, data, mask, Draws(zero, draw_noise(keys_0, mask, FEATURES)))
+    levels = t[:, None].astype(mask.dtype)
+    at_t = objective.bound_losses(params, data, mask, Draws(draw_noise(keys_noise, mask, FEATURES), levels))
+    at_0 = objective.bound_losses(params, data, mask, Draws(draw_noise(keys_0, mask, FEATURES), 0.0 * levels))
     return jnp.stack([prior_divergence(objective, data, mask), schedule.steps * at_t, at_0], axis=-1)
 
 

@@ -1,6 +1,6 @@
 """Molecules from a trained model: one compiled program a width, each molecule from its own key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,17 +11,94 @@ from jax import Array
 from jax.sharding import Mesh
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import SamplerConfig
+from pipeline.config import RunConfig, SamplerConfig
 from pipeline.jax_backend import samplers
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
+from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
+from pipeline.multistep import Denoise, Floats, MultistepSampler, Sizes
 from pipeline.progress import Progress
 from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
-from pipeline.scales import FEATURES, TYPES
+from pipeline.scales import TYPES
 
 BATCH = 128
+
+
+class RunSampler:
+    """Samples a run's network by any kind of sampler."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        objective: Objective,
+        layout: Layout,
+        config: SamplerConfig,
+        *,
+        buckets: list[int],
+        batch: int = BATCH,
+    ):
+        """Prepare to sample ``batch`` molecules at a time, padded to ``buckets``; nothing is compiled yet."""
+        self._run, self._objective, self._layout, self._config = run, objective, layout, config
+        self._buckets, self._batch = buckets, batch
+        self._sampler: Sampler | None = None
+        self._denoisers: dict[tuple[int, int], Callable[..., Array]] = {}
+        if config.kind != "consistency":
+            self._sampler = Sampler(objective, layout, config, widest=buckets[-1], batch=batch)
+
+    def __call__(self, weights: Array, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
+        if self._sampler:
+            return self._sampler(weights, sizes, buckets=self._buckets, progress=progress)
+        return self.multistep(weights, self._levels())(sizes, progress=progress)
+
+    def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
+        """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""
+        if self._config.kind != "consistency":
+            alone = Sampler(self._objective, self._layout, self._config, widest=self._buckets[-1], batch=1)
+            return alone.trajectory(weights, size, frames=frames)
+        return self.multistep(weights, self._levels(), batch=1).trajectory(size, frames=frames)
+
+    def multistep(self, weights: Array, levels: Sequence[float], *, batch: int | None = None) -> MultistepSampler:
+        """Return the sampler of a consistency model with these levels; the compiled network is shared by all."""
+        batch = batch or self._batch
+        mesh = make_mesh(batch)
+        weights = jax.device_put(weights, replicated(mesh))
+
+        def denoise(width: int) -> Denoise:
+            program = self._denoiser(mesh, batch, width)
+
+            def call(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+                return np.asarray(program(weights, (clouds, sizes.astype(np.int32)), np.float32(sigma)))
+
+            return call
+
+        return MultistepSampler(
+            denoise,
+            levels=levels,
+            alignment=self._run.levels.alignment,
+            seed=self._config.seed,
+            buckets=self._buckets,
+            batch=batch,
+        )
+
+    def _levels(self) -> tuple[float, ...]:
+        assert self._config.levels is not None, "searched levels are put in before"
+        return self._config.levels
+
+    def _denoiser(self, mesh: Mesh, batch: int, width: int) -> Callable[..., Array]:
+        """Return the compiled network call on clouds [B, N, 3 + K]."""
+        if (batch, width) not in self._denoisers:
+
+            def denoise(flat: Array, part: tuple[Array, Array], sigma: Array) -> Array:
+                cloud, sizes = part
+                noisy, mask = Cloud(cloud[..., :3], cloud[..., 3:]), node_mask(sizes, width)
+                clean = self._objective.denoise(self._layout.unravel(flat), mask, noisy, sigma)
+                return jnp.concatenate(clean, axis=-1)
+
+            self._denoisers[batch, width] = jax.jit(mapped(denoise, mesh))
+        return self._denoisers[batch, width]
 
 
 class Sampler:
@@ -31,10 +108,10 @@ class Sampler:
       widest: the noise of every molecule is drawn for this many atoms and cut, so that padding does not change it.
     """
 
-    def __init__(self, objective: EDM, layout: Layout, config: SamplerConfig, *, widest: int, batch: int = BATCH):
+    def __init__(self, objective: Objective, layout: Layout, config: SamplerConfig, *, widest: int, batch: int = BATCH):
         """Prepare to sample ``batch`` molecules at a time, split over all devices."""
         self._objective, self._layout, self._config = objective, layout, config
-        self._levels = noise_levels(config, objective.schedule)
+        self._levels = noise_levels(config, objective.schedule if isinstance(objective, EDM) else None)
         self._mesh: Mesh = make_mesh(batch)
         self._batch = batch
         self._programs: dict[tuple[int, bool], Callable[..., Any]] = {}
@@ -98,7 +175,9 @@ class Sampler:
         widest = node_mask(sizes, max(self.widest, width))
 
         def draw(step: Array) -> Cloud:
-            noise = draw_noise(jax.vmap(lambda key: jax.random.fold_in(key, step))(keys), widest, FEATURES)
+            noise = draw_noise(
+                jax.vmap(lambda key: jax.random.fold_in(key, step))(keys), widest, self._objective.features
+            )
             return Cloud(noise.x[:, :width], noise.h[:, :width])
 
         def denoise(noisy: Cloud, sigma: Array) -> Cloud:

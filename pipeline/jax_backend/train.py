@@ -18,14 +18,13 @@ from jax.sharding import Mesh
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.config import RunConfig
-from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
-from pipeline.jax_backend.build import build_objective, build_weights
+from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.checkpoints import Checkpoints
-from pipeline.jax_backend.edm import EDM
-from pipeline.jax_backend.features import node_mask
+from pipeline.jax_backend.features import Cloud, node_mask
+from pipeline.jax_backend.objective import Draws, Frozen, Objective
 from pipeline.jax_backend.optimizer import ema_decay, learning_rate, make_optimizer
 from pipeline.jax_backend.parallel import (
     chunk_size,
@@ -36,9 +35,11 @@ from pipeline.jax_backend.parallel import (
     replicated,
     update_sharding,
 )
-from pipeline.jax_backend.sample import Sampler
+from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.weights import Layout
-from pipeline.training import PROGRESS_BATCH, PROGRESS_SAMPLER, Trained, run_training
+from pipeline.noising import NoisyBatch
+from pipeline.runs import Starts
+from pipeline.training import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
 
 
 class State(NamedTuple):
@@ -50,25 +51,21 @@ class State(NamedTuple):
     ema: Array
 
 
-class BucketData(NamedTuple):
-    """The training molecules of a bucket, on the devices: [M, N, 3], [M, N] and [M]."""
-
-    positions: Array
-    atomic_numbers: Array
-    sizes: Array
-
-
 class Stepper:
     """The compiled training step of a run.
 
     Compiled programs are kept by bucket and cannot compile again: after a bucket's first visit its steps only run.
+
+    Attributes:
+      teacher: the parameters to learn from, [P].
     """
 
-    def __init__(self, config: RunConfig, objective: EDM, layout: Layout, data: dict[int, BucketData], mesh: Mesh):
-        """Prepare the step; nothing is compiled yet."""
-        self._config, self._objective, self._layout, self._data, self._mesh = config, objective, layout, data, mesh
-        self._optimizer = make_optimizer(config.training)
-        self._root = jax.random.fold_in(jax.random.key(config.seed), 1)
+    def __init__(self, config: RunConfig, objective: Objective, layout: Layout, teacher: Array, mesh: Mesh):
+        """Prepare the step of a run with the parameters ``teacher`` [P] to learn from; nothing is compiled yet."""
+        self._config, self._objective, self._layout, self._mesh = config, objective, layout, mesh
+        self._optimizer = make_optimizer(config.training, rates=learning_rate_factors(config))
+        # Weights that are of no use to a loss are dropped by the compiler.
+        self.teacher = jax.device_put(teacher, replicated(mesh))
         self._gradients: dict[int, Callable[..., Any]] = {}
         self._update = jax.jit(self._update_state, donate_argnums=0)
 
@@ -78,39 +75,30 @@ class Stepper:
         return len(self._gradients)
 
     def initial_state(self, params: Array) -> State:
-        """Return the state before step 0."""
+        """Return the state before step 0, from the parameters [networks x P]."""
         state = State(jnp.zeros((), jnp.int32), params, self._optimizer.init(params), params.copy())
         return State(*jax.device_put(state, update_sharding(self._mesh)))
 
-    def __call__(self, state: State, batch: Batch, step: int) -> tuple[State, Array, Array]:
+    def __call__(self, state: State, batch: NoisyBatch) -> tuple[State, Array, Array]:
         """Take a step; return the new state (the old one is consumed), the mean loss and the gradient's norm."""
-        places = np.arange(len(batch.indices), dtype=np.int32)
-        arguments = (
-            jax.device_put(state.params, replicated(self._mesh)),
-            (batch.indices, places),
-            (self._data[batch.bucket], np.int32(step)),
-        )
-        if batch.bucket not in self._gradients:
-            self._gradients[batch.bucket] = jax.jit(self._gradient).lower(*arguments).compile()
-        partial = self._gradients[batch.bucket](*arguments)
+        params, averaged = jax.device_put((state.params, state.ema), replicated(self._mesh))
+        arguments = (params, batch, (averaged, self.teacher))
+        bucket = batch.positions.shape[1]
+        if bucket not in self._gradients:
+            self._gradients[bucket] = jax.jit(self._gradient).lower(*arguments).compile()
+        partial = self._gradients[bucket](*arguments)
         losses, gradients = jax.device_put(partial, update_sharding(self._mesh)) if is_cpu(self._mesh) else partial
         after, loss, norm = self._update(state, losses, gradients)
         return after, loss, norm
 
-    def _gradient(self, params: Array, batch: tuple[Array, Array], constants: Any) -> tuple[Array, Array]:
+    def _gradient(self, params: Array, batch: NoisyBatch, frozen: tuple[Array, Array]) -> tuple[Array, Array]:
         training = self._config.training
         chunk = chunk_size(self._mesh, training.batch_size // self._mesh.size, parts=training.accumulate)
 
-        def losses(flat: Array, part: tuple[Array, Array], constants: tuple[BucketData, Array]) -> Array:
-            (rows, places), (data, step) = part, constants
-            atomic_numbers = data.atomic_numbers[rows]
-            mask = node_mask(data.sizes[rows], atomic_numbers.shape[1])
-            key = jax.random.fold_in(self._root, step)
-            keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
-            clean = self._objective.clean(data.positions[rows], atomic_numbers)
-            return self._objective.losses(self._layout.unravel(flat), clean, mask, self._objective.draw(keys, mask))
+        def losses(flat: Array, part: NoisyBatch, frozen: tuple[Array, Array]) -> Array:
+            return batch_losses(self._objective, self._layout, flat, part, frozen)
 
-        return partial_value_and_grad(losses, self._mesh, chunk=chunk)(params, batch, constants)
+        return partial_value_and_grad(losses, self._mesh, chunk=chunk)(params, batch, frozen)
 
     def _update_state(self, state: State, losses: Array, gradients: Array) -> tuple[State, Array, Array]:
         training = self._config.training
@@ -128,12 +116,38 @@ class Stepper:
         )
 
 
+def batch_losses(
+    objective: Objective, layout: Layout, flat: Array, batch: NoisyBatch, frozen: tuple[Array, Array]
+) -> Array:
+    """Return the losses [B] of a noisy batch.
+
+    Args:
+      objective: of the run.
+      layout: of one network's parameters [P].
+      flat: the parameters of all networks one after the other, [networks x P].
+      batch: the molecules.
+      frozen: the averaged parameters [networks x P] and the teacher's [P].
+    """
+    mask = node_mask(jnp.asarray(batch.sizes), batch.positions.shape[1])
+    clean = objective.clean(jnp.asarray(batch.positions), jnp.asarray(batch.atomic_numbers))
+    noise = jnp.asarray(batch.noise)
+    draws = Draws(Cloud(noise[..., :3], noise[..., 3:]), jnp.asarray(batch.levels))
+
+    def unravelled(flat: Array) -> Any:
+        trees = tuple(layout.unravel(vector) for vector in jnp.split(flat, objective.networks))
+        return trees if objective.networks > 1 else trees[0]
+
+    weights = Frozen(unravelled(frozen[0]), layout.unravel(frozen[1]))
+    return objective.losses(unravelled(flat), clean, mask, draws, weights)
+
+
 def train(
     config: RunConfig,
     *,
     config_digest: str,
     shards: dict[str, list[Shard]],
     statistics: Statistics,
+    starts: Starts,
     directory: Path,
     log: Path | None,
     stop: Callable[[], bool],
@@ -145,6 +159,7 @@ def train(
       config_digest: of the same; checkpoints of another one are refused.
       shards: of the splits ``train`` and ``validation``.
       statistics: of the data.
+      starts: weights of other runs to start and to learn from.
       directory: for the checkpoints and the growing log; survives a kill.
       log: receives the progress.
       stop: asked after every step; True saves and raises.
@@ -155,9 +170,7 @@ def train(
     """
     if not shards["train"]:
         raise InputError("shards: there is no training molecule")
-    trainer = JaxTrainer(
-        config, config_digest=config_digest, shards=shards["train"], statistics=statistics, directory=directory
-    )
+    trainer = JaxTrainer(config, config_digest=config_digest, statistics=statistics, starts=starts, directory=directory)
     return run_training(trainer, config, shards=shards, statistics=statistics, directory=directory, log=log, stop=stop)
 
 
@@ -169,36 +182,37 @@ class JaxTrainer:
         config: RunConfig,
         *,
         config_digest: str,
-        shards: list[Shard],
         statistics: Statistics,
+        starts: Starts,
         directory: Path,
     ):
-        """Put the molecules of ``shards`` on the devices and draw the initial weights; nothing is compiled yet."""
+        """Take the initial weights, or draw them; nothing is compiled yet."""
         self._config = config
         self._objective = build_objective(config, statistics)
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
-        params, self._layout = build_weights(self._objective, key)
+        self._layout = build_layout(self._objective)
+        params = self._layout.from_arrays(starts.init) if starts.init else build_weights(self._objective, key)
+        teacher = self._layout.from_arrays(starts.teacher) if starts.teacher else params
         mesh = make_mesh(config.training.batch_size)
-        data = {
-            shard.bucket: BucketData(
-                *jax.device_put((shard.positions, shard.atomic_numbers, shard.sizes.astype(np.int32)), replicated(mesh))
-            )
-            for shard in shards
-        }
-        self._stepper = Stepper(config, self._objective, self._layout, data, mesh)
-        self._state = self._stepper.initial_state(params)
+        self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh)
+        # Further networks estimate what the first one makes; they start as the teacher.
+        others = [teacher] * (self._objective.networks - 1)
+        self._state = self._stepper.initial_state(jnp.concatenate([params, *others]))
         self._sharding = update_sharding(mesh)
         self._checkpoints = Checkpoints(directory / "checkpoints", config_digest=config_digest)
         self._schedule = learning_rate(config.training)
         self._buckets = [max(statistics.buckets)]
         batch = min(PROGRESS_BATCH, config.training.sample_count)
-        self._sampler = Sampler(self._objective, self._layout, PROGRESS_SAMPLER, widest=self._buckets[-1], batch=batch)
-        self._validate: Callable[[Array, PaddedMolecules], Array] | None = None
+        self._sampler = RunSampler(
+            config, self._objective, self._layout, progress_sampler(config), buckets=self._buckets, batch=batch
+        )
+        self._validate: Callable[..., Array] | None = None
         self._previous_loss: Array | None = None
 
-    def step(self, batch: Batch, step: int) -> tuple[Array, Array]:
+    def step(self, batch: NoisyBatch, step: int) -> tuple[Array, Array]:
         """Take a step; return its mean loss and gradient norm, perhaps not computed yet."""
-        self._state, loss, norm = self._stepper(self._state, batch, step)
+        del step
+        self._state, loss, norm = self._stepper(self._state, batch)
         # One step may wait in the queue, not fifty: the caller looks for a signal and at the clock after each.
         if self._previous_loss is not None:
             self._previous_loss.block_until_ready()
@@ -213,25 +227,21 @@ class JaxTrainer:
         """Return the learning rate of a step."""
         return float(self._schedule(step))
 
-    def validation_loss(self, molecules: PaddedMolecules) -> npt.NDArray[np.floating[Any]]:
-        """Return the losses [B] of the averaged weights, with the same steps t and noise every time."""
-        mesh = make_mesh(len(molecules.sizes))
+    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+        """Return the losses [B] of the averaged weights."""
+        mesh = make_mesh(len(batch.sizes))
         if self._validate is None:
-            root = jax.random.fold_in(jax.random.key(self._config.seed), 2)
 
-            def losses(flat: Array, part: Any, _: None) -> Array:
-                numbers, positions, atomic_numbers, sizes = part
-                mask = node_mask(sizes, atomic_numbers.shape[1])
-                draws = self._objective.draw(jax.vmap(lambda n: jax.random.fold_in(root, n))(numbers), mask)
-                clean = self._objective.clean(positions, atomic_numbers)
-                return self._objective.losses(self._layout.unravel(flat), clean, mask, draws)
+            def losses(flat: Array, part: NoisyBatch, teacher: Array) -> Array:
+                return batch_losses(self._objective, self._layout, flat, part, (flat, teacher))
 
-            self._validate = jax.jit(lambda flat, part: mapped(losses, mesh)(flat, part, None))
-        return np.asarray(self._validate(jax.device_put(self._state.ema, replicated(mesh)), molecules))
+            self._validate = jax.jit(mapped(losses, mesh))
+        weights = jax.device_put((self._state.ema, self._stepper.teacher), replicated(mesh))
+        return np.asarray(self._validate(weights[0], batch, weights[1]))
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by ``PROGRESS_SAMPLER``."""
-        return self._sampler(self._state.ema, sizes, buckets=self._buckets).molecules
+        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
+        return self._sampler(self._state.ema[: self._layout.size], sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""
@@ -251,4 +261,4 @@ class JaxTrainer:
 
     def averaged_weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the averaged weights by name."""
-        return self._layout.to_arrays(self._state.ema)
+        return self._layout.to_arrays(self._state.ema[: self._layout.size])

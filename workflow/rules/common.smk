@@ -58,6 +58,25 @@ def sampler_files(pattern):
     ]
 
 
+def start_file(run, key):
+    """Return the weights of the run that a run's ``init`` or ``teacher`` names, or none."""
+    other = config["runs"][run][key]
+    return f"results/runs/{other}/weights.safetensors" if other else []
+
+
+def searched_calls(run):
+    """Return the numbers of network calls of a run's samplers whose noise levels are searched for."""
+    samplers = config["runs"][run]["samplers"].values()
+    return sorted({one["steps"] for one in samplers if one["kind"] == "consistency" and one["levels"] is None})
+
+
+def levels_file(wildcards):
+    """Return where a sampler's noise levels were searched for, or none if it needs no search."""
+    sampler = config["runs"][wildcards.run]["samplers"][wildcards.sampler]
+    searched = sampler["kind"] == "consistency" and sampler["levels"] is None
+    return f"results/runs/{wildcards.run}/levels.json" if searched else []
+
+
 def run_json(wildcards):
     """Return what shapes a run's weights as JSON."""
     return json.dumps(run_settings(config, wildcards.run))

@@ -1,14 +1,38 @@
 # Molecules from a run's weights.
 #
 # in:  results/runs/{run}/weights.safetensors, samplers/{sampler}.json
-# out: results/runs/{run}/samples/{sampler}.parquet        in the schema of the data
+# out: results/runs/{run}/levels.json                      noise levels of few-step samplers, searched for
+#      results/runs/{run}/samples/{sampler}.parquet        in the schema of the data
 #      results/runs/{run}/trajectories/{sampler}.parquet   one molecule's way from noise
+
+
+rule levels:
+    input:
+        "results/runs/{run}/weights.safetensors",
+    output:
+        "results/runs/{run}/levels.json",
+    log:
+        "results/logs/levels/{run}.log",
+    benchmark:
+        "results/timings/levels/{run}.tsv"
+    conda:
+        "../../envs/runtime.yaml"
+    threads: all_cores
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=0,
+    params:
+        options=lambda wildcards: flags(calls=searched_calls(wildcards.run), **config["search"]),
+    shell:
+        "python -m pipeline.cli.levels --weights {input:q} {params.options:q} --output {output:q} --log {log:q}"
 
 
 rule sample:
     input:
         weights="results/runs/{run}/weights.safetensors",
         sampler="results/runs/{run}/samplers/{sampler}.json",
+        levels=levels_file,
     output:
         "results/runs/{run}/samples/{sampler}.parquet",
     log:
@@ -22,15 +46,18 @@ rule sample:
         mem_mb=4000,
         runtime=720,
         gpu=0,
+    params:
+        levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
     shell:
         "python -m pipeline.cli.sample --weights {input.weights:q} --sampler {input.sampler:q}"
-        " --output {output:q} --log {log:q}"
+        " {params.levels:q} --output {output:q} --log {log:q}"
 
 
 rule trajectory:
     input:
         weights="results/runs/{run}/weights.safetensors",
         sampler="results/runs/{run}/samplers/{sampler}.json",
+        levels=levels_file,
     output:
         "results/runs/{run}/trajectories/{sampler}.parquet",
     log:
@@ -43,9 +70,10 @@ rule trajectory:
         runtime=60,
         gpu=0,
     params:
+        levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
         options=lambda wildcards: flags(
             trajectory=config["figures"]["trajectory"]["frames"], seed=config["figures"]["trajectory"]["seed"]
         ),
     shell:
         "python -m pipeline.cli.sample --weights {input.weights:q} --sampler {input.sampler:q}"
-        " --num 1 {params.options:q} --output {output:q} --log {log:q}"
+        " {params.levels:q} --num 1 {params.options:q} --output {output:q} --log {log:q}"

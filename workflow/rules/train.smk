@@ -1,6 +1,6 @@
 # Runs, from their part of the study to weights.
 #
-# in:  results/data/{data}/shards/, statistics.json
+# in:  results/data/{data}/shards/, statistics.json; weights of the runs that this one's init and teacher name
 # out: results/runs/{run}/config.json               the run's part of the study, defaults written out
 #      results/runs/{run}/samplers/{sampler}.json   likewise, a sampler's
 #      results/runs/{run}/weights.safetensors       the moving average of the weights after the last step
@@ -51,6 +51,9 @@ rule train:
         config="results/runs/{run}/config.json",
         shards=data_path("shards"),
         statistics=data_path("statistics.json"),
+        # The runs that this one starts from and learns from, which are trained before it.
+        init=lambda wildcards: start_file(wildcards.run, "init"),
+        teacher=lambda wildcards: start_file(wildcards.run, "teacher"),
     output:
         weights="results/runs/{run}/weights.safetensors",
         metrics="results/runs/{run}/metrics.jsonl",
@@ -67,6 +70,9 @@ rule train:
         gpu=0,
     params:
         directory=lambda wildcards, output: os.path.dirname(output.weights),
+        starts=lambda wildcards, input: flags(
+            **{key: input[key] for key in ("init", "teacher") if config["runs"][wildcards.run][key]}
+        ),
     shell:
         "python -m pipeline.cli.train --config {input.config:q} --shards {input.shards:q}"
-        " --statistics {input.statistics:q} --output {params.directory:q} --log {log:q}"
+        " --statistics {input.statistics:q} {params.starts:q} --output {params.directory:q} --log {log:q}"

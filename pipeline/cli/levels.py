@@ -1,0 +1,63 @@
+"""Stage levels: the noise levels of a few-step run's samplers, searched for on samples that no result is reported on.
+
+    python -m pipeline.cli.levels --weights results/runs/tuned/weights.safetensors --calls 1 2 4 8 \
+        --output results/runs/tuned/levels.json
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.chemistry.metrics import stability_metrics
+from pipeline.cli.backends import add_backend, load_backend
+from pipeline.cli.common import add_log, run
+from pipeline.config import sampler_config
+from pipeline.errors import InputError
+from pipeline.files import write_json
+from pipeline.level_search import search
+from pipeline.progress import progress
+from pipeline.runs import read_weights
+from pipeline.sampling import draw_sizes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="levels", description="Search for the noise levels of few-step samplers.")
+    parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
+    parser.add_argument("--calls", required=True, type=int, nargs="+", help="numbers of network calls")
+    parser.add_argument("--num", type=int, default=256, help="molecules behind each score")
+    parser.add_argument("--seed", type=int, default=1, help="of these molecules; another one than the samplers'")
+    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
+    add_backend(parser, override=True)
+    add_log(parser)
+    return run(_levels, parser, argv)
+
+
+def _levels(args: argparse.Namespace) -> None:
+    if min(args.calls) < 1 or args.num < 1:
+        raise InputError("--calls and --num should be at least 1")
+    weights = read_weights(args.weights)
+    if weights.config.objective not in ("consistency", "matching"):
+        raise InputError(f"{args.weights}: a run of objective {weights.config.objective} has no levels to search for")
+    sizes = draw_sizes(weights.statistics, args.num, args.seed)
+    settings = {"name": "search", "kind": "consistency", "seed": args.seed, "num": args.num}
+    sigma_max = weights.config.levels.sigma_max
+    sampler = load_backend(args.backend or weights.config.backend, args).sampler(
+        weights, sampler_config(settings | {"levels": [sigma_max]})
+    )
+    with progress(total=None, description=f"levels {weights.config.name}", unit="tries", log=args.log) as bar:
+
+        def score(levels: tuple[float, ...]) -> float:
+            metrics = stability_metrics(sampler.at(levels)(sizes).molecules, seed=0)
+            bar.update(1)
+            return float(metrics["atom_stability"]["value"] + metrics["molecule_stability"]["value"])
+
+        found = search(score, set(args.calls), sigma_max=sigma_max)
+        for calls, (levels, value) in found.items():
+            bar.note(f"{calls} calls: {', '.join(f'{level:.3g}' for level in levels)} (score {value:.3f})")
+    write_json(args.output, {str(calls): list(levels) for calls, (levels, _) in found.items()})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

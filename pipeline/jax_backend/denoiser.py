@@ -1,0 +1,89 @@
+"""The denoiser of Karras et al. 2022 (arXiv 2206.00364), for coordinates and types with a scale each.
+
+Notation. x_sigma = x + sigma z; D(x_sigma, sigma) estimates x (section 2). Coordinates and types share sigma and are
+preconditioned apart, each with the root mean square ``sigma_data`` of its own.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pipeline.config import SigmaData
+from pipeline.jax_backend.egnn import EGNN
+from pipeline.jax_backend.features import Cloud, one_hot_types
+from pipeline.jax_backend.objective import Draws, Frozen, Params
+from pipeline.scales import TYPE_SCALE, TYPES
+
+
+@dataclass(frozen=True)
+class Preconditioned:
+    """A network under Karras's preconditioning (table 1), the skip exact at the smallest level.
+
+    Attributes:
+      model: the network.
+      sigma_data: both scales, as numbers.
+      epsilon: the level at which D is the identity: 0 for a denoiser and for what is tuned from one; sigma_min for the
+        consistency models of arXiv 2303.01469 (appendix C), which are never asked below it.
+    """
+
+    model: EGNN
+    sigma_data: SigmaData
+    epsilon: float = 0.0
+    networks: ClassVar[int] = 1
+
+    @property
+    def features(self) -> int:
+        """K: the one-hot types."""
+        return TYPES
+
+    def clean(self, positions: Array, atomic_numbers: Array) -> Cloud:
+        """Return the cloud of a padded batch: positions [B, N, 3] and one-hot types / 4 [B, N, 5]."""
+        return Cloud(positions, one_hot_types(atomic_numbers).astype(positions.dtype) / TYPE_SCALE)
+
+    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
+        """Return D(noisy, sigma) for ``sigma`` a scalar or [B]."""
+        return self.raw(params, mask, noisy, sigma)[0]
+
+    def raw(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> tuple[Cloud, Cloud, Cloud]:
+        """Return D(noisy, sigma), and the factors c_skip and c_out [B, 1, 1] of coordinates and of types."""
+        sigma = jnp.broadcast_to(sigma, mask.shape[:1])[:, None, None]
+        scales = Cloud(jnp.asarray(self.sigma_data.coordinates), jnp.asarray(self.sigma_data.types))
+        c_skip = jax.tree.map(lambda data: data**2 / ((sigma - self.epsilon) ** 2 + data**2), scales)
+        c_out = jax.tree.map(lambda data: (sigma - self.epsilon) * data * jax.lax.rsqrt(sigma**2 + data**2), scales)
+        c_in = jax.tree.map(lambda data: jax.lax.rsqrt(sigma**2 + data**2), scales)
+        # A level of 0 is asked for only where c_out is 0.
+        level = jnp.log(jnp.maximum(sigma, 1e-4)) / 4.0 * mask[..., None]
+        # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
+        features = jnp.concatenate([noisy.h * c_in.h, level], axis=-1)
+        out = Cloud(*self.model.apply(params, 2.0 * noisy.x * c_in.x, features, mask))
+        clean: Cloud = jax.tree.map(lambda skip, x, scale, f: skip * x + scale * f, c_skip, noisy, c_out, out)
+        return clean, c_skip, c_out
+
+
+def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Array) -> Array:
+    """Return |D - x|^2 / (2 c_out^2 8 N), [B]: the network's target has unit weight at every level (eq. 8).
+
+    Args:
+      clean: the estimate D.
+      data: x.
+      c_out: from ``Preconditioned.raw``.
+      mask: [B, N].
+    """
+    errors = jax.tree.map(lambda d, x, scale: jnp.sum(((d - x) / scale) ** 2, axis=(1, 2)), clean, data, c_out)
+    return 0.5 * (errors.x + errors.h) / ((3 + TYPES) * jnp.sum(mask, axis=1))
+
+
+@dataclass(frozen=True)
+class Denoiser(Preconditioned):
+    """The denoiser's training."""
+
+    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws, frozen: Frozen) -> Array:
+        """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
+        del frozen
+        sigma = draws.levels[:, 0]
+        noisy = jax.tree.map(lambda x, z: x + sigma[:, None, None] * z, data, draws.noise)
+        clean, _, c_out = self.raw(params, mask, noisy, sigma)
+        return unit_errors(clean, data, c_out, mask)

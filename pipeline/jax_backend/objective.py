@@ -1,0 +1,59 @@
+"""What training and sampling ask of an objective, whatever it minimises."""
+
+from typing import Any, NamedTuple, Protocol
+
+from jax import Array
+
+from pipeline.jax_backend.egnn import EGNN
+from pipeline.jax_backend.features import Cloud
+
+Params = Any
+
+
+class Draws(NamedTuple):
+    """The random numbers of one loss evaluation.
+
+    Attributes:
+      noise: unit noise.
+      levels: [B, L], see ``pipeline.noising.NoisyBatch``.
+    """
+
+    noise: Cloud
+    levels: Array
+
+
+class Frozen(NamedTuple):
+    """Weights that a loss compares with and that get no gradient.
+
+    Attributes:
+      averaged: the moving average of the trained parameters.
+      teacher: those of the run that this one's configuration names as its teacher; of no meaning where it names none.
+    """
+
+    averaged: Params
+    teacher: Params
+
+
+class Objective(Protocol):
+    """What to minimise, and how to denoise with the result."""
+
+    @property
+    def model(self) -> EGNN:
+        """The network."""
+
+    @property
+    def features(self) -> int:
+        """K, the number of an atom's features."""
+
+    @property
+    def networks(self) -> int:
+        """How many networks of this shape are trained; the first one is what samples."""
+
+    def clean(self, positions: Array, atomic_numbers: Array) -> Cloud:
+        """Return the cloud of a padded batch: positions [B, N, 3] and features [B, N, K]."""
+
+    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws, frozen: Frozen) -> Array:
+        """Return the loss of every molecule, [B]; of several networks ``params`` is a tuple."""
+
+    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
+        """Return the estimate of the clean cloud from one at the variance-exploding level ``sigma`` (scalar)."""

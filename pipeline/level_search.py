@@ -1,0 +1,106 @@
+"""The noise levels of a few-step sampler, found by trying them.
+
+A sampler of S calls starts at a first level and goes on through S - 1 more, spaced like Karras's (arXiv 2206.00364,
+eq. 5) between a second and a last level with an exponent. These four numbers are searched for one after the other,
+around the best of the next smaller S, until none of them improves the score.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from pipeline.noise import karras_levels
+
+SWEEPS: Final = 2
+FACTORS: Final = (0.5, 0.71, 1.41, 2.0)
+EXPONENTS: Final = (1.0, 2.0, 3.5, 7.0)
+
+Score = Callable[[tuple[float, ...]], float]
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Levels in four numbers: the first, the second and the last level, and the exponent of the spacing between."""
+
+    first: float
+    second: float
+    last: float
+    rho: float
+
+    def levels(self, calls: int) -> tuple[float, ...]:
+        """Return the levels of a sampler of so many calls, descending."""
+        if calls == 1:
+            return (self.first,)
+        spaced = karras_levels(steps=calls - 1, sigma_min=self.last, sigma_max=self.second, rho=self.rho)[:-1]
+        return tuple(round(float(level), 6) for level in np.append(self.first, spaced))
+
+    def is_descending(self, calls: int) -> bool:
+        """Return whether the levels fall."""
+        return bool((np.diff(self.levels(calls)) < 0).all())
+
+
+def search(score: Score, calls: Iterable[int], *, sigma_max: float) -> dict[int, tuple[tuple[float, ...], float]]:
+    """Return the best levels found for each number of calls, and their score.
+
+    Args:
+      score: of levels; higher is better, and the same for the same levels.
+      calls: numbers of calls.
+      sigma_max: the level of pure noise in training; no level is above it.
+    """
+    best = Spacing(first=sigma_max, second=sigma_max / 10, last=sigma_max / 10, rho=3.5)
+    found = {}
+    for count in sorted(calls):
+        if count == 4 or (count > 2 and best.last == best.second):
+            # Two levels and more now lie between second and last.
+            best = replace(best, second=min(1.5 * best.second, best.first / 1.5), last=best.second / 3)
+        best, value = _improve(score, best, count, sigma_max=sigma_max)
+        found[count] = (best.levels(count), value)
+    return found
+
+
+def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float) -> tuple[Spacing, float]:
+    """Return the best spacing for a number of calls near ``start``, and its score."""
+    tried: dict[tuple[float, ...], float] = {}
+
+    def value(spacing: Spacing) -> float:
+        levels = spacing.levels(calls)
+        if levels not in tried:
+            tried[levels] = score(levels)
+        return tried[levels]
+
+    best = start
+    for _ in range(SWEEPS):
+        before = best
+        for candidates in (_first, _second, _last, _rho):
+            able = [
+                spacing
+                for spacing in candidates(best, calls)
+                if spacing.first <= sigma_max and spacing.is_descending(calls)
+            ]
+            best = max([best, *able], key=value)
+        if best == before:
+            break
+    return best, value(best)
+
+
+def _first(best: Spacing, calls: int) -> list[Spacing]:
+    del calls
+    return [replace(best, first=factor * best.first) for factor in FACTORS]
+
+
+def _second(best: Spacing, calls: int) -> list[Spacing]:
+    if calls == 1:
+        return []
+    if calls == 2:
+        return [replace(best, second=factor * best.second, last=factor * best.second) for factor in FACTORS]
+    return [replace(best, second=factor * best.second) for factor in FACTORS]
+
+
+def _last(best: Spacing, calls: int) -> list[Spacing]:
+    return [replace(best, last=factor * best.last) for factor in FACTORS] if calls > 2 else []
+
+
+def _rho(best: Spacing, calls: int) -> list[Spacing]:
+    return [replace(best, rho=rho) for rho in EXPONENTS] if calls > 3 else []

@@ -1,0 +1,108 @@
+"""Sampling a consistency model in one step or a few: from noise to an estimate, back to a lower level, and again.
+
+Song et al. 2023 (arXiv 2303.01469), algorithm 1, on the host, around one compiled network call: the same for both
+backends. A run that was trained on aligned pairs (``pipeline.alignment``) gets its fresh noise aligned too, since the
+level-sigma clouds it has learned from are x + sigma z with z close to x: independent noise would be a cloud it has
+never seen.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.alignment import align
+from pipeline.chemistry.molecules import Molecules
+from pipeline.progress import Progress
+from pipeline.sampling import Draw, Samples, sample_in_batches, trajectory_frames
+from pipeline.scales import TYPES
+
+Floats = npt.NDArray[np.float32]
+Sizes = npt.NDArray[np.integer[Any]]
+
+Denoise = Callable[[Floats, float, Sizes], Floats]
+"""Maps clouds [B, N, 3 + K] at a level sigma, of molecules of these sizes [B], to the estimates of the clean ones."""
+
+
+def multistep(
+    denoise: Denoise, draw: Callable[[], Floats], levels: Sequence[float], sizes: Sizes, *, alignment: str
+) -> list[Floats]:
+    """Sample with as many network calls as there are levels.
+
+    Args:
+      denoise: the model.
+      draw: returns fresh unit noise [B, N, 3 + K].
+      levels: decreasing, at least one.
+      sizes: numbers of atoms, [B].
+      alignment: of the run's training: none, permutation or full.
+
+    Returns:
+      The cloud before every call, and at last the sample.
+    """
+    states = [np.float32(levels[0]) * draw()]
+    estimate = denoise(states[0], levels[0], sizes)
+    for sigma in levels[1:]:
+        noise = draw()
+        if alignment != "none":
+            # The noise is moved and not the molecule, which comes to the same and keeps the order of the atoms.
+            x, order = align(noise[..., :3], noise[..., 3:], estimate, sizes, rotate=alignment == "full")
+            noise = np.concatenate([x, np.take_along_axis(noise[..., 3:], order[..., None], axis=1)], axis=-1)
+        states.append(estimate + np.float32(sigma) * noise)
+        estimate = denoise(states[-1], sigma, sizes)
+    return [*states, estimate]
+
+
+class MultistepSampler:
+    """A consistency model as a ``pipeline.sampling.MoleculeSampler``."""
+
+    def __init__(
+        self,
+        denoise: Callable[[int], Denoise],
+        *,
+        levels: Sequence[float],
+        alignment: str,
+        seed: int,
+        buckets: Iterable[int],
+        batch: int,
+    ):
+        """Prepare to sample ``batch`` molecules at a time; ``denoise`` returns the model for a width."""
+        self._denoise, self._levels, self._alignment, self._seed = denoise, list(levels), alignment, seed
+        self._buckets, self._batch = sorted(buckets), batch
+
+    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
+
+        def draw(width: int) -> Draw:
+            denoise = self._denoise(width)
+
+            def draw_batch(numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> Any:
+                sample = self._states(denoise, numbers, sizes, width)[-1]
+                return sample[..., :3], sample[..., 3 : 3 + TYPES].argmax(axis=-1)
+
+            return draw_batch
+
+        return sample_in_batches(draw, sizes, buckets=self._buckets, batch=self._batch, progress=progress)
+
+    def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
+        """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""
+        numbers, sizes = np.zeros(self._batch, np.int32), np.full(self._batch, size, np.int32)
+        states = np.stack([state[0] for state in self._states(self._denoise(size), numbers, sizes, size)])
+        types = states[..., 3 : 3 + TYPES].argmax(axis=-1)
+        return trajectory_frames(states[..., :3], types, np.array(self._levels), frames=frames)
+
+    def _states(self, denoise: Denoise, numbers: Sizes, sizes: Sizes, width: int) -> list[Floats]:
+        generators = [np.random.default_rng((self._seed, int(number))) for number in numbers]
+        return multistep(
+            denoise, lambda: noise_of_each(generators, sizes, width), self._levels, sizes, alignment=self._alignment
+        )
+
+
+def noise_of_each(generators: Sequence[np.random.Generator], sizes: Sizes, width: int) -> Floats:
+    """Return unit noise [B, N, 3 + K], each molecule's from a generator of its own and centred; 0 in the padding."""
+    noise = np.zeros((len(sizes), width, 3 + TYPES), np.float32)
+    for one, (generator, size) in enumerate(zip(generators, sizes, strict=True)):
+        values = generator.standard_normal((int(size), 3 + TYPES), np.float32)
+        values[:, :3] -= values[:, :3].mean(axis=0)
+        noise[one, :size] = values
+    return noise
