@@ -7,7 +7,7 @@ never seen.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -53,8 +53,25 @@ def multistep(
     return [*states, estimate]
 
 
+class MoleculeSampler(Protocol):
+    """A sampler of one trained model."""
+
+    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
+
+    def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
+        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
+
+
+class RunSampler(MoleculeSampler, Protocol):
+    """The same, as a backend makes it for the command line."""
+
+    def at(self, levels: Sequence[float]) -> MoleculeSampler:
+        """Return the same sampler of a few-step model with other levels, sharing what is compiled."""
+
+
 class MultistepSampler:
-    """A consistency model as a ``pipeline.sampling.MoleculeSampler``."""
+    """A few-step model as a ``MoleculeSampler``."""
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -42,16 +42,6 @@ class Samples:
     molecules: Molecules
     seconds: float
     non_finite: int
-
-
-class MoleculeSampler(Protocol):
-    """A sampler of one trained model, as a backend makes it for the command line."""
-
-    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress) -> Samples:
-        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
-
-    def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
 
 
 @dataclass(frozen=True, eq=False)

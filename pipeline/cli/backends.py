@@ -12,8 +12,8 @@ from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
 from pipeline.likelihood import Bound
 from pipeline.progress import Progress
-from pipeline.runs import Weights
-from pipeline.sampling import MoleculeSampler
+from pipeline.multistep import RunSampler
+from pipeline.runs import Starts, Weights
 from pipeline.training import Trained
 
 BACKENDS: Final = ("jax", "torch")
@@ -33,6 +33,7 @@ class Backend(Protocol):
         config_digest: str,
         shards: Mapping[str, list[Shard]],
         statistics: Statistics,
+        starts: Starts,
         directory: Path,
         log: Path | None,
         stop: Callable[[], bool],
@@ -44,6 +45,7 @@ class Backend(Protocol):
           config_digest: of the run and its data; checkpoints of another one are refused.
           shards: of the splits ``train`` and ``validation``.
           statistics: of the data.
+          starts: weights of other runs to start and to learn from.
           directory: for the checkpoints and the growing log; survives a kill.
           log: receives the progress.
           stop: asked after every step; True saves and raises.
@@ -53,7 +55,7 @@ class Backend(Protocol):
           InputError: there is nothing to train on; the loss is not finite.
         """
 
-    def sampler(self, weights: Weights, config: SamplerConfig) -> MoleculeSampler:
+    def sampler(self, weights: Weights, config: SamplerConfig) -> RunSampler:
         """Return a sampler of a run that either backend has trained."""
 
     def bound(self, weights: Weights, shards: list[Shard], *, seed: int, progress: Progress) -> Bound:

@@ -76,7 +76,7 @@ class JaxBackend:
 
 
 class TrainedSampler:
-    """A sampler of a trained run (``pipeline.sampling.MoleculeSampler``)."""
+    """A sampler of a trained run (``pipeline.multistep.RunSampler``)."""
 
     def __init__(self, weights: Weights, config: SamplerConfig):
         """Check the weights; nothing is compiled yet."""
@@ -86,7 +86,7 @@ class TrainedSampler:
         buckets = sorted(weights.statistics.buckets)
         self._sampler = RunSampler(weights.config, objective, layout, config, buckets=buckets)
 
-    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress) -> Samples:
+    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
         return self._sampler(self._vector, sizes, progress=progress)
 
