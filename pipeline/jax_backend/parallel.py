@@ -17,7 +17,8 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 AXIS = "data"
-CPU_CHUNK = 4
+# Molecules that a core takes at a time, and how many elements an array of all their pairs may then have.
+CPU_CHUNK, CPU_CHUNK_ELEMENTS = 4, 2**19
 
 
 def use_cpu_cores(cores: int | None = None) -> None:
@@ -53,12 +54,19 @@ def update_sharding(mesh: Mesh) -> Sharding:
     return SingleDeviceSharding(mesh.devices.flat[0]) if is_cpu(mesh) else replicated(mesh)
 
 
-def chunk_size(mesh: Mesh, share: int, *, parts: int = 1) -> int:
+def chunk_size(mesh: Mesh, share: int, *, parts: int = 1, elements: int = 1) -> int:
     """Return how many of its ``share`` of molecules a device takes at a time: an equal part; on a CPU at most four.
 
-    Where ``share`` cannot be divided into ``parts``, the next larger number that it can be divided into counts.
+    Args:
+      mesh: the devices.
+      share: molecules of a device. Where it cannot be divided into ``parts``, the next larger number that it can be
+        divided into counts.
+      parts: what it is divided into to save memory, for other devices than CPUs.
+      elements: of the largest array that the network makes of one molecule; fewer large molecules than small ones fit a
+        core's cache.
     """
-    largest = CPU_CHUNK if is_cpu(mesh) else max(1, share // parts)
+    fitting = max(1, min(CPU_CHUNK, CPU_CHUNK_ELEMENTS // elements))
+    largest = fitting if is_cpu(mesh) else max(1, share // parts)
     return max(n for n in range(1, largest + 1) if share % n == 0)
 
 

@@ -97,7 +97,9 @@ class RunSampler:
                 clean = self._objective.denoise(self._layout.unravel(flat), mask, noisy, sigma)
                 return jnp.concatenate(clean, axis=-1)
 
-            self._denoisers[batch, width] = jax.jit(mapped(denoise, mesh))
+            elements = width**2 * self._objective.model.config.edge_hidden
+            chunk = chunk_size(mesh, batch // mesh.size, elements=elements)
+            self._denoisers[batch, width] = jax.jit(mapped(denoise, mesh, chunk=chunk))
         return self._denoisers[batch, width]
 
 
@@ -152,7 +154,8 @@ class Sampler:
     def _program(self, width: int, *, trajectory: bool) -> Callable[..., Any]:
         key = (width, trajectory)
         if key not in self._programs:
-            size = chunk_size(self._mesh, self._batch // self._mesh.size)
+            elements = width**2 * self._objective.model.config.edge_hidden
+            size = chunk_size(self._mesh, self._batch // self._mesh.size, elements=elements)
             levels, seed = jnp.asarray(self._levels, jnp.float32), self._config.seed
 
             def draw_molecules(weights: Array, part: tuple[Array, Array], _: None) -> Any:

@@ -93,7 +93,12 @@ class Stepper:
 
     def _gradient(self, params: Array, batch: NoisyBatch, frozen: tuple[Array, Array]) -> tuple[Array, Array]:
         training = self._config.training
-        chunk = chunk_size(self._mesh, training.batch_size // self._mesh.size, parts=training.accumulate)
+        chunk = chunk_size(
+            self._mesh,
+            training.batch_size // self._mesh.size,
+            parts=training.accumulate,
+            elements=batch.positions.shape[1] ** 2 * self._config.model.edge_hidden,
+        )
 
         def losses(flat: Array, part: NoisyBatch, frozen: tuple[Array, Array]) -> Array:
             return batch_losses(self._objective, self._layout, flat, part, frozen)
