@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from pipeline.figures import style
 from pipeline.figures.benchmark_results import LADDER, Benchmarks, Contestant, Group, Interval
@@ -40,6 +40,11 @@ def draw_throughput(benchmarks: Benchmarks) -> style.Picture:
     axes.set_xscale("log")
     axes.set_xlim(high / span, high / span * span ** (1 / (1 - _TEXT)))
     _plain_logarithm(axes)
+    # Beyond the fastest there is room for words alone.
+    left, right = axes.get_xlim()
+    axes.set_xticks([tick for tick in axes.get_xticks() if left <= tick <= 2.0 * high])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(left, right)
     axes.grid(axis="x")
     axes.set_xlabel("molecules per second")
     return style.Picture(
