@@ -175,6 +175,9 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
     """
     study = resolve(raw, study_schema())
     _check_data(study["data"])
+    hours = study.pop("hours")
+    for run in study["runs"].values():
+        run["training"]["steps"] = max(1, round(hours * run["training"]["steps"]))
     for name, run in study["runs"].items():
         _complete(run, f"runs.{name}.")
         for sampler, settings in run["samplers"].items():
