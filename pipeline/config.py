@@ -143,6 +143,7 @@ class SamplerConfig:
     sigma_min: float
     rho: float
     levels: tuple[float, ...] | None
+    alignment: str | None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ def definition(schema: Json) -> Json:
 def allowed(schema: Json) -> str:
     """Say in words which values a key takes: ``a whole number, at least 1``."""
     if "enum" in schema:
-        return " or ".join(schema["enum"]) if len(schema["enum"]) < 3 else f"one of {', '.join(schema['enum'])}"
+        names = ["null" if value is None else value for value in schema["enum"]]
+        return " or ".join(names) if len(names) < 3 else f"one of {', '.join(names)}"
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     words = " or ".join(_TYPE_WORDS[name] for name in types)
     if "items" in schema:
