@@ -82,10 +82,14 @@ class MultistepSampler:
         seed: int,
         buckets: Iterable[int],
         batch: int,
+        multiple: int | None = None,
     ):
-        """Prepare to sample ``batch`` molecules at a time; ``denoise`` returns the model for a width."""
+        """Prepare to sample ``batch`` molecules at a time; ``denoise`` returns the model for a width.
+
+        The last batch is filled up to a multiple of ``multiple``, see ``pipeline.sampling.sample_in_batches``.
+        """
         self._denoise, self._levels, self._alignment, self._seed = denoise, list(levels), alignment, seed
-        self._buckets, self._batch = sorted(buckets), batch
+        self._buckets, self._batch, self._multiple = sorted(buckets), batch, multiple
 
     def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
@@ -99,7 +103,9 @@ class MultistepSampler:
 
             return draw_batch
 
-        return sample_in_batches(draw, sizes, buckets=self._buckets, batch=self._batch, progress=progress)
+        return sample_in_batches(
+            draw, sizes, buckets=self._buckets, batch=self._batch, multiple=self._multiple, progress=progress
+        )
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""

@@ -19,13 +19,13 @@ from pipeline.config import RunConfig, run_config, sampler_config
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import read_statistics
 from pipeline.noise import polynomial_schedule
-from pipeline.runs import Weights, read_weights
+from pipeline.runs import Starts, Weights, read_weights
 from pipeline.sampling import draw_sizes, network_calls
 from pipeline.torch_backend import runtime
 from pipeline.torch_backend.build import build_objective, load_objective
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
-from pipeline.torch_backend.sample import Sampler
+from pipeline.torch_backend.sample import RunSampler
 from pipeline.torch_backend.train import TorchTrainer
 
 COMPILED: Final = "torch-compiled"
@@ -57,30 +57,29 @@ def _training(task: Task, machine: Machine) -> Subject:
         trainer = TorchTrainer(
             config,
             config_digest="",
-            shards=shards,
             statistics=statistics,
+            starts=Starts(),
             directory=Path(directory),
             machine=machine,
         )
-    return backend_training(
-        trainer, shards, batch_size=config.training.batch_size, seed=config.seed, compilations=_compilations
-    )
+    return backend_training(trainer, config, shards, compilations=_compilations)
 
 
 def _sampling(task: Task, machine: Machine) -> Subject:
     assert task.sampler is not None
     weights = read_weights(task.weights) if task.weights else None
     statistics = weights.statistics if weights else read_statistics(task.statistics)
-    objective = load_objective(weights) if weights else build_objective(run_config(task.run), statistics)
+    config = weights.config if weights else run_config(task.run)
+    objective = load_objective(weights) if weights else build_objective(config, statistics)
     objective = objective.to(machine.device)
     if machine.compile:
         objective.model.compile_layers()
-    sampler, buckets = sampler_config(task.sampler), sorted(statistics.buckets)
-    program = Sampler(objective, sampler, Workers(machine), widest=buckets[-1])
+    sampler = sampler_config(task.sampler)
+    program = RunSampler(config, objective, sampler, Workers(machine), buckets=sorted(statistics.buckets))
     sizes = draw_sizes(statistics, task.molecules, sampler.seed)
 
     def draw() -> Molecules:
-        return program(sizes, buckets=buckets).molecules
+        return program(sizes).molecules
 
     return sampling(draw, molecules=task.molecules, compilations=_compilations)
 

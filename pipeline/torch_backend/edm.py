@@ -4,36 +4,30 @@ Notation. z_t = alpha_t x + sigma_t eps; t = 0, ..., T; SNR_t = alpha_t^2 / sigm
 coordinates (free of a centre of mass, so of dimension 3 (N - 1)) together with the features h = [one-hot / 4, Z / 10].
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.special import ndtr
 
 from pipeline.noise import VariancePreserving
 from pipeline.scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
 from pipeline.torch_backend.egnn import EGNN
-from pipeline.torch_backend.features import Cloud, as_noise, one_hot_types
+from pipeline.torch_backend.features import Cloud, one_hot_types
+from pipeline.torch_backend.objective import Draws, Frozen, Objective
 
 
-class Draws(NamedTuple):
-    """The random numbers of one loss evaluation: steps ``t`` [B] (int64) and unit noise."""
-
-    t: Tensor
-    noise: Cloud
-
-
-class EDM(nn.Module):
+class EDM(Objective):
     """The objective: what to draw, what to minimise, how to denoise.
 
     Attributes:
-      model: the network, with ``FEATURES`` output features; the only part with parameters.
+      model: the network, with ``FEATURES`` output features.
       schedule: alpha_t and sigma_t.
       scales: of the data; used where ``model.config.preconditioned``.
       loss: ``l2`` (L_t with weight 1) or ``vlb`` (with the weight of the variational bound).
     """
+
+    features = FEATURES
 
     alpha: Tensor
     sigma: Tensor
@@ -55,11 +49,6 @@ class EDM(nn.Module):
         for name, table in tables.items():
             self.register_buffer(name, torch.tensor(table), persistent=False)
 
-    @property
-    def like(self) -> Tensor:
-        """A tensor of the device and type that inputs should have."""
-        return self.model.embedding.kernel
-
     # --- data and noise -----------------------------------------------------------------------------------------------
 
     def clean(self, positions: Tensor, atomic_numbers: Tensor) -> Cloud:
@@ -67,13 +56,6 @@ class EDM(nn.Module):
         types = one_hot_types(atomic_numbers, dtype=positions.dtype) / TYPE_SCALE
         charges = atomic_numbers[..., None].to(positions.dtype) / CHARGE_SCALE
         return Cloud(positions, torch.cat([types, charges], dim=-1))
-
-    def draw(self, generator: Generator, mask: Tensor) -> Draws:
-        """Draw a step from {0, ..., T} and noise for each molecule of ``mask`` [B, N]; both on the mask's device."""
-        batch, width = mask.shape
-        t = torch.randint(self.schedule.steps + 1, (batch,), generator=generator)
-        normals = torch.randn(batch, width, 3 + FEATURES, generator=generator)
-        return Draws(t.to(mask.device), as_noise(normals.to(mask), mask))
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -118,31 +100,35 @@ class EDM(nn.Module):
 
     # --- the loss -----------------------------------------------------------------------------------------------------
 
-    def losses(self, data: Cloud, mask: Tensor, draws: Draws) -> Tensor:
+    def losses(self, data: Cloud, mask: Tensor, draws: Draws, frozen: Frozen | None = None) -> Tensor:
         """Return the loss of every molecule, [B].
 
         ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at
         t = 0 the reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
         estimate of the bound without its constants.
         """
+        del frozen
         if self.loss == "vlb":
             return (self.schedule.steps + 1) * self.bound_losses(data, mask, draws)
         error_x, error_h, types = self._errors(data, mask, draws)
         dimensions = (3 + FEATURES) * mask.sum(dim=1)
-        return torch.where(draws.t == 0, 0.5 * error_x / dimensions + types, 0.5 * (error_x + error_h) / dimensions)
+        t = _steps(draws)
+        return torch.where(t == 0, 0.5 * error_x / dimensions + types, 0.5 * (error_x + error_h) / dimensions)
 
     def bound_losses(self, data: Cloud, mask: Tensor, draws: Draws) -> Tensor:
         """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM, section 3)."""
         error_x, error_h, types = self._errors(data, mask, draws)
-        loss_t = 0.5 * self.bound_weight[draws.t].to(error_x.dtype) * (error_x + error_h)
-        return torch.where(draws.t == 0, 0.5 * error_x + types, loss_t)
+        t = _steps(draws)
+        loss_t = 0.5 * self.bound_weight[t].to(error_x.dtype) * (error_x + error_h)
+        return torch.where(t == 0, 0.5 * error_x + types, loss_t)
 
     def _errors(self, data: Cloud, mask: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Return the squared errors of eps for coordinates and for features, and -log p(h | z), each [B]."""
-        alpha, sigma = (table[draws.t].to(mask.dtype) for table in (self.alpha, self.sigma))
+        t = _steps(draws)
+        alpha, sigma = (table[t].to(mask.dtype) for table in (self.alpha, self.sigma))
         eps = draws.noise
         z = Cloud(*(alpha[:, None, None] * x + sigma[:, None, None] * e for x, e in zip(data, eps, strict=True)))
-        guess = self.predict_noise(z, mask, t=draws.t.to(alpha) / self.schedule.steps, alpha=alpha, sigma=sigma)
+        guess = self.predict_noise(z, mask, t=t.to(alpha) / self.schedule.steps, alpha=alpha, sigma=sigma)
         error_x, error_h = ((e - g).square().sum(dim=(1, 2)) for e, g in zip(eps, guess, strict=True))
         return error_x, error_h, -self.log_likelihood_of_types(data, z, mask)
 
@@ -158,3 +144,8 @@ class EDM(nn.Module):
         log_charges = log_mass(charges - z_charges, sigma * CHARGE_SCALE)
         log_types = functional.log_softmax(log_mass(z_types - 1.0, sigma * TYPE_SCALE), dim=-1)
         return ((log_charges + (log_types * types).sum(dim=-1)) * mask).sum(dim=1)
+
+
+def _steps(draws: Draws) -> Tensor:
+    """Return the steps t, [B]."""
+    return draws.levels[:, 0].long()

@@ -1,6 +1,6 @@
 """Molecules as the network sees them: coordinates and scaled atom types, their noise, and their masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,6 @@ import torch
 from torch import Generator, Tensor
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
-from pipeline.scales import FEATURES
 from pipeline.torch_backend.egnn import remove_mean
 
 
@@ -22,6 +21,16 @@ class Cloud(NamedTuple):
 
     x: Tensor
     h: Tensor
+
+
+def combine(function: Callable[..., Tensor], *clouds: Cloud) -> Cloud:
+    """Apply ``function`` to the coordinates of all clouds and to the features of all clouds."""
+    return Cloud(*(function(*parts) for parts in zip(*clouds, strict=True)))
+
+
+def take(cloud: Cloud, part: slice) -> Cloud:
+    """Return some molecules of a batch."""
+    return Cloud(cloud.x[part], cloud.h[part])
 
 
 def node_mask(sizes: Tensor, width: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -44,9 +53,9 @@ def seeded(*numbers: int) -> Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
-def draw_normals(generators: Sequence[Generator], width: int) -> Tensor:
-    """Draw standard normal numbers for one molecule from each generator: [B, width, 3 + FEATURES]."""
-    normals = torch.empty(len(generators), width, 3 + FEATURES)
+def draw_normals(generators: Sequence[Generator], width: int, features: int) -> Tensor:
+    """Draw standard normal numbers for one molecule from each generator: [B, width, 3 + features]."""
+    normals = torch.empty(len(generators), width, 3 + features)
     for row, generator in zip(normals, generators, strict=True):
         row.normal_(generator=generator)
     return normals

@@ -13,9 +13,10 @@ from pipeline.data.statistics import Statistics
 from pipeline.likelihood import Bound, gather_bound
 from pipeline.progress import Progress
 from pipeline.scales import FEATURES
-from pipeline.torch_backend.edm import EDM, Draws
-from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded
-from pipeline.torch_backend.parallel import Workers, take
+from pipeline.torch_backend.edm import EDM
+from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded, take
+from pipeline.torch_backend.objective import Draws, Inputs
+from pipeline.torch_backend.parallel import Workers
 
 
 def variational_bound(
@@ -32,12 +33,11 @@ def variational_bound(
         data = objective.clean(positions, atomic_numbers)
         generators = [seeded(seed, int(number)) for number in molecules.numbers]
         t = torch.cat([torch.randint(1, objective.schedule.steps + 1, (1,), generator=each) for each in generators])
-        at_t, at_0 = (as_noise(draw_normals(generators, mask.shape[1]).to(mask), mask) for _ in range(2))
-        draws = Draws(t.to(mask.device), at_t)
+        at_t, at_0 = (as_noise(draw_normals(generators, mask.shape[1], FEATURES).to(mask), mask) for _ in range(2))
+        inputs = Inputs(data, mask, Draws(at_t, t[:, None].to(mask)))
 
         def bound(part: slice) -> Tensor:
-            here = Draws(draws.t[part], take(draws.noise, part))
-            return bound_terms(objective, take(data, part), mask[part], here, take(at_0, part))
+            return bound_terms(objective, *inputs.take(part), take(at_0, part))
 
         chunk = workers.chunk(objective.model.config, mask.shape[1])
         return workers.infer(bound, len(sizes), chunk=chunk).cpu().numpy()
@@ -56,7 +56,7 @@ def bound_terms(objective: EDM, data: Cloud, mask: Tensor, draws: Draws, noise_0
       noise_0: for that of the reconstruction.
     """
     at_t = objective.bound_losses(data, mask, draws)
-    at_0 = objective.bound_losses(data, mask, Draws(torch.zeros_like(draws.t), noise_0))
+    at_0 = objective.bound_losses(data, mask, Draws(noise_0, torch.zeros_like(draws.levels)))
     return torch.stack([prior_divergence(objective, data, mask), objective.schedule.steps * at_t, at_0], dim=-1)
 
 

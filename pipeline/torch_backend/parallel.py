@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import ModelConfig
-from pipeline.torch_backend.edm import EDM, Draws
-from pipeline.torch_backend.features import Cloud
+from pipeline.torch_backend.objective import Frozen, Inputs, Objective
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.weights import use_gradient, use_vector
 
@@ -26,11 +25,6 @@ CPU_CHUNK, CPU_CHUNK_BYTES = 16, 2**23
 GPU_CHUNK = 256
 
 Result = TypeVar("Result")
-
-
-def take(cloud: Cloud, part: slice) -> Cloud:
-    """Return some molecules of a batch."""
-    return Cloud(cloud.x[part], cloud.h[part])
 
 
 class Workers:
@@ -85,7 +79,16 @@ class Replicas:
       weights: of all copies, one vector [P]; they follow when it is changed in place.
     """
 
-    def __init__(self, objective: EDM, weights: Tensor, workers: Workers, *, batch_size: int, parts: int):
+    def __init__(
+        self,
+        objective: Objective,
+        weights: Tensor,
+        workers: Workers,
+        *,
+        batch_size: int,
+        parts: int,
+        compile: bool = False,
+    ):
         """Copy the objective.
 
         Args:
@@ -94,6 +97,7 @@ class Replicas:
           workers: who computes.
           batch_size: molecules a step; split evenly over as many workers as divide it.
           parts: what each share is computed in one after the other, to save memory.
+          compile: whether the layers of each copy go through ``torch.compile``.
         """
         count = max(n for n in range(1, workers.count + 1) if batch_size % n == 0)
         share = batch_size // count
@@ -103,27 +107,27 @@ class Replicas:
         self._objectives = [objective] + [deepcopy(objective) for _ in range(count - 1)]
         self._gradients = torch.zeros(count, weights.numel(), dtype=weights.dtype, device=weights.device)
         for replica, gradient in zip(self._objectives, self._gradients, strict=True):
-            use_vector(replica.model, weights)
-            use_gradient(replica.model, gradient)
+            use_vector(replica, weights)
+            use_gradient(replica, gradient)
+            # Not before: a copy of a compiled network is not compiled.
+            for network in replica.networks if compile else ():
+                network.compile_layers()
         self._seen: set[int] = set()
 
-    def value_and_gradient(self, data: Cloud, mask: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(self, inputs: Inputs, frozen: Frozen) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, a scalar, and its gradient [P]; their sums are in a fixed order."""
-
-        batch_size, width = mask.shape
+        batch_size, width = inputs.mask.shape
         share_size = len(self._shares[0])
         config = self._objectives[0].model.config
         largest = self._workers.chunk(config, width, share=self._largest_chunk)
         chunk = max(n for n in range(1, largest + 1) if share_size % n == 0)
 
-        def task(replica: EDM, gradient: Tensor, share: range) -> Callable[[], Tensor]:
+        def task(replica: Objective, gradient: Tensor, share: range) -> Callable[[], Tensor]:
             def call() -> Tensor:
                 gradient.zero_()
                 total = gradient.new_zeros(())
                 for start in share[::chunk]:
-                    part = slice(start, start + chunk)
-                    here = Draws(draws.t[part], take(draws.noise, part))
-                    loss = replica.losses(take(data, part), mask[part], here).sum()
+                    loss = replica.losses(*inputs.take(slice(start, start + chunk)), frozen).sum()
                     torch.autograd.backward(loss)
                     total += loss.detach()
                 return total

@@ -1,7 +1,7 @@
 """Molecules from a trained model, each from a generator of its own."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,16 +9,90 @@ import torch
 from torch import Tensor
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import SamplerConfig
+from pipeline.config import RunConfig, SamplerConfig
+from pipeline.multistep import Denoise, Floats, MultistepSampler, Sizes
 from pipeline.progress import Progress
 from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.scales import TYPES
 from pipeline.torch_backend import samplers
 from pipeline.torch_backend.edm import EDM
-from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded
+from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded, take
+from pipeline.torch_backend.objective import Objective
 from pipeline.torch_backend.parallel import CPU_CHUNK, Workers
 
 BATCH = 256
+
+
+class RunSampler:
+    """Samples a run's network by any kind of sampler, with the weights that it has when it is called.
+
+    It is a ``pipeline.multistep.RunSampler``.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        objective: Objective,
+        config: SamplerConfig,
+        workers: Workers,
+        *,
+        buckets: list[int],
+        batch: int = BATCH,
+    ):
+        """Prepare to sample ``batch`` molecules at a time, padded to ``buckets``, split over all workers."""
+        self._run, self._objective, self._config, self._workers = run, objective, config, workers
+        self._buckets, self._batch = buckets, batch
+        self._sampler: Sampler | None = None
+        if config.kind != "consistency":
+            self._sampler = Sampler(objective, config, workers, widest=buckets[-1], batch=batch)
+
+    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
+        if self._sampler:
+            return self._sampler(sizes, buckets=self._buckets, progress=progress)
+        return self.at(self._levels())(sizes, progress=progress)
+
+    def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
+        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
+        if self._sampler:
+            return self._sampler.trajectory(size, frames=frames)
+        return self._multistep(self._levels(), batch=1).trajectory(size, frames=frames)
+
+    def at(self, levels: Sequence[float]) -> MultistepSampler:
+        """Return the same sampler of a consistency model with other levels."""
+        return self._multistep(levels, batch=self._batch)
+
+    def _levels(self) -> tuple[float, ...]:
+        assert self._config.levels is not None, "searched levels are put in before"
+        return self._config.levels
+
+    def _multistep(self, levels: Sequence[float], *, batch: int) -> MultistepSampler:
+        return MultistepSampler(
+            self._denoiser,
+            levels=levels,
+            alignment=self._run.levels.alignment,
+            seed=self._config.seed,
+            buckets=self._buckets,
+            batch=batch,
+            multiple=min(batch, CPU_CHUNK),
+        )
+
+    def _denoiser(self, width: int) -> Denoise:
+        """Return the network call on clouds [B, width, 3 + K] of the host."""
+        chunk = self._workers.chunk(self._objective.model.config, width)
+
+        def call(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+            like = self._objective.like
+            values = torch.from_numpy(clouds).to(like)
+            noisy = Cloud(values[..., :3], values[..., 3:])
+            mask = node_mask(torch.from_numpy(sizes).to(like.device), width, dtype=like.dtype)
+
+            def estimate(part: slice) -> Tensor:
+                return torch.cat(self._objective.denoise(mask[part], take(noisy, part), sigma), dim=-1)
+
+            return self._workers.infer(estimate, len(sizes), chunk=chunk).float().cpu().numpy()
+
+        return call
 
 
 class Sampler:
@@ -28,10 +102,12 @@ class Sampler:
       widest: the noise of every molecule is drawn for this many atoms and cut, so that padding does not change it.
     """
 
-    def __init__(self, objective: EDM, config: SamplerConfig, workers: Workers, *, widest: int, batch: int = BATCH):
+    def __init__(
+        self, objective: Objective, config: SamplerConfig, workers: Workers, *, widest: int, batch: int = BATCH
+    ):
         """Prepare to sample ``batch`` molecules at a time, split over all workers."""
         self._objective, self._config, self._workers, self._batch = objective, config, workers, batch
-        self._levels = noise_levels(config, objective.schedule)
+        self._levels = noise_levels(config, objective.schedule if isinstance(objective, EDM) else None)
         self.widest = widest
 
     def __call__(
@@ -71,8 +147,11 @@ class Sampler:
         generators = [seeded(self._config.seed, int(number)) for number in numbers]
         widest = max(self.widest, width)
 
+        def normals() -> Tensor:
+            return draw_normals(generators, widest, self._objective.features)
+
         def draw() -> Cloud:
-            return as_noise(draw_normals(generators, widest)[:, :width].to(mask), mask)
+            return as_noise(normals()[:, :width].to(mask), mask)
 
         def denoise(noisy: Cloud, sigma: float) -> Cloud:
             return self._objective.denoise(mask, noisy, sigma)

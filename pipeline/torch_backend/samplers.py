@@ -9,18 +9,11 @@ Each sampler is a generator: it yields the noisy cloud before every step, and at
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from torch import Tensor
-
-from pipeline.torch_backend.features import Cloud
+from pipeline.torch_backend.features import Cloud, combine
 
 Denoise = Callable[[Cloud, float], Cloud]
 DrawNoise = Callable[[], Cloud]
 """Fresh unit noise, independent of all before."""
-
-
-def _combine(function: Callable[..., Tensor], *clouds: Cloud) -> Cloud:
-    """Apply ``function`` to the coordinates of all clouds and to the features of all clouds."""
-    return Cloud(*(function(*parts) for parts in zip(*clouds, strict=True)))
 
 
 def ddim(denoise: Denoise, noise: Cloud, sigmas: Sequence[float]) -> Iterator[Cloud]:
@@ -31,11 +24,11 @@ def ddim(denoise: Denoise, noise: Cloud, sigmas: Sequence[float]) -> Iterator[Cl
       noise: unit noise, [B, N, .].
       sigmas: levels that end in 0, [S + 1]; S network calls.
     """
-    state = _combine(lambda e: sigmas[0] * e, noise)
+    state = combine(lambda e: sigmas[0] * e, noise)
     for sigma, following in pairwise(sigmas):
         yield state
         clean = denoise(state, sigma)
-        state = _combine(lambda x, d, ratio=following / sigma: d + ratio * (x - d), state, clean)
+        state = combine(lambda x, d, ratio=following / sigma: d + ratio * (x - d), state, clean)
     yield state
 
 
@@ -49,16 +42,16 @@ def heun(denoise: Denoise, noise: Cloud, sigmas: Sequence[float]) -> Iterator[Cl
     """
 
     def slope(state: Cloud, sigma: float) -> Cloud:
-        return _combine(lambda x, d: (x - d) / sigma, state, denoise(state, sigma))
+        return combine(lambda x, d: (x - d) / sigma, state, denoise(state, sigma))
 
-    state = _combine(lambda e: sigmas[0] * e, noise)
+    state = combine(lambda e: sigmas[0] * e, noise)
     for sigma, following in pairwise(sigmas[:-1]):
         yield state
         step = following - sigma
         first = slope(state, sigma)
-        euler = _combine(lambda x, d, step=step: x + step * d, state, first)
+        euler = combine(lambda x, d, step=step: x + step * d, state, first)
         second = slope(euler, following)
-        state = _combine(lambda x, a, b, step=step: x + step * 0.5 * (a + b), state, first, second)
+        state = combine(lambda x, a, b, step=step: x + step * 0.5 * (a + b), state, first, second)
     yield state
     yield denoise(state, sigmas[-2])
 
@@ -77,12 +70,12 @@ def ancestral(denoise: Denoise, noise: Cloud, sigmas: Sequence[float], draw: Dra
     The sample's coordinates are drawn from the Gaussian p(x | z_0) around the last estimate, its features are those of
     z_0 itself: there p(h | z_0) is a rounding of z_0, and nothing trains the network's estimate of h.
     """
-    state = _combine(lambda e: sigmas[0] * e, noise)
+    state = combine(lambda e: sigmas[0] * e, noise)
     for sigma, following in pairwise(sigmas):
         yield state
         clean = denoise(state, sigma)
         ratio = (following / sigma) ** 2
-        state = _combine(
+        state = combine(
             lambda x, d, e, r=ratio, s=following: r * x + (1.0 - r) * d + s * (1.0 - r) ** 0.5 * e, state, clean, draw()
         )
     clean, final = denoise(state, sigmas[-1]), draw()

@@ -6,7 +6,7 @@ Step k of a run is a function of the state after step k - 1, the seed and k alon
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,28 +16,20 @@ from torch import Tensor
 from pipeline.checkpoint_files import Arrays
 from pipeline.chemistry.molecules import Molecules
 from pipeline.config import RunConfig
-from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
+from pipeline.noising import NoisyBatch
+from pipeline.runs import Starts
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.checkpoints import open_checkpoints
-from pipeline.torch_backend.edm import Draws
-from pipeline.torch_backend.features import node_mask, seeded
+from pipeline.torch_backend.objective import Frozen, Inputs
 from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
-from pipeline.torch_backend.parallel import Replicas, Workers, take
+from pipeline.torch_backend.parallel import Replicas, Workers
 from pipeline.torch_backend.runtime import Machine
-from pipeline.torch_backend.sample import Sampler
-from pipeline.torch_backend.weights import to_arrays, to_vector, use_vector
-from pipeline.training import PROGRESS_BATCH, PROGRESS_SAMPLER, Trained, run_training
-
-
-class BucketData(NamedTuple):
-    """The training molecules of a bucket, on the device: [M, N, 3], [M, N] and [M]."""
-
-    positions: Tensor
-    atomic_numbers: Tensor
-    sizes: Tensor
+from pipeline.torch_backend.sample import RunSampler
+from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
+from pipeline.training import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
 
 
 def train(
@@ -46,6 +38,7 @@ def train(
     config_digest: str,
     shards: Mapping[str, list[Shard]],
     statistics: Statistics,
+    starts: Starts,
     directory: Path,
     log: Path | None,
     stop: Callable[[], bool],
@@ -58,6 +51,7 @@ def train(
       config_digest: of the same; checkpoints of another one are refused.
       shards: of the splits ``train`` and ``validation``.
       statistics: of the data.
+      starts: weights of other runs to start and to learn from.
       directory: for the checkpoints and the growing log; survives a kill.
       log: receives the progress.
       stop: asked after every step; True saves and raises.
@@ -65,15 +59,16 @@ def train(
 
     Raises:
       Interrupted: ``stop`` asked for it.
-      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite.
+      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite;
+        the weights to start from are of another network.
     """
     if not shards["train"]:
         raise InputError("shards: there is no training molecule")
     trainer = TorchTrainer(
         config,
         config_digest=config_digest,
-        shards=shards["train"],
         statistics=statistics,
+        starts=starts,
         directory=directory,
         machine=machine,
     )
@@ -88,54 +83,53 @@ class TorchTrainer:
         config: RunConfig,
         *,
         config_digest: str,
-        shards: list[Shard],
         statistics: Statistics,
+        starts: Starts,
         directory: Path,
         machine: Machine,
     ):
-        """Put the molecules of ``shards`` on the device and draw the initial weights."""
+        """Take the initial weights, or draw them, and put them on the device."""
         training = config.training
-        objective = build_objective(config, statistics).to(machine.device)
-        self._config, self._workers = config, Workers(machine)
-        self._averaged = deepcopy(objective)
-        if machine.compile:
-            objective.model.compile_layers()
-        self._weights = to_vector(objective.model)
+        objective = build_objective(config, statistics)
+        if starts.init:
+            from_arrays(objective.model, starts.init)
+        teacher = deepcopy(objective.model)
+        if starts.teacher:
+            from_arrays(teacher, starts.teacher)
+        # Further networks estimate what the first one makes; they start as the teacher.
+        for other in objective.networks[1:]:
+            other.load_state_dict(teacher.state_dict())
+        self._objective = objective.to(machine.device)
+        self._averaged = deepcopy(objective).requires_grad_(False)
+        self._frozen = Frozen(self._averaged.model, teacher.to(machine.device).requires_grad_(False))
+        self._weights = to_vector(objective)
         self._ema = self._weights.clone()
-        use_vector(self._averaged.model, self._ema)
-        self._objective = objective
+        use_vector(self._averaged, self._ema)
+        self._config, self._workers = config, Workers(machine)
         self._replicas = Replicas(
-            objective, self._weights, self._workers, batch_size=training.batch_size, parts=training.accumulate
+            objective,
+            self._weights,
+            self._workers,
+            batch_size=training.batch_size,
+            parts=training.accumulate,
+            compile=machine.compile,
         )
-        self._optimizer = make_optimizer(training, self._weights)
+        self._optimizer = make_optimizer(training, self._weights, rates=learning_rate_factors(config))
         self._clip = GradientClip(training.optimizer.clip, like=self._weights)
         self._rate = learning_rate(training)
-        self._data = {
-            shard.bucket: BucketData(
-                torch.tensor(shard.positions, device=machine.device),
-                torch.tensor(shard.atomic_numbers, device=machine.device),
-                torch.tensor(shard.sizes, device=machine.device),
-            )
-            for shard in shards
-        }
         self._checkpoints = open_checkpoints(directory / "checkpoints", config_digest=config_digest)
-        self._buckets = [max(statistics.buckets)]
-        self._sampler = Sampler(
+        self._sampler = RunSampler(
+            config,
             self._averaged,
-            PROGRESS_SAMPLER,
+            progress_sampler(config),
             self._workers,
-            widest=self._buckets[-1],
+            buckets=[max(statistics.buckets)],
             batch=min(PROGRESS_BATCH, training.sample_count),
         )
 
-    def step(self, batch: Batch, step: int) -> Tensor:
+    def step(self, batch: NoisyBatch, step: int) -> Tensor:
         """Take a step; return its mean loss and gradient norm [2], perhaps not computed yet."""
-        data = self._data[batch.bucket]
-        rows = torch.from_numpy(batch.indices).to(self._weights.device)
-        mask = node_mask(data.sizes[rows], batch.bucket)
-        clean = self._objective.clean(data.positions[rows], data.atomic_numbers[rows])
-        draws = self._objective.draw(seeded(self._config.seed, 1, step), mask)
-        loss, gradient = self._replicas.value_and_gradient(clean, mask, draws)
+        loss, gradient = self._replicas.value_and_gradient(Inputs.of(self._objective, batch), self._frozen)
         decay = ema_decay(step, self._config.training.ema_decay)
         norm = update(self._optimizer, self._clip, gradient, self._ema, rate=self._rate(step), decay=decay)
         return torch.stack([loss, norm])
@@ -148,24 +142,20 @@ class TorchTrainer:
         """Return the learning rate of a step."""
         return self._rate(step)
 
-    def validation_loss(self, molecules: PaddedMolecules) -> npt.NDArray[np.floating[Any]]:
-        """Return the losses [B] of the averaged weights, with the same steps t and noise every time."""
-        device, objective = self._weights.device, self._averaged
-        mask = node_mask(torch.from_numpy(molecules.sizes).to(device), molecules.positions.shape[1])
-        data = objective.clean(
-            torch.from_numpy(molecules.positions).to(device), torch.from_numpy(molecules.atomic_numbers).to(device)
-        )
-        draws = objective.draw(seeded(self._config.seed, 2), mask)
+    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+        """Return the losses [B] of the averaged weights."""
+        inputs = Inputs.of(self._averaged, batch)
 
         def losses(part: slice) -> Tensor:
-            return objective.losses(take(data, part), mask[part], Draws(draws.t[part], take(draws.noise, part)))
+            return self._averaged.losses(*inputs.take(part), self._frozen)
 
-        chunk = self._workers.chunk(self._config.model, mask.shape[1])
-        return self._workers.infer(losses, len(molecules.sizes), chunk=chunk).cpu().numpy()
+        count, width = inputs.mask.shape
+        chunk = self._workers.chunk(self._config.model, width)
+        return self._workers.infer(losses, count, chunk=chunk).cpu().numpy()
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by ``PROGRESS_SAMPLER``."""
-        return self._sampler(sizes, buckets=self._buckets).molecules
+        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
+        return self._sampler(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""
@@ -173,8 +163,9 @@ class TorchTrainer:
 
     def save(self, step: int, extra: dict[str, Any]) -> None:
         """Write the state after ``step`` steps as a checkpoint."""
-        optimizer = self._optimizer.state[self._weights]
-        state = self._vectors() | {f"optimizer.{name}": value for name, value in optimizer.items()}
+        state = self._vectors()
+        for part, values in self._optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{part}.{name}": value for name, value in values.items()}
         arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
         self._checkpoints.save(step, arrays | {"step": np.array(step)}, extra)
 
@@ -189,10 +180,12 @@ class TorchTrainer:
         # All or nothing: after this, nothing fails.
         if odd := [name for name, own in vectors.items() if tensors[name].shape != own.shape]:
             raise ValueError(f"{odd[0]} has another shape")
-        optimizer = {
-            name.removeprefix("optimizer."): tensors[name] for name in tensors if name.startswith("optimizer.")
-        }
-        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": {0: optimizer}})
+        optimizer: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, part, key = name.split(".")
+                optimizer.setdefault(int(part), {})[key] = tensor
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": optimizer})
         for name, own in vectors.items():
             own.copy_(tensors[name])
         return int(tensors["step"])

@@ -1,0 +1,89 @@
+"""The denoiser of Karras et al. 2022 (arXiv 2206.00364), for coordinates and types with a scale each.
+
+Notation. x_sigma = x + sigma z; D(x_sigma, sigma) estimates x (section 2). Coordinates and types share sigma and are
+preconditioned apart, each with the root mean square ``sigma_data`` of its own.
+"""
+
+import torch
+from torch import Tensor
+
+from pipeline.scales import TYPE_SCALE, TYPES, Scales
+from pipeline.torch_backend.egnn import EGNN
+from pipeline.torch_backend.features import Cloud, combine, one_hot_types
+from pipeline.torch_backend.objective import Draws, Frozen, Objective
+
+
+class Preconditioned(Objective):
+    """A network under Karras's preconditioning (table 1), the skip exact at the smallest level.
+
+    Attributes:
+      sigma_data: root mean squares of coordinates and types.
+      epsilon: the level at which D is the identity: 0 for a denoiser and for what is tuned from one; sigma_min for the
+        consistency models of arXiv 2303.01469 (appendix C), which are never asked below it.
+    """
+
+    features = TYPES
+
+    def __init__(self, model: EGNN, sigma_data: Scales, *, epsilon: float = 0.0):
+        """Make the objective."""
+        super().__init__()
+        self.model, self.sigma_data, self.epsilon = model, sigma_data, epsilon
+
+    def clean(self, positions: Tensor, atomic_numbers: Tensor) -> Cloud:
+        """Return the cloud of a padded batch: positions [B, N, 3] and one-hot types / 4 [B, N, 5]."""
+        return Cloud(positions, one_hot_types(atomic_numbers, dtype=positions.dtype) / TYPE_SCALE)
+
+    def denoise(self, mask: Tensor, noisy: Cloud, sigma: float) -> Cloud:
+        """Return D(noisy, sigma)."""
+        return self.raw(self.model, mask, noisy, mask.new_full((len(mask),), sigma))[0]
+
+    def raw(self, network: EGNN, mask: Tensor, noisy: Cloud, sigma: Tensor) -> tuple[Cloud, Cloud, Cloud]:
+        """Return D(noisy, sigma), and the factors c_skip and c_out [B, 1, 1] of coordinates and of types.
+
+        Args:
+          network: one of the objective's own, or one that it is compared with.
+          mask: [B, N].
+          noisy: the cloud at the level sigma.
+          sigma: [B].
+        """
+        sigma = sigma[:, None, None]
+        scales, above = (self.sigma_data.coordinates, self.sigma_data.types), sigma - self.epsilon
+        c_skip = Cloud(*(data**2 / (above.square() + data**2) for data in scales))
+        c_in = Cloud(*(torch.rsqrt(sigma.square() + data**2) for data in scales))
+        c_out = Cloud(*(above * data * factor for data, factor in zip(scales, c_in, strict=True)))
+        # A level of 0 is asked for only where c_out is 0.
+        level = sigma.clamp(min=1e-4).log() / 4.0 * mask[..., None]
+        # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
+        features = torch.cat([noisy.h * c_in.h, level], dim=-1)
+        out = Cloud(*network(2.0 * noisy.x * c_in.x, features, mask))
+        clean = combine(lambda skip, x, scale, f: skip * x + scale * f, c_skip, noisy, c_out, out)
+        return clean, c_skip, c_out
+
+
+def at_level(data: Cloud, noise: Cloud, sigma: Tensor) -> Cloud:
+    """Return x + sigma z for levels [B]."""
+    return combine(lambda x, z: x + sigma[:, None, None] * z, data, noise)
+
+
+def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Tensor) -> Tensor:
+    """Return |D - x|^2 / (2 c_out^2 8 N), [B]: the network's target has unit weight at every level (eq. 8).
+
+    Args:
+      clean: the estimate D.
+      data: x.
+      c_out: from ``Preconditioned.raw``.
+      mask: [B, N].
+    """
+    errors = combine(lambda d, x, scale: ((d - x) / scale).square().sum(dim=(1, 2)), clean, data, c_out)
+    return 0.5 * (errors.x + errors.h) / ((3 + TYPES) * mask.sum(dim=1))
+
+
+class Denoiser(Preconditioned):
+    """The denoiser's training."""
+
+    def losses(self, data: Cloud, mask: Tensor, draws: Draws, frozen: Frozen) -> Tensor:
+        """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
+        del frozen
+        sigma = draws.levels[:, 0]
+        clean, _, c_out = self.raw(self.model, mask, at_level(data, draws.noise, sigma), sigma)
+        return unit_errors(clean, data, c_out, mask)
