@@ -181,6 +181,8 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
             path = f"runs.{name}.samplers.{sampler}."
             _check_sampler(settings, path)
             _check_kind(settings, run["objective"], path)
+    # After all runs are complete: one may name another that stands after it.
+    for name in study["runs"]:
         _check_starts(study["runs"], name)
     _check_sampler_named(study, "figures.trajectory", study["figures"]["trajectory"])
     _check_sampler_named(study, "benchmark.sampling.trained", study["benchmark"]["sampling"]["trained"])
