@@ -6,6 +6,7 @@ cannot say: that two keys fit each other, and which part of a study shapes which
 
 import contextlib
 import dataclasses
+import math
 import os
 import typing
 from collections.abc import Iterator, Mapping
@@ -302,12 +303,29 @@ def _check_objective(run: Json, path: str) -> None:
         first, last = consistency[f"first_{kind}"], consistency[f"last_{kind}"]
         if first > last:
             raise InputError(f"{path}consistency.first_{kind}: {first} should be at most last_{kind}, {last}")
+    if run["objective"] == "edm":
+        if levels["alignment"] != "none":
+            raise InputError(f"{path}levels.alignment: should be left out; objective edm has no levels")
+    else:
+        _check_drawn(levels, levels["mean"], levels["std"], f"{path}levels.mean")
+    if run["objective"] == "matching":
+        _check_drawn(levels, run["matching"]["score_mean"], run["matching"]["score_std"], f"{path}matching.score_mean")
     kind = consistency["kind"] if run["objective"] == "consistency" else run["objective"]
     for key, kinds in (("init", ("tuning",)), ("teacher", ("distillation", "matching"))):
         if kind in kinds and run[key] is None:
             raise InputError(f"{path}{key}: is missing; {kind} should name a run of objective denoiser here")
     if run["teacher"] is not None and kind not in ("distillation", "matching"):
         raise InputError(f"{path}teacher: {shown(run['teacher'])} should be left out; {kind} learns from the data")
+
+
+def _check_drawn(levels: Json, mean: float, std: float, path: str) -> None:
+    """Check that a normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
+    low, high = math.log(levels["sigma_min"]), math.log(levels["sigma_max"])
+    if not low - 5.0 * std < mean < high + 5.0 * std:
+        raise InputError(
+            f"{path}: {mean} should be within 5 standard deviations of the logarithms of sigma_min and sigma_max, "
+            f"{low:.3g} and {high:.3g}"
+        )
 
 
 def _check_starts(runs: Json, name: str) -> None:
