@@ -258,6 +258,15 @@ def sampler_config(raw: Mapping[str, Any]) -> SamplerConfig:
     return _build(SamplerConfig, settings)
 
 
+def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
+    """Check that a sampler is one for a run, whatever study either is from.
+
+    Raises:
+        InputError: it is for runs of another objective.
+    """
+    _check_kind(dataclasses.asdict(sampler), run.objective, f"sampler {sampler.name}: ")
+
+
 # Names that would collide with other files in results/data and results/reference.
 _RESERVED: Final = ("raw", "noise")
 
@@ -359,14 +368,17 @@ def _check_acyclic(runs: Json, name: str, *after: str) -> None:
             _check_acyclic(runs, other, *after, name)
 
 
+_KINDS: Final = {
+    "edm": ("heun", "ddim", "ancestral"),
+    "denoiser": ("heun", "ddim"),
+    "consistency": ("consistency",),
+    "matching": ("consistency",),
+}
+
+
 def _check_kind(sampler: Json, objective: str, path: str) -> None:
     """Check that a sampler is one for its run's objective."""
-    kinds = {
-        "edm": ("heun", "ddim", "ancestral"),
-        "denoiser": ("heun", "ddim"),
-        "consistency": ("consistency",),
-        "matching": ("consistency",),
-    }[objective]
+    kinds = _KINDS[objective]
     if sampler["kind"] not in kinds:
         raise InputError(f"{path}kind: {sampler['kind']} should be {' or '.join(kinds)} for objective {objective}")
 
