@@ -6,6 +6,7 @@ cannot say: that two keys fit each other, and which part of a study shapes which
 
 import contextlib
 import dataclasses
+import math
 import os
 import typing
 from collections.abc import Iterator, Mapping
@@ -185,6 +186,8 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
             path = f"runs.{name}.samplers.{sampler}."
             _check_sampler(settings, path)
             _check_kind(settings, run["objective"], path)
+    # After all runs are complete: one may name another that stands after it.
+    for name in study["runs"]:
         _check_starts(study["runs"], name)
     _check_sampler_named(study, "figures.trajectory", study["figures"]["trajectory"])
     _check_sampler_named(study, "benchmark.sampling.trained", study["benchmark"]["sampling"]["trained"])
@@ -259,6 +262,15 @@ def sampler_config(raw: Mapping[str, Any]) -> SamplerConfig:
     return _build(SamplerConfig, settings)
 
 
+def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
+    """Check that a sampler is one for a run, whatever study either is from.
+
+    Raises:
+        InputError: it is for runs of another objective.
+    """
+    _check_kind(dataclasses.asdict(sampler), run.objective, f"sampler {sampler.name}: ")
+
+
 # Names that would collide with other files in results/data and results/reference.
 _RESERVED: Final = ("raw", "noise")
 
@@ -304,12 +316,29 @@ def _check_objective(run: Json, path: str) -> None:
         first, last = consistency[f"first_{kind}"], consistency[f"last_{kind}"]
         if first > last:
             raise InputError(f"{path}consistency.first_{kind}: {first} should be at most last_{kind}, {last}")
+    if run["objective"] == "edm":
+        if levels["alignment"] != "none":
+            raise InputError(f"{path}levels.alignment: should be left out; objective edm has no levels")
+    else:
+        _check_drawn(levels, levels["mean"], levels["std"], f"{path}levels.mean")
+    if run["objective"] == "matching":
+        _check_drawn(levels, run["matching"]["score_mean"], run["matching"]["score_std"], f"{path}matching.score_mean")
     kind = consistency["kind"] if run["objective"] == "consistency" else run["objective"]
     for key, kinds in (("init", ("tuning",)), ("teacher", ("distillation", "matching"))):
         if kind in kinds and run[key] is None:
             raise InputError(f"{path}{key}: is missing; {kind} should name a run of objective denoiser here")
     if run["teacher"] is not None and kind not in ("distillation", "matching"):
         raise InputError(f"{path}teacher: {shown(run['teacher'])} should be left out; {kind} learns from the data")
+
+
+def _check_drawn(levels: Json, mean: float, std: float, path: str) -> None:
+    """Check that a normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
+    low, high = math.log(levels["sigma_min"]), math.log(levels["sigma_max"])
+    if not low - 5.0 * std < mean < high + 5.0 * std:
+        raise InputError(
+            f"{path}: {mean} should be within 5 standard deviations of the logarithms of sigma_min and sigma_max, "
+            f"{low:.3g} and {high:.3g}"
+        )
 
 
 def _check_starts(runs: Json, name: str) -> None:
@@ -343,14 +372,17 @@ def _check_acyclic(runs: Json, name: str, *after: str) -> None:
             _check_acyclic(runs, other, *after, name)
 
 
+_KINDS: Final = {
+    "edm": ("heun", "ddim", "ancestral"),
+    "denoiser": ("heun", "ddim"),
+    "consistency": ("consistency",),
+    "matching": ("consistency",),
+}
+
+
 def _check_kind(sampler: Json, objective: str, path: str) -> None:
     """Check that a sampler is one for its run's objective."""
-    kinds = {
-        "edm": ("heun", "ddim", "ancestral"),
-        "denoiser": ("heun", "ddim"),
-        "consistency": ("consistency",),
-        "matching": ("consistency",),
-    }[objective]
+    kinds = _KINDS[objective]
     if sampler["kind"] not in kinds:
         raise InputError(f"{path}kind: {sampler['kind']} should be {' or '.join(kinds)} for objective {objective}")
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 from scipy.stats import norm
 
 from pipeline.config import ConsistencyConfig, LevelsConfig, MatchingConfig, RunConfig
@@ -28,7 +29,8 @@ def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) 
     strata = generator.permutation((np.arange(count) + generator.random(count)) / count)
     low, high = ((math.log(edge) - config.mean) / config.std for edge in (config.sigma_min, config.sigma_max))
     quantiles = norm.cdf(low) + strata * (norm.cdf(high) - norm.cdf(low))
-    return np.asarray(np.exp(config.mean + config.std * norm.ppf(quantiles)))
+    # The cut is exact but for rounding.
+    return np.clip(np.exp(config.mean + config.std * norm.ppf(quantiles)), config.sigma_min, config.sigma_max)
 
 
 def pairs(
@@ -82,7 +84,7 @@ def gap(t: Floats, *, stage: int, q: float) -> Floats:
 
     A gap of 1 makes r = 0, where the target is the data.
     """
-    return np.minimum(1.0, (1.0 + 8.0 / (1.0 + np.exp(t))) / q**stage)
+    return np.minimum(1.0, (1.0 + 8.0 * expit(-t)) / q**stage)
 
 
 def grid_size(config: ConsistencyConfig, progress: float) -> int:

@@ -7,7 +7,7 @@ never seen.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.progress import Progress
 from pipeline.sampling import Draw, Samples, sample_in_batches, trajectory_frames
 from pipeline.scales import TYPES
+
+# Wider than any molecule; its square is finite.
+LARGEST: Final = 1e6
 
 Floats = npt.NDArray[np.float32]
 Sizes = npt.NDArray[np.integer[Any]]
@@ -46,7 +49,9 @@ def multistep(
         noise = draw()
         if alignment != "none":
             # The noise is moved and not the molecule, which comes to the same and keeps the order of the atoms.
-            x, order = align(noise[..., :3], noise[..., 3:], estimate, sizes, rotate=alignment == "full")
+            # What has overflowed has no nearest noise; it stays broken, and is counted at the end.
+            goal = np.clip(np.nan_to_num(estimate), -LARGEST, LARGEST)
+            x, order = align(noise[..., :3], noise[..., 3:], goal, sizes, rotate=alignment == "full")
             noise = np.concatenate([x, np.take_along_axis(noise[..., 3:], order[..., None], axis=1)], axis=-1)
         states.append(estimate + np.float32(sigma) * noise)
         estimate = denoise(states[-1], sigma, sizes)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +68,8 @@ def found_levels(path: Path, steps: int) -> tuple[float, ...]:
     levels = found.get(str(steps)) if isinstance(found, dict) else None
     if not isinstance(levels, list) or len(levels) != steps or not all(isinstance(one, float) for one in levels):
         raise InputError(f"{path}: it should have a list of {steps} levels under the key {steps}; run the stage levels")
+    if min(levels) <= 0.0 or any(after >= before for before, after in pairwise(levels)):
+        raise InputError(f"{path}: the levels under the key {steps} should be descending, and above 0")
     return tuple(levels)
 
 

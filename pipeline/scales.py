@@ -4,12 +4,13 @@ Features are [one-hot of H, C, N, O, F divided by 4, atomic number divided by 10
 features"; the divisors are those of its code).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from pipeline.chemistry.elements import ATOMIC_NUMBER_OF_SYMBOL
+from pipeline.config import SigmaData
 from pipeline.data.statistics import Statistics
 
 TYPES: Final = 5
@@ -36,6 +37,14 @@ def measured_scales(statistics: Statistics) -> Scales:
         # Exactly one of the five is 1 / 4 for every atom.
         types=(1.0 / TYPES) ** 0.5 / TYPE_SCALE,
         charges=float(np.sqrt(np.average(charges**2, weights=counts))) / CHARGE_SCALE,
+    )
+
+
+def given_scales(given: SigmaData, statistics: Statistics) -> Scales:
+    """Return the scales that a run gives, and in place of those that it leaves out what is measured."""
+    measured = measured_scales(statistics)
+    return replace(
+        measured, coordinates=given.coordinates or measured.coordinates, types=given.types or measured.types
     )
 
 

@@ -11,8 +11,8 @@ from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
 from pipeline.likelihood import Bound
-from pipeline.progress import Progress
 from pipeline.multistep import RunSampler
+from pipeline.progress import Progress
 from pipeline.runs import Starts, Weights
 from pipeline.training import Trained
 

@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _levels(args: argparse.Namespace) -> None:
-    if min(args.calls) < 1 or args.num < 1:
-        raise InputError("--calls and --num should be at least 1")
+    if min(args.calls) < 1 or args.num < 1 or args.seed < 0:
+        raise InputError("--calls and --num should be at least 1, and --seed at least 0")
     weights = read_weights(args.weights)
     if weights.config.objective not in ("consistency", "matching"):
         raise InputError(f"{args.weights}: a run of objective {weights.config.objective} has no levels to search for")

@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _likelihood(args: argparse.Namespace) -> None:
     weights = read_weights(args.weights)
+    if weights.config.objective != "edm":
+        raise InputError(f"{args.weights}: a run of objective {weights.config.objective} has no bound; one of edm has")
     shards = read_shards(args.shards, args.split)
     if not shards:
         raise InputError(f"{args.shards}: the split {args.split} has no molecules")

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
-from pipeline.config import read_sampler_config
+from pipeline.config import check_sampler_of, read_sampler_config
 from pipeline.data.molecules import write_molecules
 from pipeline.errors import InputError
 from pipeline.progress import progress
@@ -51,6 +51,8 @@ def _sample(args: argparse.Namespace) -> None:
         raise InputError(f"--num {args.num} does not fit the {len(args.sizes)} numbers of --sizes")
     if (args.num is not None and args.num < 1) or (args.sizes and min(args.sizes) < 2):
         raise InputError("--num should be at least 1, and each of --sizes at least 2")
+    if args.seed is not None and args.seed < 0:
+        raise InputError(f"--seed {args.seed} should be at least 0")
     if args.trajectory is not None and args.trajectory < 2:
         raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
     sampler = dataclasses.replace(sampler, **given)
@@ -61,6 +63,7 @@ def _sample(args: argparse.Namespace) -> None:
             )
         sampler = dataclasses.replace(sampler, levels=found_levels(args.levels, sampler.steps))
     weights = read_weights(args.weights)
+    check_sampler_of(sampler, weights.config)
     sizes = np.array(args.sizes, np.int32) if args.sizes else draw_sizes(weights.statistics, sampler.num, sampler.seed)
     backend = args.backend or weights.config.backend
     program = load_backend(backend, args).sampler(weights, sampler)

@@ -2,7 +2,7 @@
 
 from jax import Array
 
-from pipeline.config import RunConfig, SigmaData
+from pipeline.config import RunConfig
 from pipeline.data.statistics import Statistics
 from pipeline.jax_backend.consistency import Consistency
 from pipeline.jax_backend.denoiser import Denoiser
@@ -13,17 +13,15 @@ from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
 from pipeline.levels import boundary_level
 from pipeline.noise import polynomial_schedule
-from pipeline.scales import FEATURES, feature_count, measured_scales
+from pipeline.scales import FEATURES, feature_count, given_scales, measured_scales
 
 
 def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     """Return the objective of a run."""
-    model = EGNN(config.model, output_features=feature_count(config.objective))
-    scales = measured_scales(statistics)
     if config.objective == "edm":
         return build_edm(config, statistics)
-    given = config.levels.sigma_data
-    sigma_data = SigmaData(given.coordinates or scales.coordinates, given.types or scales.types)
+    model = EGNN(config.model, output_features=feature_count(config.objective))
+    sigma_data = given_scales(config.levels.sigma_data, statistics)
     if config.objective == "denoiser":
         return Denoiser(model, sigma_data)
     if config.objective == "matching":

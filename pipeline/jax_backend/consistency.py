@@ -50,7 +50,7 @@ class Consistency(Preconditioned):
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Array) -> Array:
         """Return the squared or pseudo-Huber distance (iCT, eq. 8) for each of 3 N dimensions, [B]."""
-        squares = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2, axis=(1, 2)), estimate, target)
+        squares: Cloud = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2, axis=(1, 2)), estimate, target)
         square = squares.x + self.config.type_weight * squares.h
         dimension = 3.0 * jnp.sum(mask, axis=1)
         if self.config.huber == 0.0:

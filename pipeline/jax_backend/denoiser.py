@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pipeline.config import SigmaData
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, one_hot_types
 from pipeline.jax_backend.objective import Draws, Frozen, Params
-from pipeline.scales import TYPE_SCALE, TYPES
+from pipeline.scales import TYPE_SCALE, TYPES, Scales
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,13 @@ class Preconditioned:
 
     Attributes:
       model: the network.
-      sigma_data: both scales, as numbers.
+      sigma_data: root mean squares of coordinates and of types.
       epsilon: the level at which D is the identity: 0 for a denoiser and for what is tuned from one; sigma_min for the
         consistency models of arXiv 2303.01469 (appendix C), which are never asked below it.
     """
 
     model: EGNN
-    sigma_data: SigmaData
+    sigma_data: Scales
     epsilon: float = 0.0
     networks: ClassVar[int] = 1
 
@@ -72,7 +71,7 @@ def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Array) -> Array:
       c_out: from ``Preconditioned.raw``.
       mask: [B, N].
     """
-    errors = jax.tree.map(lambda d, x, scale: jnp.sum(((d - x) / scale) ** 2, axis=(1, 2)), clean, data, c_out)
+    errors: Cloud = jax.tree.map(lambda d, x, scale: jnp.sum(((d - x) / scale) ** 2, axis=(1, 2)), clean, data, c_out)
     return 0.5 * (errors.x + errors.h) / ((3 + TYPES) * jnp.sum(mask, axis=1))
 
 

@@ -45,7 +45,7 @@ class Matching(Preconditioned):
             direction = lax.stop_gradient((fake - real) / size[:, None, None])
             return jnp.sum(direction * made / scale, axis=(1, 2))
 
-        parts = jax.tree.map(generator_loss, made, c_out, real, fake, fixed)
+        parts: Cloud = jax.tree.map(generator_loss, made, c_out, real, fake, fixed)
         matching = (parts.x + parts.h) / ((3 + TYPES) * atoms)
         return matching + unit_errors(estimate, fixed, c_out_again, mask)
 
