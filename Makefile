@@ -12,6 +12,8 @@ STUDY ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 study = $(if $(STUDY),--configfile $(STUDY))
+# PyTorch is installed for a study with a run on it.
+torch = $(if $(shell grep -l 'backend: torch' $(or $(STUDY),config.yaml)),.venv/.torch)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -20,7 +22,7 @@ study = $(if $(STUDY),--configfile $(STUDY))
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-figures: .venv/.$(LOCK)  ## from the data to results/figures: the study of config.yaml
+figures: .venv/.$(LOCK) $(torch)  ## from the data to results/figures: the study of config.yaml
 	.venv/bin/snakemake $(study) --cores $(CORES) results/figures
 
 report: figures  ## the figures and how they were made, as one file: results/report.html
