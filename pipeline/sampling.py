@@ -68,7 +68,7 @@ def found_levels(path: Path, steps: int) -> tuple[float, ...]:
     levels = found.get(str(steps)) if isinstance(found, dict) else None
     if not isinstance(levels, list) or len(levels) != steps or not all(isinstance(one, float) for one in levels):
         raise InputError(f"{path}: it should have a list of {steps} levels under the key {steps}; run the stage levels")
-    if min(levels) <= 0.0 or any(after >= before for before, after in pairwise(levels)):
+    if not all(before > after for before, after in pairwise([*levels, 0.0])):
         raise InputError(f"{path}: the levels under the key {steps} should be descending, and above 0")
     return tuple(levels)
 

@@ -46,30 +46,39 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
 Settings = Callable[..., dict[str, Any]]
 
 
-def settings(*, model: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None, **run: Any) -> Any:
-    """Return what a run's config.json holds: a network that compiles in a moment, a training of a few steps."""
+def settings(
+    *,
+    name: str = "tiny",
+    model: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    **run: Any,
+) -> Any:
+    """Return what a run's config.json holds: a network that compiles in a moment, a training of a few steps.
+
+    It may name the run ``denoiser`` as its init and its teacher.
+    """
+    default: dict[str, Any] = {
+        "model": {"hidden": 8, "layers": 1} | dict(model or {}),
+        "noise": {"steps": 50},
+        "training": {
+            "steps": 12,
+            "batch_size": 8,
+            "optimizer": {"warmup_steps": 2},
+            "validation_interval": 100,
+            "sample_interval": 0,
+            "sample_count": 4,
+            "checkpoint_seconds": 1000,
+        }
+        | dict(training or {}),
+        "samplers": {"heun": {"kind": "heun", "steps": 3}},
+    }
+    few_steps = {"samplers": {"one": {"kind": "consistency", "levels": [20.0]}}}
+    chosen = default | (few_steps if run.get("objective") in ("consistency", "matching") else {}) | run
     study = {
         "data": {"name": "molecules64"},
-        "runs": {
-            "tiny": {
-                "model": {"hidden": 8, "layers": 1} | dict(model or {}),
-                "noise": {"steps": 50},
-                "training": {
-                    "steps": 12,
-                    "batch_size": 8,
-                    "optimizer": {"warmup_steps": 2},
-                    "validation_interval": 100,
-                    "sample_interval": 0,
-                    "sample_count": 4,
-                    "checkpoint_seconds": 1000,
-                }
-                | dict(training or {}),
-                "samplers": {"heun": {"kind": "heun", "steps": 3}},
-            }
-            | run
-        },
+        "runs": {"denoiser": default | {"objective": "denoiser"}, name: chosen},
     }
-    return run_settings(resolve_study(study), "tiny")
+    return run_settings(resolve_study(study), name)
 
 
 @pytest.fixture(scope="session")

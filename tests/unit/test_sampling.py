@@ -1,5 +1,7 @@
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,22 +12,25 @@ from hypothesis import strategies as st
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.stability import stability
-from pipeline.config import SamplerConfig
+from pipeline.config import run_config, sampler_config
 from pipeline.data.statistics import Statistics
+from pipeline.errors import InputError
 from pipeline.noise import polynomial_schedule
 from pipeline.sampling import (
     SMALLEST_GROUP,
     Draw,
     draw_sizes,
+    found_levels,
     group_by_width,
     network_calls,
     noise_levels,
+    run_schedule,
     sample_in_batches,
     trajectory_frames,
 )
 
 SCHEDULE = polynomial_schedule(steps=100, precision=1e-5)
-HEUN = SamplerConfig(name="heun", kind="heun", steps=25, num=1, seed=0, sigma_max=20.0, sigma_min=0.005, rho=7.0)
+HEUN = sampler_config({"name": "heun", "kind": "heun", "steps": 25, "num": 1})
 BUCKETS = [9, 15, 29]
 
 
@@ -54,6 +59,57 @@ def test_ancestral_levels_are_the_schedule_from_noise_to_data() -> None:
 @pytest.mark.parametrize(("kind", "calls"), [("heun", 49), ("ddim", 25), ("ancestral", 26)])
 def test_network_calls(kind: str, calls: int) -> None:
     assert network_calls(dataclasses.replace(HEUN, kind=kind), SCHEDULE) == calls
+
+
+def test_a_few_step_sampler_calls_the_network_once_a_level() -> None:
+    sampler = sampler_config({"name": "few", "kind": "consistency", "levels": [20, 2, 0.5]})
+    assert network_calls(sampler, None) == 3
+    # Before its levels are searched for, too.
+    assert network_calls(dataclasses.replace(sampler, steps=8, levels=None), None) == 8
+
+
+def test_only_edm_has_a_schedule() -> None:
+    raw = {"name": "run", "data": "qm9", "noise": {"steps": 70}, "training": {"steps": 1000}}
+    schedule = run_schedule(run_config(raw))
+    assert schedule is not None
+    assert schedule.steps == 70
+    assert run_schedule(run_config(raw | {"objective": "denoiser"})) is None
+    # Heun's levels are the same without.
+    assert (noise_levels(HEUN, None) == noise_levels(HEUN, SCHEDULE)).all()
+    with pytest.raises(InputError, match="sampler heun: kind ancestral is for runs of objective edm only"):
+        noise_levels(dataclasses.replace(HEUN, kind="ancestral"), None)
+
+
+def test_found_levels_are_those_of_as_many_steps(tmp_path: Path) -> None:
+    path = tmp_path / "levels.json"
+    path.write_text(json.dumps({"1": [14.2], "3": [20.0, 1.5, 0.25]}))
+    assert found_levels(path, 1) == (14.2,)
+    assert found_levels(path, 3) == (20.0, 1.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file"),
+        ("{", "not JSON"),
+        ("[[1.0, 0.5]]", "it should have a list of 2 levels under the key 2; run the stage levels"),
+        ('{"3": [3.0, 2.0, 1.0]}', "it should have a list of 2 levels under the key 2"),
+        ('{"2": [3.0]}', "it should have a list of 2 levels under the key 2"),
+        ('{"2": {"a": 1.0, "b": 0.5}}', "it should have a list of 2 levels under the key 2"),
+        ('{"2": [3.0, "2"]}', "it should have a list of 2 levels under the key 2"),
+        ('{"2": [2.0, 3.0]}', "the levels under the key 2 should be descending, and above 0"),
+        ('{"2": [2.0, 0.0]}', "the levels under the key 2 should be descending, and above 0"),
+        ('{"2": [2.0, NaN]}', "the levels under the key 2 should be descending, and above 0"),
+    ],
+)
+def test_levels_that_were_not_found_are_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "levels.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match="levels.json: ") as caught:
+        found_levels(path, 2)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_heun_ends_at_zero() -> None:

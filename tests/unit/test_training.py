@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.config import RunConfig, run_config
-from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics, measure
 from pipeline.errors import InputError
-from pipeline.training import Interrupted, Trained, run_training, steps_from, validation_molecules
+from pipeline.noising import Noising, NoisyBatch
+from pipeline.training import (
+    Interrupted,
+    Trained,
+    learning_rate_factors,
+    progress_sampler,
+    run_training,
+    steps_from,
+    validation_molecules,
+)
 
 NEVER = 10_000
 
@@ -49,20 +57,24 @@ def config(*, steps: int = 23, checkpoint_seconds: float = NEVER, **training: An
     return run_config({"name": "fake", "data": "test", "training": settings})
 
 
+def bits(batch: NoisyBatch) -> tuple[bytes, ...]:
+    return tuple(part.tobytes() for part in batch)
+
+
 class FakeTrainer:
     """A training whose state is the history of all it was given."""
 
     def __init__(self, checkpoints: list[tuple[int, Any, Any]] | None = None):
-        self.history: list[tuple[int, int, tuple[int, ...]]] = []
+        self.history: list[tuple[int, tuple[bytes, ...]]] = []
         self.checkpoints = checkpoints if checkpoints is not None else []
-        self.looked_at: list[PaddedMolecules] = []
+        self.looked_at: list[NoisyBatch] = []
         self.sampled: list[npt.NDArray[np.int32]] = []
         self.loss: Callable[[int], float] = lambda step: 1.0 / (step + 1)
         self.validation = 0.25
         self.finite = True
 
-    def step(self, batch: Batch, step: int) -> Any:
-        self.history.append((step, batch.bucket, tuple(batch.indices.tolist())))
+    def step(self, batch: NoisyBatch, step: int) -> Any:
+        self.history.append((step, bits(batch)))
         return self.loss(step), 2.0 + step
 
     def read(self, outcomes: Sequence[Any]) -> npt.NDArray[np.float64]:
@@ -71,10 +83,10 @@ class FakeTrainer:
     def learning_rate(self, step: int) -> float:
         return 0.5**step
 
-    def validation_loss(self, molecules: PaddedMolecules) -> npt.NDArray[np.floating[Any]]:
-        self.looked_at.append(molecules)
+    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+        self.looked_at.append(batch)
         # What only fills the batch up must not count.
-        return np.where(np.arange(len(molecules.sizes)) < 7, self.validation, 1e9)
+        return np.where(np.arange(len(batch.sizes)) < 7, self.validation, 1e9)
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         self.sampled.append(sizes)
@@ -130,6 +142,15 @@ def test_steps_go_on_where_they_were() -> None:
         ]
         assert rest == whole[first:]
     assert list(steps_from(23, counts, config())) == []
+
+
+def test_a_step_is_given_the_noise_of_that_step(tmp_path: Path) -> None:
+    trainer = FakeTrainer()
+    train(trainer, tmp_path, config())
+    noising = Noising(config(), SHARDS["train"])
+    steps = steps_from(0, {5: 21, 9: 10}, config())
+    assert trainer.history == [(step, bits(noising.training(batch, step))) for step, _, batch in steps]
+    assert len(set(trainer.history)) == 23
 
 
 def test_seed_orders_the_molecules() -> None:
@@ -215,8 +236,7 @@ def test_validation_is_the_mean_over_all_molecules_once_and_always_the_same_ones
     losses = [line["loss"] for line in logged(tmp_path) if line["kind"] == "validation"]
     assert losses == [0.25] * 5
     first, *others = trainer.looked_at
-    for other in others:
-        assert [np.asarray(part).tobytes() for part in other] == [np.asarray(part).tobytes() for part in first]
+    assert all(bits(other) == bits(first) for other in others)
 
 
 def test_samples_are_judged_at_their_own_interval(tmp_path: Path) -> None:
@@ -320,3 +340,24 @@ def test_validation_molecules_are_a_fixed_choice_padded_to_one_width() -> None:
     large = validation_molecules([shard(5, 3000)], 5, seed=0)
     assert large is not None
     assert large[1] == len(large[0].sizes) == 1024
+
+
+def run_of(objective: str, **settings: Any) -> RunConfig:
+    starts = {"teacher": "denoiser"} if objective == "matching" else {}
+    raw = {"name": "fake", "data": "test", "objective": objective, "training": {"steps": 1000}}
+    return run_config(raw | starts | settings)
+
+
+def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
+    few = {"consistency": {"kind": "ict"}, "levels": {"sigma_max": 12.0}}
+    for objective, kind, steps in [("edm", "heun", 12), ("denoiser", "heun", 12), ("consistency", "consistency", 1)]:
+        sampler = progress_sampler(run_of(objective, **few))
+        assert (sampler.kind, sampler.steps) == (kind, steps)
+    # From the noise that it was trained on.
+    assert progress_sampler(run_of("consistency", **few)).levels == (12.0,)
+    assert progress_sampler(run_of("matching")).levels == (20.0,)
+
+
+def test_two_networks_have_two_learning_rates() -> None:
+    assert learning_rate_factors(run_of("denoiser")) == (1.0,)
+    assert learning_rate_factors(run_of("matching", matching={"estimator_rate": 3})) == (1.0, 3.0)

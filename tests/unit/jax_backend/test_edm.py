@@ -11,9 +11,10 @@ from scipy import stats
 from pipeline.config import RunConfig
 from pipeline.jax_backend import features
 from pipeline.jax_backend.build import build_layout
-from pipeline.jax_backend.edm import EDM, Draws
+from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, node_mask
+from pipeline.jax_backend.objective import Draws
 from pipeline.noise import polynomial_schedule
 from pipeline.scales import FEATURES, Scales
 
@@ -39,7 +40,8 @@ def molecules(objective: EDM) -> Cloud:
 
 
 def at(t: int | list[int], seed: int = 0) -> Draws:
-    return Draws(jnp.broadcast_to(jnp.array(t), (3,)), draw_noise(keys(3, seed), MASK, FEATURES))
+    levels = jnp.broadcast_to(jnp.array(t, jnp.float32), (3,))[:, None]
+    return Draws(draw_noise(keys(3, seed), MASK, FEATURES), levels)
 
 
 def perfect(draws: Draws) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -56,30 +58,6 @@ def test_features_are_types_over_four_and_charges_over_ten(make_objective: MakeO
     np.testing.assert_allclose(cloud.h[1, 0], [0, 0.25, 0, 0, 0, 0.6])
     np.testing.assert_allclose(cloud.h[1, 2], [0, 0, 0, 0, 0.25, 0.9])
     assert (cloud.h[0, 3:] == 0).all()
-
-
-def test_steps_are_drawn_evenly_from_0_to_T(make_objective: MakeObjective) -> None:
-    objective = make_objective(zero, steps=4)
-    draws = jax.jit(objective.draw)(keys(5000), jnp.ones((5000, 2)))
-    counts = np.bincount(draws.t, minlength=5)
-    assert len(counts) == 5
-    assert stats.chisquare(counts).pvalue > 1e-3
-    # The step says nothing about the noise.
-    assert abs(np.corrcoef(draws.t, draws.noise.h[:, 0, 0])[0, 1]) < 0.06
-
-
-def test_draws_depend_on_the_key_alone(make_objective: MakeObjective) -> None:
-    objective = make_objective(zero, steps=1000)
-    draw = jax.jit(objective.draw)
-    first, again = (draw(keys(3), MASK) for _ in range(2))
-    alone = draw(keys(3)[1:2], MASK[1:2])
-    other = draw(keys(3, seed=1), MASK)
-    for name, a, b in zip(("t", "x", "h"), jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
-        assert (a == b).all(), name
-    for name, a, b in zip(("t", "x", "h"), jax.tree.leaves(first), jax.tree.leaves(alone), strict=True):
-        np.testing.assert_allclose(a[1], b[0], atol=1e-6, err_msg=name)
-    for name, a, b in zip(("t", "x", "h"), jax.tree.leaves(first), jax.tree.leaves(other), strict=True):
-        assert (a != b).any(), name
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
@@ -167,7 +145,7 @@ def test_padding_changes_no_loss(make_config: Callable[..., RunConfig], loss: st
     draws, data = at([0, 4, 9]), molecules(objective)
     narrow = evaluate(data, MASK, draws)
     wide: Any = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, 4), (0, 0))), (data, draws.noise))
-    np.testing.assert_allclose(evaluate(wide[0], node_mask(SIZES, 9), Draws(draws.t, wide[1])), narrow, rtol=2e-4)
+    np.testing.assert_allclose(evaluate(wide[0], node_mask(SIZES, 9), Draws(wide[1], draws.levels)), narrow, rtol=2e-4)
     # And they do not depend on what else is in the batch.
     alone: Any = jax.tree.map(lambda part: part[1:2], (data, MASK, draws))
     np.testing.assert_allclose(evaluate(*alone), narrow[1:2], rtol=2e-4)

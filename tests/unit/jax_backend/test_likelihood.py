@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 from pipeline.config import RunConfig
-from pipeline.jax_backend.build import build_layout, build_objective
+from pipeline.jax_backend.build import build_edm, build_layout
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import node_mask
 from pipeline.jax_backend.likelihood import bound_terms, prior_divergence, variational_bound
@@ -60,7 +60,7 @@ def test_the_diffusion_term_is_an_unbiased_estimate_of_the_sum_over_steps(make_o
 
 def test_the_bound_of_a_molecule_is_its_own(data: Any, make_config: Callable[..., RunConfig]) -> None:
     shards, statistics = data.read()
-    objective = build_objective(make_config(), statistics)
+    objective = build_edm(make_config(), statistics)
     layout = build_layout(objective)
     weights = jnp.asarray(np.random.default_rng(0).normal(size=layout.size) / 5, jnp.float32)
 

@@ -22,7 +22,8 @@ from pipeline.config import ModelConfig
 from pipeline.jax_backend.build import build_layout
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
-from pipeline.jax_backend.features import node_mask
+from pipeline.jax_backend.features import Cloud, node_mask
+from pipeline.jax_backend.objective import Draws
 from pipeline.jax_backend.parallel import make_mesh, partial_value_and_grad, use_cpu_cores
 from pipeline.noise import polynomial_schedule
 from pipeline.scales import FEATURES, Scales
@@ -35,21 +36,22 @@ objective = EDM(EGNN(model, output_features=FEATURES), polynomial_schedule(steps
 layout = build_layout(objective)
 generator = np.random.default_rng(0)
 params = jnp.asarray(generator.normal(size=layout.size) / 3, jnp.float32)
-batch = (np.arange(8, dtype=np.int32), generator.integers(2, 6, 8).astype(np.int32),
-    generator.normal(size=(8, 5, 3)).astype(np.float32), generator.choice([1, 6], (8, 5)).astype(np.uint8))
+batch = (generator.integers(0, 21, (8, 1)).astype(np.float32), generator.integers(2, 6, 8).astype(np.int32),
+    generator.normal(size=(8, 5, 3)).astype(np.float32), generator.choice([1, 6], (8, 5)).astype(np.uint8),
+    generator.normal(size=(8, 5, 3 + FEATURES)).astype(np.float32))
 
-def losses(flat, part, seed):
-    numbers, sizes, positions, atomic_numbers = part
+def losses(flat, part, factor):
+    levels, sizes, positions, atomic_numbers, noise = part
     mask = node_mask(sizes, 5)
-    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
     cloud = objective.clean(positions * mask[..., None], atomic_numbers * mask.astype(jnp.uint8))
-    return objective.losses(layout.unravel(flat), cloud, mask, objective.draw(keys, mask))
+    draws = Draws(Cloud(noise[..., :3], noise[..., 3:] * mask[..., None]), levels)
+    return factor * objective.losses(layout.unravel(flat), cloud, mask, draws)
 
 found = {}
 for count in (1, 2, 8):
     mesh = make_mesh(8, jax.devices()[:count])
-    program = jax.jit(partial_value_and_grad(losses, mesh)).lower(params, batch, np.uint32(3)).compile()
-    value, gradient = program(params, batch, np.uint32(3))
+    program = jax.jit(partial_value_and_grad(losses, mesh)).lower(params, batch, np.float32(3)).compile()
+    value, gradient = program(params, batch, np.float32(3))
     collectives = re.findall(r"all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute", program.as_text())
     found[count] = {"partial": gradient.shape[0], "value": float(value.sum()), "collectives": collectives,
         "gradient": np.asarray(gradient, np.float64).sum(0).tolist()}

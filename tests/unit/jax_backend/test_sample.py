@@ -10,18 +10,20 @@ import pytest
 from pipeline.chemistry.molecules import Molecules
 from pipeline.config import RunConfig, SamplerConfig
 from pipeline.jax_backend.build import build_layout, build_objective
-from pipeline.jax_backend.edm import EDM
+from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.sample import Sampler
 from pipeline.sampling import Samples
 
-HEUN = SamplerConfig(name="heun", kind="heun", steps=3, num=1, seed=0, sigma_max=20.0, sigma_min=0.05, rho=7.0)
+HEUN = SamplerConfig(
+    name="heun", kind="heun", steps=3, num=1, seed=0, sigma_max=20.0, sigma_min=0.05, rho=7.0, levels=None
+)
 SIZES = np.array([3, 7, 5, 2, 7, 6, 9, 4, 8, 5], np.int32)
 
 
 class Model:
     """A network with random weights: enough to see what sampling does with it."""
 
-    def __init__(self, objective: EDM):
+    def __init__(self, objective: Objective):
         self.objective, self.layout = objective, build_layout(objective)
         generator = np.random.default_rng(0)
         self.weights = jnp.asarray(generator.normal(size=self.layout.size) / 5, jnp.float32)

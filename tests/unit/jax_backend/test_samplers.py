@@ -80,7 +80,9 @@ def draw(step: jax.Array, mask: jax.Array = MASK) -> Cloud:
 @pytest.mark.parametrize("kind", ["heun", "ddim", "ancestral"])
 def test_one_network_call_for_each_that_is_reported(kind: str) -> None:
     schedule = polynomial_schedule(steps=6, precision=1e-3)
-    config = SamplerConfig(name="", kind=kind, steps=4, num=1, seed=0, sigma_max=20.0, sigma_min=0.01, rho=7.0)
+    config = SamplerConfig(
+        name="", kind=kind, steps=4, num=1, seed=0, sigma_max=20.0, sigma_min=0.01, rho=7.0, levels=None
+    )
     levels = noise_levels(config, schedule)
     asked: list[float] = []
 

@@ -14,8 +14,11 @@ from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
-from pipeline.jax_backend.features import node_mask
+from pipeline.jax_backend.features import Cloud, node_mask
+from pipeline.jax_backend.objective import Draws, Frozen
 from pipeline.jax_backend.train import JaxTrainer, train
+from pipeline.noising import Noising, NoisyBatch
+from pipeline.runs import Starts
 from pipeline.training import Interrupted, Trained, steps_from, validation_molecules
 
 MakeConfig = Callable[..., RunConfig]
@@ -34,11 +37,26 @@ def run(
     directory: Path,
     *,
     stop: Callable[[], bool] = lambda: False,
-    digest: str = "this",
+    starts: Starts | None = None,
 ) -> Trained:
     shards, statistics = molecules
     return train(
-        config, config_digest=digest, shards=shards, statistics=statistics, directory=directory, log=None, stop=stop
+        config,
+        config_digest="this",
+        shards=shards,
+        statistics=statistics,
+        starts=starts or Starts(),
+        directory=directory,
+        log=None,
+        stop=stop,
+    )
+
+
+def make_trainer(
+    config: RunConfig, molecules: tuple[Shards, Statistics], directory: Path, starts: Starts | None = None
+) -> JaxTrainer:
+    return JaxTrainer(
+        config, config_digest="this", statistics=molecules[1], starts=starts or Starts(), directory=directory
     )
 
 
@@ -114,11 +132,9 @@ def compilations() -> Iterator[list[str]]:
 def test_each_bucket_compiles_once_and_nothing_after_that(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path, compilations: list[str]
 ) -> None:
-    shards, statistics = molecules
+    shards, _ = molecules
     config = make_config()
-    trainer = JaxTrainer(
-        config, config_digest="this", shards=shards["train"], statistics=statistics, directory=tmp_path
-    )
+    trainer, noising = make_trainer(config, molecules, tmp_path), Noising(config, shards["train"])
     counts = {shard.bucket: len(shard) for shard in shards["train"]}
     assert len(counts) == 2
     visited: set[int] = set()
@@ -126,7 +142,7 @@ def test_each_bucket_compiles_once_and_nothing_after_that(
     for step, _, batch in steps_from(0, counts, config):
         new = batch.bucket not in visited
         visited.add(batch.bucket)
-        trainer.read([trainer.step(batch, step)])
+        trainer.read([trainer.step(noising.training(batch, step), step)])
         assert trainer._stepper.compiled == len(visited)
         if new:
             compiled_before = len(compilations)
@@ -138,30 +154,31 @@ def test_each_bucket_compiles_once_and_nothing_after_that(
     assert compiled_before >= 3
 
 
+def cloud(noise: npt.NDArray[np.float32]) -> Cloud:
+    return Cloud(jnp.asarray(noise[..., :3]), jnp.asarray(noise[..., 3:]))
+
+
+@pytest.mark.parametrize("objective", ["edm", "denoiser"])
 def test_a_step_is_a_mean_over_its_molecules(
-    make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path
+    make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path, objective: str
 ) -> None:
     """The loss that is reported, and the update, are those of the plain mean, without chunks and devices."""
-    shards, statistics = molecules
     sgd = {"learning_rate": 0.01, "warmup_steps": 0, "schedule": "constant", "clip": {"kind": "none"}}
-    config = make_config(training={"optimizer": sgd, "ema_decay": 0.5})
-    trainer = JaxTrainer(
-        config, config_digest="this", shards=shards["train"], statistics=statistics, directory=tmp_path
-    )
-    shard = shards["train"][0]
-    rows = np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32)
+    config = make_config(objective=objective, training={"optimizer": sgd, "ema_decay": 0.5})
+    trainer = make_trainer(config, molecules, tmp_path)
+    shards = molecules[0]["train"]
+    batch = Noising(config, shards).training(Batch(18, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32)), 7)
     start = np.asarray(trainer._state.params)
 
     def mean(flat: jax.Array) -> jax.Array:
-        objective = trainer._objective
-        mask = node_mask(jnp.asarray(shard.sizes[rows]), shard.bucket)
-        root = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 1), 7)
-        keys = jax.vmap(lambda place: jax.random.fold_in(root, place))(jnp.arange(8))
-        data = objective.clean(jnp.asarray(shard.positions[rows]), jnp.asarray(shard.atomic_numbers[rows]))
-        return objective.losses(trainer._layout.unravel(flat), data, mask, objective.draw(keys, mask)).mean()
+        objective, params = trainer._objective, trainer._layout.unravel(flat)
+        mask = node_mask(jnp.asarray(batch.sizes), 18)
+        data = objective.clean(jnp.asarray(batch.positions), jnp.asarray(batch.atomic_numbers))
+        draws = Draws(cloud(batch.noise), jnp.asarray(batch.levels))
+        return objective.losses(params, data, mask, draws, Frozen(params, params)).mean()
 
     loss, gradient = jax.jit(jax.value_and_grad(mean))(start)
-    found = trainer.read([trainer.step(Batch(shard.bucket, rows), 7)])
+    found = trainer.read([trainer.step(batch, 7)])
     assert found[0, 0] == pytest.approx(float(loss), rel=1e-4)
     assert found[0, 1] == pytest.approx(float(np.linalg.norm(gradient)), rel=1e-3)
     # Adam's first step is as long as the learning rate, against the sign of the gradient.
@@ -171,22 +188,24 @@ def test_a_step_is_a_mean_over_its_molecules(
     np.testing.assert_allclose(np.asarray(trainer._state.ema), start + moved / 2, atol=1e-6)
 
 
-def test_validation_uses_the_averaged_weights_and_the_same_noise(
-    make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path
-) -> None:
-    shards, statistics = molecules
-    trainer = JaxTrainer(
-        make_config(), config_digest="this", shards=shards["train"], statistics=statistics, directory=tmp_path
-    )
+def validation_batch(config: RunConfig, shards: Shards) -> NoisyBatch:
     chosen = validation_molecules(shards["validation"], 29, seed=0)
     assert chosen is not None
-    first, again = (trainer.validation_loss(chosen[0]) for _ in range(2))
+    return Noising(config, shards["train"]).validation(chosen[0])
+
+
+def test_validation_uses_the_averaged_weights(
+    make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path
+) -> None:
+    config = make_config()
+    trainer, batch = make_trainer(config, molecules, tmp_path), validation_batch(config, molecules[0])
+    first, again = (trainer.validation_loss(batch) for _ in range(2))
     assert (first == again).all()
     assert len(first) == 32
     trainer._state = trainer._state._replace(params=trainer._state.params * 0)
-    assert (trainer.validation_loss(chosen[0]) == first).all()
+    assert (trainer.validation_loss(batch) == first).all()
     trainer._state = trainer._state._replace(ema=trainer._state.ema * 0)
-    assert (trainer.validation_loss(chosen[0]) != first).any()
+    assert (trainer.validation_loss(batch) != first).any()
 
 
 def test_a_learning_rate_that_is_absurd_ends_in_a_line_and_keeps_the_last_good_checkpoint(
@@ -209,15 +228,118 @@ def test_nothing_to_train_on(make_config: MakeConfig, molecules: tuple[Shards, S
 def test_samples_of_a_running_training(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path
 ) -> None:
-    shards, statistics = molecules
-    trainer = JaxTrainer(
-        make_config(training={"sample_count": 4}),
-        config_digest="this",
-        shards=shards["train"],
-        statistics=statistics,
-        directory=tmp_path,
-    )
+    trainer = make_trainer(make_config(training={"sample_count": 4}), molecules, tmp_path)
     sizes: npt.NDArray[np.int32] = np.array([3, 9, 29, 5], np.int32)
     samples = trainer.sample(sizes)
     assert (samples.sizes == sizes).all()
     assert np.isfinite(samples.positions).all()
+
+
+# --- runs that start from others, and learn from them -----------------------------------------------------------------
+
+RUNS: dict[str, dict[str, Any]] = {
+    "denoiser": {"objective": "denoiser", "levels": {"alignment": "permutation"}},
+    "tuned": {"objective": "consistency", "init": "denoiser", "levels": {"alignment": "full"}},
+    "ct": {"objective": "consistency", "consistency": {"kind": "ct", "last_levels": 20}},
+    "ict": {"objective": "consistency", "consistency": {"kind": "ict", "last_levels": 20}},
+    "distilled": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "denoiser"},
+    "matched": {"objective": "matching", "init": "denoiser", "teacher": "denoiser"},
+}
+
+
+@pytest.fixture(scope="module")
+def denoiser(
+    make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    """A denoiser for other runs to start and to learn from."""
+    config = make_config(objective="denoiser", training={"steps": 4})
+    return run(config, molecules, tmp_path_factory.mktemp("denoiser"))
+
+
+def starts_of(config: RunConfig, denoiser: Trained) -> Starts:
+    return Starts(denoiser.arrays if config.init else None, denoiser.arrays if config.teacher else None)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_objective_trains_and_resumes_in_the_same_bits(
+    make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path, name: str
+) -> None:
+    config = make_config(**RUNS[name], training={"steps": 6, "sample_interval": 6})
+    starts = starts_of(config, denoiser)
+    whole = run(config, molecules, tmp_path / "whole", starts=starts)
+    with pytest.raises(Interrupted, match="stopped at step 3 of 6"):
+        run(config, molecules, tmp_path / "parts", starts=starts, stop=after(3))
+    assert bits(run(config, molecules, tmp_path / "parts", starts=starts)) == bits(whole)
+    assert whole.arrays.keys() == denoiser.arrays.keys()
+    moved = [name for name, array in whole.arrays.items() if (array != denoiser.arrays[name]).any()]
+    assert moved == list(whole.arrays)
+    lines = logged(tmp_path / "whole")
+    # Of matching's two networks, one has a loss of no lower bound.
+    assert all(np.isfinite(line["loss"]) for line in lines if line["kind"] != "samples")
+    sampler = "one-step" if config.objective in ("consistency", "matching") else "heun-12"
+    assert [line["sampler"] for line in lines if line["kind"] == "samples"] == [sampler]
+
+
+@pytest.mark.parametrize("name", ["tuned", "ict", "matched"])
+def test_a_training_begins_with_the_weights_it_is_given(
+    make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path, name: str
+) -> None:
+    config = make_config(**RUNS[name])
+    starts = starts_of(config, denoiser)
+    trainer = make_trainer(config, molecules, tmp_path, starts)
+    given = np.concatenate([array.reshape(-1) for array in denoiser.arrays.values()])
+    expected = {"tuned": [given], "ict": [], "matched": [given, given]}[name]
+    if expected:
+        for vector in (trainer._state.params, trainer._state.ema):
+            assert (np.asarray(vector) == np.concatenate(expected)).all()
+        averaged = trainer.averaged_weights()
+        assert all((averaged[name] == array).all() for name, array in denoiser.arrays.items())
+    else:
+        # Drawn from the seed.
+        again = make_trainer(config, molecules, tmp_path, starts)
+        other = make_trainer(make_config(**RUNS[name], seed=1), molecules, tmp_path, starts)
+        params = [np.asarray(one._state.params) for one in (trainer, again, other)]
+        assert (params[0] == params[1]).all()
+        assert (params[0] != params[2]).any()
+        assert (params[0] != given).any()
+
+
+def test_what_is_learned_from_changes_the_training(
+    make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path
+) -> None:
+    config = make_config(**RUNS["distilled"], training={"steps": 1})
+    other = {name: array * np.float32(1.5) for name, array in denoiser.arrays.items()}
+    trained = [
+        run(config, molecules, tmp_path / str(number), starts=Starts(teacher=teacher))
+        for number, teacher in enumerate((denoiser.arrays, denoiser.arrays, other))
+    ]
+    assert bits(trained[0]) == bits(trained[1]) != bits(trained[2])
+
+
+def test_the_estimator_learns_at_its_own_rate(
+    make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path
+) -> None:
+    training = {"optimizer": {"learning_rate": 0.01, "warmup_steps": 0, "schedule": "constant"}}
+    config = make_config(**RUNS["matched"], matching={"estimator_rate": 3.0}, training=training)
+    trainer = make_trainer(config, molecules, tmp_path, starts_of(config, denoiser))
+    start = np.asarray(trainer._state.params)
+    batch = Noising(config, molecules[0]["train"]).training(Batch(18, np.arange(8, dtype=np.int32)), 0)
+    trainer.step(batch, 0)
+    moved = np.abs(np.asarray(trainer._state.params) - start)
+    # Adam's first step is as long as the learning rate.
+    generator, estimator = np.split(moved, 2)
+    assert np.median(estimator) == pytest.approx(0.03, rel=0.01)
+    # The teacher and the estimator are one network before the first step, and give the generator no direction.
+    assert (generator == 0.0).all()
+    trainer.step(batch, 1)
+    generator, estimator = np.split(np.abs(np.asarray(trainer._state.params) - start), 2)
+    assert np.median(generator) > 0.001
+
+
+def test_weights_of_another_network_are_one_line(
+    make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path
+) -> None:
+    config = make_config(**RUNS["tuned"], model={"hidden": 9})
+    with pytest.raises(InputError, match="weights: .* should have shape") as caught:
+        make_trainer(config, molecules, tmp_path, Starts(init=denoiser.arrays))
+    assert "\n" not in str(caught.value)
