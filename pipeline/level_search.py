@@ -34,7 +34,7 @@ class Spacing:
         if calls == 1:
             return (self.first,)
         spaced = karras_levels(steps=calls - 1, sigma_min=self.last, sigma_max=self.second, rho=self.rho)[:-1]
-        return tuple(round(float(level), 6) for level in np.append(self.first, spaced))
+        return (self.first, *(round(float(level), 6) for level in spaced))
 
     def is_descending(self, calls: int) -> bool:
         """Return whether the levels fall."""

@@ -30,7 +30,8 @@ def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) 
     low, high = ((math.log(edge) - config.mean) / config.std for edge in (config.sigma_min, config.sigma_max))
     quantiles = norm.cdf(low) + strata * (norm.cdf(high) - norm.cdf(low))
     # The cut is exact but for rounding.
-    return np.clip(np.exp(config.mean + config.std * norm.ppf(quantiles)), config.sigma_min, config.sigma_max)
+    sigma = np.exp(config.mean + config.std * norm.ppf(quantiles))
+    return np.asarray(np.clip(sigma, config.sigma_min, config.sigma_max))
 
 
 def pairs(
@@ -84,7 +85,7 @@ def gap(t: Floats, *, stage: int, q: float) -> Floats:
 
     A gap of 1 makes r = 0, where the target is the data.
     """
-    return np.minimum(1.0, (1.0 + 8.0 * expit(-t)) / q**stage)
+    return np.asarray(np.minimum(1.0, (1.0 + 8.0 * expit(-t)) / q**stage))
 
 
 def grid_size(config: ConsistencyConfig, progress: float) -> int:

@@ -81,6 +81,7 @@ def draw_levels(
     generator: np.random.Generator, count: int, config: RunConfig, *, progress: float
 ) -> npt.NDArray[np.float32]:
     """Draw the levels of an objective's losses, see ``NoisyBatch.levels``."""
+    levels: npt.NDArray[Any]
     if config.objective == "edm":
         levels = generator.integers(0, config.noise.steps + 1, count)[:, None]
     elif config.objective == "denoiser":
@@ -109,7 +110,8 @@ def draw_noise(
 
 def one_hot(atomic_numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
     """Return the types of atoms [B, N], one-hot over H, C, N, O, F: [B, N, 5], 0 in the padding."""
-    return (atomic_numbers[..., None] == np.array(ATOMIC_NUMBERS)).astype(np.float32)
+    types: npt.NDArray[np.bool_] = atomic_numbers[..., None] == np.array(ATOMIC_NUMBERS)
+    return types.astype(np.float32)
 
 
 def prepared(

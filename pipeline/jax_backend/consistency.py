@@ -34,7 +34,7 @@ class Consistency(Preconditioned):
         flow); for kind distillation it is a Heun step of the teacher. The target's weights are the trained ones
         themselves, or for kind ct their average.
         """
-        t, r, weight = draws.levels.T
+        t, r, weight = (draws.levels[:, column] for column in range(3))
         noisy = _at(data, draws.noise, t)
         if self.config.kind == "distillation":
             earlier = self._heun_step(frozen.teacher, mask, noisy, t, r)

@@ -28,7 +28,7 @@ class Matching(Preconditioned):
     def losses(self, params: tuple[Params, Params], data: Cloud, mask: Array, draws: Draws, frozen: Frozen) -> Array:
         """Return the sum of both networks' losses, [B]; each has a gradient for its own network only."""
         generator, estimator = params
-        t, share_of_data, s = draws.levels.T
+        t, share_of_data, s = (draws.levels[:, column] for column in range(3))
         unit, score_noise = _split(draws.noise)
         noisy = jax.tree.map(lambda x, z: share_of_data[:, None, None] * x + t[:, None, None] * z, data, unit)
         made, _, c_out = self.raw(generator, mask, noisy, t)

@@ -1,14 +1,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.jax_backend.edm import EDM
+from pipeline.jax_backend.features import Cloud, node_mask
 from pipeline.noise import polynomial_schedule
-from pipeline.scales import Scales
+from pipeline.noising import draw_noise, one_hot
+from pipeline.scales import TYPES, Scales
+
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -47,3 +54,67 @@ def make_objective() -> Callable[..., EDM]:
         return EDM(network, polynomial_schedule(steps=steps, precision=precision), SCALES, loss)
 
     return make
+
+
+# --- for the objectives that know coordinates and types ---------------------------------------------------------------
+
+
+class LinearNetwork:
+    """A network of two parameters: factors of the coordinates and of the types that it is given."""
+
+    def apply(self, params: jax.Array, x: jax.Array, h: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        del mask
+        return params[0] * x, params[1] * h[..., :TYPES]
+
+
+class Pair(NamedTuple):
+    """A cloud in double precision."""
+
+    x: Doubles
+    h: Doubles
+
+
+SIZES = np.array([3, 5, 2], np.int32)
+MASK = node_mask(jnp.asarray(SIZES), 5)
+ATOMIC_NUMBERS = np.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], np.uint8)
+DATA = Pair(1.4 * draw_noise(np.random.default_rng(7), SIZES, 5, 0).astype(np.float64), one_hot(ATOMIC_NUMBERS) / 4.0)
+
+
+def unit_noise(seed: int) -> Pair:
+    """Return noise for the three molecules of ``SIZES``."""
+    noise = draw_noise(np.random.default_rng(seed), SIZES, 5, TYPES).astype(np.float64)
+    return Pair(noise[..., :3], noise[..., 3:])
+
+
+def cloud(pair: Pair) -> Cloud:
+    return Cloud(jnp.asarray(pair.x, jnp.float32), jnp.asarray(pair.h, jnp.float32))
+
+
+def noisy(data: Pair, noise: Pair, sigma: Any) -> Pair:
+    """Return the data at the levels ``sigma`` [B]."""
+    column = np.asarray(sigma, np.float64)[:, None, None]
+    return Pair(data.x + column * noise.x, data.h + column * noise.h)
+
+
+def factors(sigma: Any, scale: float, epsilon: float = 0.0) -> tuple[Doubles, Doubles, Doubles]:
+    """Return c_skip, c_out and c_in of Karras et al. (table 1) with the boundary at ``epsilon``, each [B, 1, 1]."""
+    column = np.asarray(sigma, np.float64)[:, None, None]
+    c_skip = scale**2 / ((column - epsilon) ** 2 + scale**2)
+    c_out = (column - epsilon) * scale / np.sqrt(column**2 + scale**2)
+    return c_skip, c_out, 1 / np.sqrt(column**2 + scale**2)
+
+
+def plainly(params: Any, state: Pair, sigma: Any, epsilon: float = 0.0) -> Pair:
+    """Return what a ``LinearNetwork`` with ``SCALES`` makes of a noisy cloud at the levels ``sigma`` [B]."""
+    (skip_x, out_x, in_x), (skip_h, out_h, in_h) = (
+        factors(sigma, scale, epsilon) for scale in (SCALES.coordinates, SCALES.types)
+    )
+    return Pair(
+        skip_x * state.x + out_x * params[0] * 2 * in_x * state.x, skip_h * state.h + out_h * params[1] * in_h * state.h
+    )
+
+
+def squares(part: Doubles) -> Doubles:
+    """Return the sum of squares of every molecule, [B]."""
+    total: Doubles = np.square(part).sum((1, 2))
+    return total

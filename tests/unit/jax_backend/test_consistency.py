@@ -1,0 +1,195 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pipeline.config import ConsistencyConfig
+from pipeline.jax_backend.consistency import Consistency
+from pipeline.jax_backend.features import node_mask
+from pipeline.jax_backend.objective import Draws, Frozen
+from pipeline.scales import TYPES
+
+from .conftest import (
+    DATA,
+    MASK,
+    SCALES,
+    SIZES,
+    Doubles,
+    LinearNetwork,
+    Pair,
+    cloud,
+    factors,
+    noisy,
+    plainly,
+    squares,
+    unit_noise,
+)
+
+KINDS = ["ct", "ict", "tuning", "distillation"]
+T, R, WEIGHT = np.array([0.4, 2.0, 9.0]), np.array([0.0, 0.8, 7.5]), np.array([2.5, 1.0, 0.6])
+PARAMS, AVERAGED, TEACHER = jnp.array([0.3, 0.5]), jnp.array([-0.2, 0.9]), jnp.array([0.6, 0.1])
+FROZEN = Frozen(AVERAGED, TEACHER)
+
+
+def config_of(**changes: Any) -> ConsistencyConfig:
+    default = {"q": 2.0, "first_stage": 2, "last_stage": 4, "first_levels": 10, "last_levels": 160}
+    distance = {"weight": "gap", "huber": 0.0, "type_weight": 4.0}
+    return ConsistencyConfig(**(default | distance | {"kind": "ict"} | changes))
+
+
+def objective_of(network: Any = None, *, epsilon: float = 0.0, **changes: Any) -> Consistency:
+    return Consistency(network or LinearNetwork(), SCALES, epsilon, config=config_of(**changes))
+
+
+def draws(t: Any = T, r: Any = R, weight: Any = WEIGHT) -> Draws:
+    return Draws(cloud(unit_noise(0)), jnp.asarray(np.stack([t, r, weight], axis=1), jnp.float32))
+
+
+def losses(objective: Consistency, params: jax.Array = PARAMS, frozen: Frozen = FROZEN, **levels: Any) -> Doubles:
+    return np.asarray(objective.losses(params, cloud(DATA), MASK, draws(**levels), frozen), np.float64)
+
+
+def square(estimate: Pair, target: Pair, type_weight: float = 4.0) -> Doubles:
+    return squares(estimate.x - target.x) + type_weight * squares(estimate.h - target.h)
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.002])
+@pytest.mark.parametrize("kind", ["ict", "tuning"])
+def test_the_loss_compares_two_levels_of_the_same_noise(kind: str, epsilon: float) -> None:
+    noise = unit_noise(0)
+    estimate = plainly(PARAMS, noisy(DATA, noise, T), T, epsilon)
+    r = np.maximum(R, epsilon)
+    target = plainly(PARAMS, noisy(DATA, noise, r), r, epsilon)
+    expected = WEIGHT * square(estimate, target) / (3 * SIZES)
+    np.testing.assert_allclose(losses(objective_of(kind=kind, epsilon=epsilon), r=r), expected, rtol=1e-4)
+
+
+def test_at_r_0_the_target_is_the_data() -> None:
+    estimate = plainly(PARAMS, noisy(DATA, unit_noise(0), T), T)
+    found = losses(objective_of(kind="tuning"), r=np.zeros(3))
+    np.testing.assert_allclose(found, WEIGHT * square(estimate, DATA) / (3 * SIZES), rtol=1e-4)
+
+
+def test_ct_compares_with_the_averaged_weights_and_the_others_with_their_own() -> None:
+    noise = unit_noise(0)
+    estimate = plainly(PARAMS, noisy(DATA, noise, T), T)
+    target = plainly(AVERAGED, noisy(DATA, noise, R), R)
+    found = losses(objective_of(kind="ct"))
+    np.testing.assert_allclose(found, WEIGHT * square(estimate, target) / (3 * SIZES), rtol=1e-4)
+    other = Frozen(2.0 * AVERAGED, TEACHER)
+    # At r = 0 the target is the data, whatever the weights.
+    assert (losses(objective_of(kind="ct"), frozen=other)[1:] != found[1:]).all()
+    for kind in ("ict", "tuning", "distillation"):
+        assert (losses(objective_of(kind=kind), frozen=other) == losses(objective_of(kind=kind))).all()
+
+
+def test_distillation_follows_a_heun_step_of_its_teacher() -> None:
+    state = noisy(DATA, unit_noise(0), T)
+    t, r = T[:, None, None], R[:, None, None]
+    clean = plainly(TEACHER, state, T)
+    first = Pair((state.x - clean.x) / t, (state.h - clean.h) / t)
+    euler = Pair(state.x + (r - t) * first.x, state.h + (r - t) * first.h)
+    clean = plainly(TEACHER, euler, R)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        second = Pair((euler.x - clean.x) / r, (euler.h - clean.h) / r)
+    earlier = Pair(
+        state.x + (r - t) * (first.x + second.x) / 2,
+        state.h + (r - t) * (first.h + second.h) / 2,
+    )
+    # To 0, where there is no slope, a step is one of Euler's: all the way to the teacher's estimate.
+    estimate_of_teacher = plainly(TEACHER, state, T)
+    for part, ends in zip(earlier, estimate_of_teacher, strict=True):
+        part[R == 0] = ends[R == 0]
+    target, estimate = plainly(PARAMS, earlier, R), plainly(PARAMS, state, T)
+    expected = WEIGHT * square(estimate, target) / (3 * SIZES)
+    np.testing.assert_allclose(losses(objective_of(kind="distillation")), expected, rtol=1e-4)
+    for kind in ("ct", "ict", "tuning"):
+        other = Frozen(AVERAGED, 2.0 * TEACHER)
+        assert (losses(objective_of(kind=kind), frozen=other) == losses(objective_of(kind=kind))).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_target_has_no_gradient(kind: str) -> None:
+    objective = objective_of(kind=kind, huber=0.02)
+
+    def total(params: jax.Array, frozen: Frozen) -> jax.Array:
+        return objective.losses(params, cloud(DATA), MASK, draws(), frozen).sum()
+
+    of_params, of_frozen = jax.grad(total, argnums=(0, 1))(PARAMS, FROZEN)
+    assert all((gradient == 0).all() for gradient in of_frozen)
+
+    # That of the loss with the target held where these weights put it.
+    noise = unit_noise(0)
+    state = noisy(DATA, noise, T)
+
+    def held(params: Doubles) -> float:
+        earlier = noisy(DATA, noise, R)
+        target = plainly(AVERAGED if kind == "ct" else PARAMS, earlier, R)
+        c = 0.02 * np.sqrt(3 * SIZES)
+        distance = np.sqrt(square(plainly(params, state, T), target) + c**2) - c
+        return float((WEIGHT * distance / (3 * SIZES)).sum())
+
+    if kind != "distillation":
+        step = 1e-5
+        for axis in range(2):
+            shift = step * np.eye(2)[axis]
+            slope = (held(np.asarray(PARAMS) + shift) - held(np.asarray(PARAMS) - shift)) / (2 * step)
+            assert of_params[axis] == pytest.approx(slope, rel=1e-3)
+    assert (np.abs(of_params) > 1e-4).all()
+
+
+class Oracle:
+    """A network that makes the denoiser find the data, whatever it is asked."""
+
+    def apply(self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        del params, mask
+        sigma = np.exp(4 * np.asarray(h, np.float64)[:, 0, TYPES])
+        answers = []
+        for asked, data, scale in ((x / 2, DATA.x, SCALES.coordinates), (h[..., :TYPES], DATA.h, SCALES.types)):
+            c_skip, c_out, c_in = factors(sigma, scale)
+            answers.append(jnp.asarray((data - c_skip * np.asarray(asked, np.float64) / c_in) / c_out, jnp.float32))
+        return answers[0], answers[1]
+
+
+@pytest.mark.parametrize("huber", [0.0, 0.02])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_consistent_network_has_no_loss(kind: str, huber: float) -> None:
+    found = losses(objective_of(Oracle(), kind=kind, huber=huber))
+    np.testing.assert_allclose(found, 0, atol=1e-6)
+    # A network that is not: the same levels.
+    assert (losses(objective_of(kind=kind, huber=huber)) > 1e-3).all()
+
+
+# --- the distance and its weight --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("type_weight", [0.5, 4.0])
+def test_the_distance_is_pseudo_huber_with_a_constant_for_each_dimension(type_weight: float) -> None:
+    noise = unit_noise(0)
+    estimate, target = (plainly(PARAMS, noisy(DATA, noise, level), level) for level in (T, R))
+    c = 0.1 * np.sqrt(3 * SIZES)
+    expected = WEIGHT * (np.sqrt(square(estimate, target, type_weight) + c**2) - c) / (3 * SIZES)
+    np.testing.assert_allclose(losses(objective_of(huber=0.1, type_weight=type_weight)), expected, rtol=1e-4)
+
+
+def test_unit_weight_lets_every_level_move_the_network_alike() -> None:
+    gap, unit = (losses(objective_of(kind="tuning", weight=weight)) for weight in ("gap", "unit"))
+    _, c_out, _ = factors(T, SCALES.coordinates)
+    np.testing.assert_allclose(unit, gap / WEIGHT / c_out[:, 0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_no_loss(kind: str) -> None:
+    objective = objective_of(kind=kind, huber=0.02)
+    expected = losses(objective)
+    wide: Any = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, 4), (0, 0))), (cloud(DATA), draws().noise))
+    mask = node_mask(jnp.asarray(SIZES), 9)
+    found = objective.losses(PARAMS, wide[0], mask, Draws(wide[1], draws().levels), FROZEN)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    alone: Any = jax.tree.map(lambda part: part[1:2], (cloud(DATA), MASK, draws()))
+    np.testing.assert_allclose(objective.losses(PARAMS, *alone, FROZEN), expected[1:2], rtol=1e-5)

@@ -1,0 +1,239 @@
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pipeline.config import RunConfig
+from pipeline.jax_backend.build import build_layout, build_objective
+from pipeline.jax_backend.denoiser import Denoiser, Preconditioned
+from pipeline.jax_backend.egnn import EGNN
+from pipeline.jax_backend.features import Cloud, node_mask
+from pipeline.jax_backend.objective import Draws, Frozen
+from pipeline.jax_backend.weights import Layout
+from pipeline.scales import TYPES, Scales
+
+from .conftest import (
+    ATOMIC_NUMBERS,
+    DATA,
+    MASK,
+    SCALES,
+    SIZES,
+    FakeNetwork,
+    LinearNetwork,
+    cloud,
+    factors,
+    noisy,
+    plainly,
+    squares,
+    unit_noise,
+)
+
+SIGMA = np.array([0.05, 0.7, 6.0])
+NONE = Frozen(None, None)
+
+
+def zero(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jnp.zeros_like(x), jnp.zeros_like(h[..., :TYPES])
+
+
+def around(network: Any, epsilon: float = 0.0) -> Denoiser:
+    return Denoiser(network, SCALES, epsilon)
+
+
+def draws(sigma: Any = SIGMA, seed: int = 0) -> Draws:
+    return Draws(cloud(unit_noise(seed)), jnp.asarray(sigma, jnp.float32)[:, None])
+
+
+class Model:
+    """A real network with large random weights."""
+
+    def __init__(self, config: RunConfig, epsilon: float = 0.0):
+        self.objective = Denoiser(EGNN(config.model, output_features=TYPES), SCALES, epsilon)
+        self.layout: Layout = build_layout(self.objective)
+        weights = np.random.default_rng(0).normal(size=self.layout.size) / 3
+        self.params = self.layout.unravel(jnp.asarray(weights, jnp.float32))
+        self._denoise = jax.jit(self.objective.denoise)
+
+    def __call__(self, state: Cloud, sigma: Any, mask: jax.Array = MASK) -> Cloud:
+        return Cloud(*self._denoise(self.params, mask, state, jnp.asarray(sigma, jnp.float32)))
+
+
+@pytest.fixture(scope="module")
+def model(make_config: Callable[..., RunConfig]) -> Model:
+    return Model(make_config(objective="denoiser"))
+
+
+# --- the denoiser -----------------------------------------------------------------------------------------------------
+
+
+def test_features_are_types_over_four() -> None:
+    data = around(LinearNetwork()).clean(jnp.asarray(DATA.x, jnp.float32), jnp.asarray(ATOMIC_NUMBERS))
+    assert data.h.shape == (3, 5, 5)
+    np.testing.assert_allclose(data.h, DATA.h)
+    np.testing.assert_allclose(data.x, DATA.x, rtol=1e-6)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.002, 0.03])
+def test_nothing_is_changed_at_the_boundary(make_config: Callable[..., RunConfig], epsilon: float) -> None:
+    model, state = Model(make_config(objective="denoiser"), epsilon), cloud(unit_noise(1))
+    for sigma in (epsilon, np.full(3, epsilon)):
+        for found, given in zip(model(state, sigma), state, strict=True):
+            assert (found == given).all()
+    # But right above it.
+    for found, given in zip(model(state, epsilon + 0.01), state, strict=True):
+        assert (found != given).any()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.002])
+def test_the_factors_are_those_of_karras_for_coordinates_and_types_apart(epsilon: float) -> None:
+    objective, state = around(LinearNetwork(), epsilon), unit_noise(1)
+    params = jnp.array([0.3, -0.6])
+    clean, c_skip, c_out = objective.raw(params, MASK, cloud(state), jnp.asarray(SIGMA, jnp.float32))
+    for found, expected in zip(clean, plainly([0.3, -0.6], state, SIGMA, epsilon), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for part, scale in enumerate((SCALES.coordinates, SCALES.types)):
+        expected_skip, expected_out, _ = factors(SIGMA, scale, epsilon)
+        np.testing.assert_allclose(c_skip[part], expected_skip, rtol=1e-5)
+        np.testing.assert_allclose(c_out[part], expected_out, rtol=1e-5)
+    # One level for all is the same as that level for each.
+    one = objective.denoise(params, MASK, cloud(state), jnp.float32(0.7))
+    each = objective.denoise(params, MASK, cloud(state), jnp.full(3, 0.7))
+    assert all((a == b).all() for a, b in zip(one, each, strict=True))
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 1.5, 20.0])
+def test_the_network_is_given_unit_variance_and_asked_for_it(sigma: float) -> None:
+    generator = np.random.default_rng(0)
+    shapes = [(2000, 4, 3), (2000, 4, TYPES)]
+    widths = (SCALES.coordinates, SCALES.types)
+    data = [generator.normal(size=shape) * width for shape, width in zip(shapes, widths, strict=True)]
+    state = Cloud(*(jnp.asarray(x + sigma * generator.normal(size=x.shape), jnp.float32) for x in data))
+    network = FakeNetwork(zero)
+    clean, _, c_out = around(network).raw({}, jnp.ones((2000, 4)), state, jnp.float32(sigma))
+    for part in range(2):
+        target = (data[part] - np.asarray(clean[part], np.float64)) / c_out[part]
+        assert np.square(target).mean() == pytest.approx(1.0, rel=0.05)
+    x, h = network.asked[-1]
+    # Coordinates twice as wide.
+    assert np.square(x).mean() == pytest.approx(4.0, rel=0.05)
+    assert np.square(h[..., :TYPES]).mean() == pytest.approx(1.0, rel=0.05)
+    np.testing.assert_allclose(h[..., TYPES], np.log(sigma) / 4, rtol=1e-4)
+
+
+def rotated(state: Cloud, matrix: npt.NDArray[np.float32]) -> Cloud:
+    return Cloud(state.x @ jnp.asarray(matrix), state.h)
+
+
+@pytest.mark.parametrize("determinant", [1, -1])
+def test_a_turned_molecule_is_denoised_alike_and_turned(model: Model, determinant: int) -> None:
+    matrix, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
+    matrix = (matrix * np.sign(np.linalg.det(matrix)) * determinant).astype(np.float32)
+    state = cloud(noisy(DATA, unit_noise(1), SIGMA))
+    found, expected = model(rotated(state, matrix), SIGMA), rotated(model(state, SIGMA), matrix)
+    np.testing.assert_allclose(found.x, expected.x, atol=2e-4)
+    np.testing.assert_allclose(found.h, expected.h, atol=2e-4)
+    assert np.abs(expected.x - state.x @ matrix).max() > 0.1
+
+
+def test_atoms_in_another_order_are_denoised_alike_in_that_order(model: Model) -> None:
+    state = cloud(noisy(DATA, unit_noise(1), SIGMA))
+    order = np.array([[2, 0, 1, 3, 4], [4, 2, 0, 1, 3], [1, 0, 2, 3, 4]])
+    rows = np.arange(3)[:, None]
+    found = model(Cloud(state.x[rows, order], state.h[rows, order]), SIGMA)
+    for part, expected in zip(found, model(state, SIGMA), strict=True):
+        np.testing.assert_allclose(part, expected[rows, order], atol=2e-4)
+
+
+def test_neither_padding_nor_other_molecules_take_part(model: Model) -> None:
+    state = cloud(noisy(DATA, unit_noise(1), SIGMA))
+    expected = model(state, SIGMA)
+    for part in expected:
+        assert (part[0, 3:] == 0).all()
+        assert (part[2, 2:] == 0).all()
+    np.testing.assert_allclose(expected.x.sum(1), 0, atol=1e-5)
+    wide = Cloud(*(jnp.pad(part, ((0, 0), (0, 4), (0, 0))) for part in state))
+    alone = Cloud(state.x[1:2], state.h[1:2])
+    for part in range(2):
+        found = model(wide, SIGMA, node_mask(jnp.asarray(SIZES), 9))[part]
+        np.testing.assert_allclose(found[:, :5], expected[part], atol=1e-4)
+        np.testing.assert_allclose(model(alone, SIGMA[1:2], MASK[1:2])[part], expected[part][1:2], atol=1e-4)
+
+
+# --- its loss ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_of_a_network_that_says_nothing() -> None:
+    data, noise = DATA, unit_noise(0)
+    losses = around(FakeNetwork(zero)).losses({}, cloud(data), MASK, draws(), NONE)
+    state, expected = noisy(data, noise, SIGMA), np.zeros(3)
+    for x, of_x, scale in zip(state, data, (SCALES.coordinates, SCALES.types), strict=True):
+        c_skip, c_out, _ = factors(SIGMA, scale)
+        expected += squares((c_skip * x - of_x) / c_out)
+    # Divided by the numbers of the molecule itself, 8 an atom, whatever it is padded to.
+    np.testing.assert_allclose(losses, expected / (2 * 8 * SIZES), rtol=1e-4)
+
+
+def test_the_loss_of_a_perfect_network_is_zero() -> None:
+    state = noisy(DATA, unit_noise(0), SIGMA)
+    target = [
+        jnp.asarray((of_x - c_skip * x) / c_out, jnp.float32)
+        for x, of_x, (c_skip, c_out, _) in zip(
+            state, DATA, (factors(SIGMA, scale) for scale in (SCALES.coordinates, SCALES.types)), strict=True
+        )
+    ]
+    losses = around(FakeNetwork(lambda x, h: (target[0], target[1]))).losses({}, cloud(DATA), MASK, draws(), NONE)
+    np.testing.assert_allclose(losses, 0, atol=1e-9)
+
+
+def test_the_target_of_the_network_counts_alike_at_every_level() -> None:
+    # Wrong by one in every number of the network's output: an error of 1/2, at whatever level.
+    state = noisy(DATA, unit_noise(0), SIGMA)
+    mask = np.asarray(MASK)[..., None]
+    off = [
+        jnp.asarray(((of_x - c_skip * x) / c_out + 1) * mask, jnp.float32)
+        for x, of_x, (c_skip, c_out, _) in zip(
+            state, DATA, (factors(SIGMA, scale) for scale in (SCALES.coordinates, SCALES.types)), strict=True
+        )
+    ]
+    losses = around(FakeNetwork(lambda x, h: (off[0], off[1]))).losses({}, cloud(DATA), MASK, draws(), NONE)
+    np.testing.assert_allclose(losses, 0.5, rtol=1e-4)
+
+
+def test_padding_changes_no_loss(model: Model) -> None:
+    evaluate = jax.jit(lambda data, mask, draws: model.objective.losses(model.params, data, mask, draws, NONE))
+    narrow = evaluate(cloud(DATA), MASK, draws())
+    wide: Any = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, 4), (0, 0))), (cloud(DATA), draws().noise))
+    found = evaluate(wide[0], node_mask(jnp.asarray(SIZES), 9), Draws(wide[1], draws().levels))
+    np.testing.assert_allclose(found, narrow, rtol=2e-4)
+    alone: Any = jax.tree.map(lambda part: part[1:2], (cloud(DATA), MASK, draws()))
+    np.testing.assert_allclose(evaluate(*alone), narrow[1:2], rtol=2e-4)
+
+
+# --- from a configuration ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_has_the_scales_it_gives_and_the_boundary_of_its_kind(
+    data: Any, make_config: Callable[..., RunConfig]
+) -> None:
+    statistics = data.read()[1]
+
+    def built(**run: Any) -> Preconditioned:
+        objective = build_objective(make_config(**run), statistics)
+        assert isinstance(objective, Preconditioned)
+        assert objective.features == TYPES
+        assert build_layout(objective).shapes["embedding.kernel"] == (TYPES + 1, 8)
+        return objective
+
+    measured = built(objective="denoiser")
+    assert measured.sigma_data.coordinates == pytest.approx(statistics.coordinate_scale)
+    given = built(objective="denoiser", levels={"sigma_data": {"coordinates": 1.1, "types": 0.3}})
+    assert given.sigma_data == Scales(1.1, 0.3, measured.sigma_data.charges)
+    assert (measured.epsilon, measured.networks) == (0.0, 1)
+    isolated = built(objective="consistency", consistency={"kind": "ict"}, levels={"sigma_min": 0.005})
+    assert isolated.epsilon == 0.005
+    assert built(objective="consistency", init="denoiser").epsilon == 0.0
+    assert built(objective="matching", init="denoiser", teacher="denoiser").networks == 2
