@@ -397,6 +397,8 @@ def _check_sampler(sampler: Json, path: str) -> None:
         if sampler["steps"] not in (1, len(levels)):
             raise InputError(f"{path}steps: {sampler['steps']} should be left out beside levels")
         sampler["steps"] = len(levels)
+    if sampler["alignment"] is not None and sampler["kind"] != "consistency":
+        raise InputError(f"{path}alignment: should be left out, or kind should be consistency")
     if sampler["sigma_min"] >= sampler["sigma_max"]:
         raise InputError(f"{path}sigma_min: {sampler['sigma_min']} should be below sigma_max, {sampler['sigma_max']}")
 

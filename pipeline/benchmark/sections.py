@@ -97,7 +97,7 @@ def sampling(inputs: Inputs) -> Json:
     # From level T to level 0 in so many steps, with a last call at level 0.
     sampler = SamplerConfig(
         name="ancestral", kind="ancestral", steps=settings.calls - 1, num=settings.molecules, seed=inputs.settings.seed,
-        sigma_max=20.0, sigma_min=0.005, rho=7.0, levels=None,
+        sigma_max=20.0, sigma_min=0.005, rho=7.0, levels=None, alignment=None,
     )  # fmt: skip
     with inputs.arena() as arena:
         contestants = _sample(inputs, arena, settings.contestants, sampler)

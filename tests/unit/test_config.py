@@ -158,9 +158,8 @@ def test_samplers_shape_no_weights() -> None:
 def test_a_sampler_reads_back(tmp_path: Path) -> None:
     write_json(tmp_path / "s.json", sampler_settings(resolve_study(study()), "edm", "heun-25"))
     sampler = read_sampler_config(tmp_path / "s.json")
-    assert sampler == SamplerConfig(
-        "heun-25", "heun", 25, num=1000, seed=0, sigma_max=20.0, sigma_min=0.005, rho=7.0, levels=None
-    )
+    expected = {"num": 1000, "seed": 0, "sigma_max": 20.0, "sigma_min": 0.005, "rho": 7.0, "levels": None}
+    assert sampler == SamplerConfig("heun-25", "heun", 25, alignment=None, **expected)
 
 
 @pytest.mark.parametrize(

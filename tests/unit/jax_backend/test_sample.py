@@ -8,15 +8,13 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig, SamplerConfig
+from pipeline.config import RunConfig, SamplerConfig, sampler_config
 from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.sample import Sampler
 from pipeline.sampling import Samples
 
-HEUN = SamplerConfig(
-    name="heun", kind="heun", steps=3, num=1, seed=0, sigma_max=20.0, sigma_min=0.05, rho=7.0, levels=None
-)
+HEUN = sampler_config({"name": "heun", "kind": "heun", "steps": 3, "sigma_min": 0.05})
 SIZES = np.array([3, 7, 5, 2, 7, 6, 9, 4, 8, 5], np.int32)
 
 

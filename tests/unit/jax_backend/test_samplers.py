@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pipeline.config import SamplerConfig
+from pipeline.config import sampler_config
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
 from pipeline.jax_backend.samplers import Denoise, ancestral, ddim, heun
 from pipeline.noise import karras_levels, polynomial_schedule
@@ -80,9 +80,7 @@ def draw(step: jax.Array, mask: jax.Array = MASK) -> Cloud:
 @pytest.mark.parametrize("kind", ["heun", "ddim", "ancestral"])
 def test_one_network_call_for_each_that_is_reported(kind: str) -> None:
     schedule = polynomial_schedule(steps=6, precision=1e-3)
-    config = SamplerConfig(
-        name="", kind=kind, steps=4, num=1, seed=0, sigma_max=20.0, sigma_min=0.01, rho=7.0, levels=None
-    )
+    config = sampler_config({"name": "", "kind": kind, "steps": 4, "sigma_min": 0.01})
     levels = noise_levels(config, schedule)
     asked: list[float] = []
 
