@@ -11,13 +11,14 @@ from pipeline.config import (
     ModelConfig,
     OptimizerConfig,
     RunConfig,
-    SamplerConfig,
     TrainingConfig,
+    check_sampler_of,
     read_run_config,
     read_sampler_config,
     resolve_study,
     run_config,
     run_settings,
+    sampler_config,
     sampler_settings,
 )
 from pipeline.errors import InputError
@@ -32,9 +33,9 @@ runs:
 """
 
 
-def study(**overrides: Any) -> dict[str, Any]:
-    """Return the minimal study with values set by dotted keys, such as ``runs__edm__seed=1``."""
-    value: dict[str, Any] = yaml.safe_load(MINIMAL)
+def study(base: dict[str, Any] | None = None, **overrides: Any) -> dict[str, Any]:
+    """Return a study, or the minimal one, with values set by dotted keys, such as ``runs__edm__seed=1``."""
+    value: dict[str, Any] = base or yaml.safe_load(MINIMAL)
     for dotted, new in overrides.items():
         *path, last = dotted.split("__")
         node = value
@@ -134,6 +135,171 @@ def test_a_mistake_is_named_on_one_line_with_what_would_be_right(overrides: dict
     assert "\n" not in str(caught.value)
 
 
+# --- runs that start from others --------------------------------------------------------------------------------------
+
+STARTING = """
+runs:
+  tuned:
+    objective: consistency
+    init: denoiser
+    training: {steps: 1000}
+    samplers:
+      one: {kind: consistency}
+      two: {kind: consistency, levels: [20, 2.5]}
+  matched:
+    objective: matching
+    init: tuned
+    teacher: denoiser
+    training: {steps: 1000}
+    samplers:
+      one: {kind: consistency}
+  denoiser:
+    objective: denoiser
+    training: {steps: 1000}
+    samplers:
+      heun-25: {kind: heun, steps: 25}
+"""
+
+
+def starting(**overrides: Any) -> dict[str, Any]:
+    return study(yaml.safe_load(STARTING), **overrides)
+
+
+def test_runs_may_stand_in_any_order() -> None:
+    resolved = resolve_study(starting())
+    assert resolved["runs"]["tuned"]["model"] == resolved["runs"]["denoiser"]["model"]
+    first = starting()
+    first["runs"] = dict(reversed(first["runs"].items()))
+    assert resolve_study(first) == resolved
+    assert resolve_study(resolved) == resolved
+    # Each with its own spelling of the same model.
+    assert resolve_study(starting(runs__denoiser__model={"edge_hidden": 64})) == resolved
+
+
+def test_levels_are_as_many_steps() -> None:
+    samplers = resolve_study(starting())["runs"]["tuned"]["samplers"]
+    assert (samplers["one"]["steps"], samplers["one"]["levels"]) == (1, None)
+    assert (samplers["two"]["steps"], samplers["two"]["levels"]) == (2, [20.0, 2.5])
+    sampler = sampler_config(sampler_settings(resolve_study(starting()), "tuned", "two"))
+    assert (sampler.steps, sampler.levels) == (2, (20.0, 2.5))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"runs__tuned__objective": "guess"}, '"guess" should be one of edm, denoiser, consistency, matching'),
+        ({"runs__tuned__consistency__kind": "cm"}, '"cm" should be one of ct, ict, tuning, distillation'),
+        ({"runs__tuned__init": None}, "runs.tuned.init: is missing; tuning should name a run of objective denoiser"),
+        (
+            {"runs__tuned__consistency__kind": "distillation"},
+            "runs.tuned.teacher: is missing; distillation should name a run of objective denoiser here",
+        ),
+        ({"runs__matched__teacher": None}, "runs.matched.teacher: is missing; matching should name a run"),
+        (
+            {"runs__tuned__teacher": "denoiser"},
+            'runs.tuned.teacher: "denoiser" should be left out; tuning learns from the data',
+        ),
+        ({"runs__denoiser__teacher": "tuned"}, 'runs.denoiser.teacher: "tuned" should be left out; denoiser learns'),
+        ({"runs__tuned__init": "denoise"}, 'runs.tuned.init: "denoise" should name a run; there are tuned, matched'),
+        ({"runs__matched__teacher": "none"}, 'runs.matched.teacher: "none" should name a run'),
+        ({"runs__matched__teacher": "tuned"}, "runs.matched.teacher: tuned is of objective consistency, not denoiser"),
+        (
+            {"runs__denoiser__model": {"layers": 4}},
+            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key",
+        ),
+        (
+            {"runs__denoiser__levels": {"sigma_data": {"types": 0.2}}},
+            "runs.tuned.init: levels.sigma_data of denoiser should be the same as this run's",
+        ),
+        (
+            {"runs__denoiser__objective": "edm"},
+            "runs.tuned.init: denoiser is of objective edm, which shares no weights with consistency",
+        ),
+        ({"runs__denoiser__init": "denoiser"}, "runs.denoiser: its init and teacher lead back to itself, by denoiser"),
+        ({"runs__denoiser__init": "matched"}, "lead back to itself, by"),
+        ({"runs__denoiser__levels": {"sigma_min": 30}}, "runs.denoiser.levels.sigma_min: 30.0 should be below sigma_m"),
+        (
+            {"runs__denoiser__levels": {"mean": 12}},
+            "runs.denoiser.levels.mean: 12.0 should be within 5 standard deviations of the logarithms of sigma_min and "
+            "sigma_max, -6.21 and 3",
+        ),
+        ({"runs__denoiser__levels": {"mean": -15, "std": 0.5}}, "runs.denoiser.levels.mean: -15.0 should be within"),
+        ({"runs__matched__matching": {"score_mean": 11}}, "runs.matched.matching.score_mean: 11.0 should be within"),
+        (
+            {"runs__tuned__consistency": {"first_stage": 5}},
+            "runs.tuned.consistency.first_stage: 5 should be at most last_stage, 4",
+        ),
+        (
+            {"runs__tuned__consistency": {"last_levels": 9}},
+            "runs.tuned.consistency.first_levels: 10 should be at most last_levels, 9",
+        ),
+        ({"runs__tuned__levels": {"alignment": "some"}}, '"some" should be one of none, permutation, full'),
+        (
+            {"runs__tuned__samplers__one": {"kind": "heun", "steps": 5}},
+            "runs.tuned.samplers.one.kind: heun should be consistency for objective consistency",
+        ),
+        (
+            {"runs__denoiser__samplers__heun-25__kind": "ancestral"},
+            "runs.denoiser.samplers.heun-25.kind: ancestral should be heun or ddim for objective denoiser",
+        ),
+        (
+            {"runs__denoiser__samplers__heun-25__levels": [3, 2]},
+            "runs.denoiser.samplers.heun-25.levels: should be left out, or kind should be consistency",
+        ),
+        (
+            {"runs__denoiser__samplers__heun-25__alignment": "full"},
+            "runs.denoiser.samplers.heun-25.alignment: should be left out, or kind should be consistency",
+        ),
+        (
+            {"runs__tuned__samplers__two__alignment": "most"},
+            'runs.tuned.samplers.two.alignment: "most" should be one of none, permutation, full, null',
+        ),
+        ({"runs__tuned__samplers__two__levels": [2, 2]}, "two.levels: [2.0, 2.0] should be descending"),
+        ({"runs__tuned__samplers__two__levels": [1, 2]}, "two.levels: [1.0, 2.0] should be descending"),
+        ({"runs__tuned__samplers__two__levels": []}, "two.levels: should have at least one value"),
+        ({"runs__tuned__samplers__two__levels": [2, 0]}, "two.levels: 0.0 should be a number, above 0"),
+        ({"runs__tuned__samplers__two__steps": 3}, "two.steps: 3 should be left out beside levels"),
+    ],
+)
+def test_a_mistake_in_how_runs_hang_together_is_one_line(overrides: dict[str, Any], message: str) -> None:
+    resolve_study(starting())
+    with pytest.raises(InputError) as caught:
+        resolve_study(starting(**overrides))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_edm_has_no_levels_to_align_at() -> None:
+    with pytest.raises(InputError, match="runs.edm.levels.alignment: should be left out; objective edm has no levels"):
+        resolve_study(study(runs__edm__levels={"alignment": "full"}))
+    # What it does not use is not looked at.
+    resolve_study(study(runs__edm__levels={"mean": 40}, runs__edm__matching={"score_mean": 40}))
+
+
+def test_a_run_that_starts_from_others_reads_back() -> None:
+    # Its configuration is read without the study, where the others stand.
+    matched = run_config(run_settings(resolve_study(starting()), "matched"))
+    assert (matched.init, matched.teacher) == ("tuned", "denoiser")
+    assert run_config(dataclasses.asdict(matched)) == matched
+    with pytest.raises(InputError, match="^teacher: is missing; matching should name a run"):
+        run_config({"name": "matched", "data": "qm9", "objective": "matching", "training": {"steps": 1000}})
+
+
+def test_a_sampler_is_for_runs_of_some_objectives() -> None:
+    resolved = resolve_study(starting())
+    runs = {name: run_config(run_settings(resolved, name)) for name in resolved["runs"]}
+    heun, one = (
+        sampler_config(sampler_settings(resolved, *names)) for names in (("denoiser", "heun-25"), ("tuned", "one"))
+    )
+    check_sampler_of(heun, runs["denoiser"])
+    for run in ("tuned", "matched"):
+        check_sampler_of(one, runs[run])
+        with pytest.raises(InputError, match="^sampler heun-25: kind: heun should be consistency for objective"):
+            check_sampler_of(heun, runs[run])
+    with pytest.raises(InputError, match="^sampler one: kind: consistency should be heun or ddim for objective denoi"):
+        check_sampler_of(one, runs["denoiser"])
+
+
 @pytest.mark.parametrize("value", [None, [], 3, "text"])
 def test_a_study_that_is_no_mapping_is_refused(value: Any) -> None:
     with pytest.raises(InputError, match="study: .* should be a group of settings"):
@@ -158,8 +324,9 @@ def test_samplers_shape_no_weights() -> None:
 def test_a_sampler_reads_back(tmp_path: Path) -> None:
     write_json(tmp_path / "s.json", sampler_settings(resolve_study(study()), "edm", "heun-25"))
     sampler = read_sampler_config(tmp_path / "s.json")
-    expected = {"num": 1000, "seed": 0, "sigma_max": 20.0, "sigma_min": 0.005, "rho": 7.0, "levels": None}
-    assert sampler == SamplerConfig("heun-25", "heun", 25, alignment=None, **expected)
+    numbers = {"num": 1000, "seed": 0, "sigma_max": 20.0, "sigma_min": 0.005, "rho": 7.0}
+    rest = {"levels": None, "alignment": None}
+    assert dataclasses.asdict(sampler) == {"name": "heun-25", "kind": "heun", "steps": 25} | numbers | rest
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import save_file
 
-from pipeline.config import run_config
+from pipeline.config import RunConfig, run_config
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
-from pipeline.runs import MetricsLog, provenance, read_weights, write_weights
+from pipeline.runs import MetricsLog, Starts, provenance, read_starts, read_weights, write_weights
 
 CONFIG = {"name": "run", "data": "qm9", "training": {"steps": 700}, "model": {"hidden": 3}}
 ARRAYS = {
@@ -86,6 +86,79 @@ def test_weights_that_cannot_be_written_leave_the_earlier_ones(tmp_path: Path) -
         write_weights(path, ARRAYS, config={"name": object()}, statistics=STATISTICS, provenance={})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+# --- weights of other runs --------------------------------------------------------------------------------------------
+
+MATCHED: dict[str, Any] = {"objective": "matching", "init": "tuned", "teacher": "denoiser"}
+
+
+def run_of(**run: Any) -> RunConfig:
+    return run_config(CONFIG | {"name": "few-step"} | run)
+
+
+def weights_of(folder: Path, name: str, factor: float = 1.0, **run: Any) -> Path:
+    """Write weights of a denoiser."""
+    arrays = {key: np.float32(factor) * array for key, array in ARRAYS.items()}
+    path = folder / f"{name}.safetensors"
+    config = CONFIG | {"name": name, "objective": "denoiser"} | run
+    write_weights(path, arrays, config=config, statistics=STATISTICS, provenance={})
+    return path
+
+
+def test_a_run_is_given_the_weights_it_names(tmp_path: Path) -> None:
+    tuned, denoiser = weights_of(tmp_path, "tuned", 2.0), weights_of(tmp_path, "denoiser")
+    starts = read_starts(run_of(**MATCHED), init=tuned, teacher=denoiser)
+    assert starts.init is not None and starts.teacher is not None
+    for name, array in ARRAYS.items():
+        assert (starts.init[name] == 2 * array).all()
+        assert (starts.teacher[name] == array).all()
+    assert read_starts(run_of(), init=None, teacher=None) == Starts(None, None)
+
+
+def test_other_weights_to_start_from_have_another_digest(tmp_path: Path) -> None:
+    one, other = (weights_of(tmp_path / str(factor), "denoiser", factor) for factor in (1.0, 2.0))
+    config = run_of(**MATCHED | {"init": "denoiser"})
+    starts = [
+        read_starts(config, init=init, teacher=teacher)
+        for init, teacher in ((one, one), (one, one), (one, other), (other, one))
+    ]
+    digests = [start.digests() for start in starts]
+    assert digests[0] == digests[1]
+    assert len({tuple(digest) for digest in digests}) == 3
+    assert Starts().digests() == []
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "message"),
+    [
+        (MATCHED, {"teacher": "denoiser"}, "run few-step: --init should name the weights of the run tuned"),
+        (MATCHED, {"init": "tuned"}, "run few-step: --teacher should name the weights of the run denoiser"),
+        ({}, {"init": "tuned"}, "run few-step: it has no init, so there should be no --init "),
+        ({}, {"teacher": "tuned"}, "run few-step: it has no teacher, so there should be no --teacher "),
+        (
+            MATCHED,
+            {"init": "denoiser", "teacher": "denoiser"},
+            "denoiser.safetensors: these are weights of the run denoiser, and those of tuned should be there",
+        ),
+        (
+            MATCHED | {"model": {"hidden": 3, "layers": 2}},
+            {"init": "tuned", "teacher": "denoiser"},
+            "run few-step: its model should be that of the run tuned, its init",
+        ),
+        (MATCHED, {"init": "none", "teacher": "denoiser"}, "none.safetensors: no such file; train the run first"),
+    ],
+)
+def test_weights_that_are_missing_superfluous_or_of_another_run(
+    tmp_path: Path, run: dict[str, Any], given: dict[str, str], message: str
+) -> None:
+    for name in ("tuned", "denoiser"):
+        weights_of(tmp_path, name)
+    paths = {key: tmp_path / f"{given[key]}.safetensors" if key in given else None for key in ("init", "teacher")}
+    with pytest.raises(InputError) as caught:
+        read_starts(run_of(**run), **paths)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_provenance_names_versions() -> None:

@@ -19,15 +19,42 @@ def in_process() -> Iterator[None]:
     signal.signal(signal.SIGTERM, handler)
 
 
+Train = Callable[..., Path]
+
+
 @pytest.fixture(scope="session")
-def weights(
+def train_two_steps(
     in_process: None,
     tmp_path_factory: pytest.TempPathFactory,
     make_settings: Callable[..., dict[str, Any]],
     data: Any,
-) -> Path:
-    """Weights of a training of two steps."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "config.json").write_text(json.dumps(make_settings(training={"steps": 2})))
-    assert train(["--config", str(folder / "config.json"), *data.arguments(), "--output", str(folder)]) == 0
-    return folder / "weights.safetensors"
+) -> Train:
+    """Train a run for two steps with some options; return its weights."""
+
+    def trained(*options: str | Path, **run: Any) -> Path:
+        folder = tmp_path_factory.mktemp("trained")
+        (folder / "config.json").write_text(json.dumps(make_settings(training={"steps": 2}, **run)))
+        argv = ["--config", folder / "config.json", *data.arguments(), *options, "--output", folder]
+        assert train([str(word) for word in argv]) == 0
+        return folder / "weights.safetensors"
+
+    return trained
+
+
+@pytest.fixture(scope="session")
+def weights(train_two_steps: Train) -> Path:
+    """Weights of an EDM."""
+    return train_two_steps()
+
+
+@pytest.fixture(scope="session")
+def denoiser(train_two_steps: Train) -> Path:
+    """Weights of a denoiser, the run of that name."""
+    return train_two_steps(name="denoiser", objective="denoiser")
+
+
+@pytest.fixture(scope="session")
+def tuned(train_two_steps: Train, denoiser: Path) -> Path:
+    """Weights of a consistency model that was tuned from the denoiser, on aligned pairs."""
+    run = {"objective": "consistency", "init": "denoiser", "levels": {"alignment": "full"}}
+    return train_two_steps("--init", denoiser, name="tuned", **run)

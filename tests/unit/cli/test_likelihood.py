@@ -30,8 +30,12 @@ def test_the_bound_is_the_sum_of_its_terms(weights: Path, data: Any, tmp_path: P
     assert 3.5 < terms["size"] < 4.5
 
 
-def test_bad_input_is_one_line(weights: Path, data: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line(
+    weights: Path, denoiser: Path, data: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
     for of, shards, message in [
+        (denoiser, data.shards, "a run of objective denoiser has no bound; one of edm has"),
         (tmp_path / "none", data.shards, "none: no such file"),
         (weights, tmp_path, "has no shards of the split test"),
     ]:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,9 +65,55 @@ def test_a_trajectory_is_one_molecule_frame_by_frame(weights: Path, sampler: Pat
     assert (np.diff(columns["sigma"]) < 0).all()
 
 
+ONE = {"name": "one", "kind": "consistency", "num": 5}
+
+
+def written(folder: Path, settings: dict[str, Any]) -> Path:
+    path = folder / f"{settings['name']}.json"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def test_a_denoiser_is_sampled_like_a_diffusion_model(denoiser: Path, sampler: Path, tmp_path: Path) -> None:
+    assert run(denoiser, sampler, tmp_path / "samples.parquet") == 0
+    samples = read_molecules(tmp_path / "samples.parquet")
+    assert (samples.metadata["run"], samples.metadata["network_calls"], len(samples)) == ("denoiser", 5, 6)
+
+
+def test_a_few_step_model_is_sampled_at_given_or_found_levels(tuned: Path, tmp_path: Path) -> None:
+    given = written(tmp_path, ONE | {"name": "given", "levels": [20.0, 1.5]})
+    assert run(tuned, given, tmp_path / "given.parquet") == 0
+    samples = read_molecules(tmp_path / "given.parquet")
+    origin = samples.metadata
+    assert (origin["run"], origin["sampler"], origin["steps"], origin["network_calls"]) == ("tuned", "given", 2, 2)
+    assert len(samples) == 5
+    assert np.isfinite(samples.positions).all()
+    # The same levels, from the file of those that were found.
+    found = written(tmp_path, ONE | {"name": "found", "steps": 2})
+    (tmp_path / "levels.json").write_text(json.dumps({"1": [20.0], "2": [20.0, 1.5]}))
+    assert run(tuned, found, tmp_path / "found.parquet", "--levels", str(tmp_path / "levels.json")) == 0
+    assert (read_molecules(tmp_path / "found.parquet").positions == samples.positions).all()
+    # The run was trained on aligned pairs, and a sampler may do without.
+    alone = written(tmp_path, ONE | {"name": "alone", "levels": [20.0, 1.5], "alignment": "none"})
+    assert run(tuned, alone, tmp_path / "alone.parquet") == 0
+    assert np.abs(read_molecules(tmp_path / "alone.parquet").positions - samples.positions).max() > 0.01
+
+
+def test_a_trajectory_of_few_steps(tuned: Path, tmp_path: Path) -> None:
+    given = written(tmp_path, ONE | {"levels": [20.0, 1.5, 0.3]})
+    assert run(tuned, given, tmp_path / "way.parquet", "--trajectory", "9", "--sizes", "5") == 0
+    assert read_molecules(tmp_path / "way.parquet").sizes.tolist() == [5] * 4
+    sigma = read_columns(tmp_path / "way.parquet", ["sigma"])["sigma"]
+    np.testing.assert_allclose(sigma, [20.0, 1.5, 0.3, 0.0], rtol=1e-6)
+
+
 def test_bad_input_is_one_line_and_writes_nothing(
-    weights: Path, sampler: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    weights: Path, denoiser: Path, tuned: Path, sampler: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    one, two = written(tmp_path, ONE | {"levels": [20.0]}), written(tmp_path, ONE | {"name": "two", "steps": 2})
+    levels = tmp_path / "levels.json"
+    levels.write_text(json.dumps({"1": [20.0]}))
+    capfd.readouterr()
     whole = weights.read_bytes()
     damaged, cut, foreign = (tmp_path / name for name in ("damaged", "cut", "foreign"))
     damaged.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
@@ -84,6 +131,13 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (weights, sampler, ("--sizes", "5", "1"), "each of --sizes at least 2"),
         (weights, sampler, ("--sizes", "5", "6", "--num", "3"), "--num 3 does not fit the 2 numbers of --sizes"),
         (weights, sampler, ("--trajectory", "1"), "--trajectory 1 should be at least 2 frames"),
+        (weights, sampler, ("--seed", "-1"), "--seed -1 should be at least 0"),
+        (weights, one, (), "sampler one: kind: consistency should be heun or ddim or ancestral for objective edm"),
+        (denoiser, one, (), "sampler one: kind: consistency should be heun or ddim for objective denoiser"),
+        (tuned, sampler, (), "sampler heun-5: kind: heun should be consistency for objective consistency"),
+        (tuned, two, (), "sampler two: it has no levels, so --levels should name the file of found ones"),
+        (tuned, two, ("--levels", str(levels)), "levels.json: it should have a list of 2 levels under the key 2"),
+        (tuned, two, ("--levels", str(tmp_path / "none")), "none: no such file"),
     ]
     for of, by, options, message in cases:
         assert run(of, by, tmp_path / "output.parquet", *options) == 2

@@ -144,8 +144,8 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
     assert training.checkpoints("*.partial") == []
 
 
-def run(config: Path, data: Any, output: Path) -> int:
-    return main(["--config", str(config), *data.arguments(), "--output", str(output)])
+def run(config: Path, data: Any, output: Path, *more: str | Path) -> int:
+    return main(["--config", str(config), *data.arguments(), "--output", str(output), *map(str, more)])
 
 
 @pytest.mark.usefixtures("in_process")
@@ -197,6 +197,62 @@ def test_bad_input_is_one_line_and_leaves_the_earlier_files(
         assert message in errors[0]
     meta.write_text(json.dumps(json.loads(before[meta])))
     assert all(path.read_bytes() == content for path, content in before.items() if path != meta)
+
+
+MATCHED: dict[str, Any] = {"objective": "matching", "init": "denoiser", "teacher": "denoiser"}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_other_weights_to_start_from_begin_afresh(
+    tmp_path: Path, make_settings: Callable[..., dict[str, Any]], data: Any, denoiser: Path, train_two_steps: Any
+) -> None:
+    config, output = tmp_path / "config.json", tmp_path / "run"
+    config.write_text(json.dumps(make_settings(**MATCHED, name="matched", training={"steps": 2})))
+    other = train_two_steps(name="denoiser", objective="denoiser", seed=1)
+    found = []
+    for teacher in (denoiser, other, denoiser):
+        assert run(config, data, output, "--init", denoiser, "--teacher", teacher) == 0
+        found.append((output / "weights.safetensors").read_bytes())
+    assert found[0] == found[2] != found[1]
+    assert len(list((output / "state").iterdir())) == 2
+    assert read_weights(output / "weights.safetensors").config.teacher == "denoiser"
+
+
+@pytest.mark.usefixtures("in_process")
+def test_weights_that_do_not_fit_are_one_line_and_train_nothing(
+    tmp_path: Path,
+    make_settings: Callable[..., dict[str, Any]],
+    data: Any,
+    weights: Path,
+    denoiser: Path,
+    tuned: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    config, output = tmp_path / "config.json", tmp_path / "run"
+    alone: dict[str, Any] = {"objective": "denoiser"}
+    cases: list[tuple[dict[str, Any], tuple[str | Path, ...], str]] = [
+        (MATCHED, ("--init", denoiser), "run tiny: --teacher should name the weights of the run denoiser"),
+        (MATCHED, ("--teacher", denoiser), "run tiny: --init should name the weights of the run denoiser"),
+        (alone, ("--init", denoiser), "run tiny: it has no init, so there should be no --init"),
+        (alone, ("--teacher", denoiser), "run tiny: it has no teacher, so there should be no --teacher"),
+        (MATCHED, ("--init", tuned, "--teacher", denoiser), "these are weights of the run tuned, and those of denois"),
+        (MATCHED, ("--init", weights, "--teacher", denoiser), "these are weights of the run tiny, and those of denoi"),
+        (
+            MATCHED | {"model": {"hidden": 9}},
+            ("--init", denoiser, "--teacher", denoiser),
+            "run tiny: its model should be that of the run denoiser, its init",
+        ),
+        (MATCHED, ("--init", tmp_path / "none", "--teacher", denoiser), "none: no such file; train the run first"),
+    ]
+    capfd.readouterr()
+    for settings, options, message in cases:
+        config.write_text(json.dumps(make_settings(**settings)))
+        assert run(config, data, output, *options) == 2
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith("train: error: ")
+        assert message in lines[0]
+    assert not output.exists()
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path, data: Any, capfd: pytest.CaptureFixture[str]) -> None:
