@@ -15,6 +15,14 @@ from .conftest import TINY, Workflow
 pytestmark = pytest.mark.end_to_end
 
 WEIGHTS = "results/runs/tiny/weights.safetensors"
+# Every run with one of its samplers.
+RUNS = {
+    "tiny": "heun-9",
+    "tiny-denoiser": "heun-3",
+    "tiny-tuned": "steps-2",
+    "tiny-isolated": "steps-1",
+    "tiny-matched": "steps-2",
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +57,12 @@ def trained(workflow: Workflow, study: dict[str, Any]) -> list[float]:
 
 def test_every_figure_is_there(finished: Workflow) -> None:
     figures = finished.directory / "results" / "figures"
-    for name in ("training", "stability", "distributions-tiny", "gallery-tiny", "trajectory"):
+    of_runs = [f"{figure}-{run}" for figure in ("distributions", "gallery") for run in RUNS]
+    for name in ("training", "stability", "trajectory", *of_runs):
         assert (figures / f"{name}.svg").stat().st_size > 1000
         assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (figures / "table.csv").open(newline="") as file:
-        assert len(list(csv.reader(file))) >= 5  # a heading, floor, ceiling, two samplers
+        assert len(list(csv.reader(file))) >= 9  # a heading, floor, ceiling, six samplers
 
 
 def test_results_stand_between_floor_and_ceiling(finished: Workflow) -> None:
@@ -68,9 +77,26 @@ def test_results_stand_between_floor_and_ceiling(finished: Workflow) -> None:
     assert 0.0 < stability("reference/noise.json") < 0.4 < 0.9 < stability("reference/molecules64.json")
 
 
+def test_every_run_has_its_scores_and_edm_alone_a_likelihood(finished: Workflow) -> None:
+    for run, sampler in RUNS.items():
+        metrics = json.loads((finished.directory / f"results/runs/{run}/metrics.json").read_text())
+        assert sampler in metrics["samplers"]
+        assert 0.0 <= metrics["samplers"][sampler]["atom_stability"]["value"] < 0.9
+        assert ("likelihood" in metrics) == (run == "tiny")
+
+
+def test_the_run_with_a_sampler_without_levels_has_found_some(finished: Workflow) -> None:
+    runs = finished.directory / "results" / "runs"
+    assert [path.parent.name for path in runs.glob("*/levels.json")] == ["tiny-tuned"]
+    found = json.loads((runs / "tiny-tuned" / "levels.json").read_text())
+    assert list(found) == ["2"]
+    assert 20.0 >= found["2"][0] > found["2"][1] > 0.0
+
+
 def test_every_stage_left_a_log(finished: Workflow) -> None:
     logs = {path.parent.name for path in (finished.directory / "results" / "logs").rglob("*.log")}
-    assert {"parse", "shard", "train", "sample", "evaluate", "likelihood", "gather", "noise", "reference"} <= logs
+    stages = {"parse", "shard", "train", "levels", "sample", "evaluate", "likelihood", "gather", "noise", "reference"}
+    assert stages <= logs
 
 
 def test_nothing_is_made_twice(finished: Workflow) -> None:

@@ -44,9 +44,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
     yield workflow
 
 
-def changed(**values: Any) -> dict[str, Any]:
-    """Return STUDY with values set by dotted keys, such as ``runs__one__seed=1``."""
-    study = copy.deepcopy(STUDY)
+def changed(base: dict[str, Any] = STUDY, **values: Any) -> dict[str, Any]:
+    """Return a study, STUDY if none is given, with values set by dotted keys, such as ``runs__one__seed=1``."""
+    study = copy.deepcopy(base)
     for dotted, value in values.items():
         *path, last = dotted.split("__")
         node = study

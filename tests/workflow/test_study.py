@@ -11,11 +11,15 @@ import yaml
 
 from pipeline.config import (
     ClipConfig,
+    ConsistencyConfig,
+    LevelsConfig,
+    MatchingConfig,
     ModelConfig,
     NoiseConfig,
     OptimizerConfig,
     RunConfig,
     SamplerConfig,
+    SigmaData,
     TrainingConfig,
     resolve_study,
 )
@@ -58,6 +62,10 @@ def test_every_default_is_allowed(path: str, schema: dict[str, Any]) -> None:
         ("run", RunConfig, {"name", "data"}),
         ("model", ModelConfig, set()),
         ("noise", NoiseConfig, set()),
+        ("levels", LevelsConfig, set()),
+        ("levels.sigma_data", SigmaData, set()),
+        ("consistency", ConsistencyConfig, set()),
+        ("matching", MatchingConfig, set()),
         ("training", TrainingConfig, set()),
         ("training.optimizer", OptimizerConfig, set()),
         ("training.optimizer.clip", ClipConfig, set()),
@@ -102,7 +110,9 @@ def test_a_mistake_in_a_study_is_one_line(workflow: Workflow) -> None:
 
 def test_a_study_replaces_the_default_one(workflow: Workflow) -> None:
     planned = workflow.planned(study=ROOT / "workflow" / "studies" / "tiny.yaml")
-    assert [job for job in planned if job.startswith("train ")] == ["train run=tiny"]
+    assert [job for job in planned if job.startswith("train ")] == [
+        f"train run={run}" for run in ("tiny", "tiny-denoiser", "tiny-isolated", "tiny-matched", "tiny-tuned")
+    ]
 
 
 def test_a_setting_on_the_command_line_changes_the_default_study(workflow: Workflow) -> None:

@@ -1,0 +1,157 @@
+"""Runs that start from runs: what is made before what, and what a change makes again. The stages are stood in for."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from .conftest import Workflow
+from .test_reruns import changed, stand_in
+
+TRAINING = {"training": {"steps": 1000}}
+# tuned has a sampler whose levels are searched for beside one with levels, matched only the latter.
+STUDY: dict[str, Any] = {
+    "runs": {
+        "matched": {
+            "objective": "matching",
+            "init": "tuned",
+            "teacher": "denoiser",
+            "samplers": {"given": {"kind": "consistency", "levels": [20.0]}},
+        }
+        | TRAINING,
+        "tuned": {
+            "objective": "consistency",
+            "init": "denoiser",
+            "samplers": {
+                "given": {"kind": "consistency", "levels": [20.0, 1.0]},
+                "searched": {"kind": "consistency", "steps": 4},
+            },
+        }
+        | TRAINING,
+        "denoiser": {"objective": "denoiser", "samplers": {"heun": {"kind": "heun", "steps": 9}}} | TRAINING,
+        "alone": {
+            "objective": "consistency",
+            "consistency": {"kind": "ct"},
+            "samplers": {"given": {"kind": "consistency", "levels": [20.0]}},
+        }
+        | TRAINING,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
+    """Return a workflow in which everything of STUDY is made; tests only plan in it."""
+    folder = tmp_path_factory.mktemp("finished")
+    workflow = Workflow(folder, path=stand_in(folder / "bin"))
+    done = workflow.run("--cores", "8", "results/figures", study=STUDY)
+    assert done.returncode == 0, done.stderr
+    yield workflow
+
+
+def sampled(run: str, *samplers: str) -> list[str]:
+    """Return the jobs that a run's samples take part in."""
+    each = [f"{rule} run={run} sampler={sampler}" for rule in ("evaluate", "sample") for sampler in samplers]
+    return [*each, f"gather run={run}"]
+
+
+SAMPLERS: Mapping[str, tuple[str, ...]] = {
+    "denoiser": ("heun",),
+    "tuned": ("given", "searched"),
+    "matched": ("given",),
+    "alone": ("given",),
+}
+
+
+def trained(*runs: str) -> list[str]:
+    """Return the jobs that the weights of some runs take part in."""
+    jobs = [job for run in runs for job in (f"train run={run}", *sampled(run, *SAMPLERS[run]))]
+    return jobs + (["levels run=tuned"] if "tuned" in runs else [])
+
+
+def commands(workflow: Workflow, stage: str, study: dict[str, Any], *args: str) -> dict[str, str]:
+    """Return the commands of a stage by run, as a dry run plans them."""
+    done = workflow.run("--dry-run", "--printshellcmds", "--cores", "2", *args, study=study)
+    assert done.returncode == 0, done.stderr
+    lines = re.findall(rf"python -m pipeline.cli.{stage} .*", done.stdout + done.stderr)
+    found = {}
+    for line in lines:
+        output = re.search(r"--output results/runs/([a-z]+)", line)
+        assert output
+        found[output[1]] = line
+    return found
+
+
+def test_every_run_is_made_with_what_it_starts_from(workflow: Workflow) -> None:
+    planned = workflow.planned("results/figures", study=STUDY)
+    assert set(trained(*SAMPLERS)) <= set(planned)
+    # Only one run has levels to search for, and none a likelihood.
+    assert [job for job in planned if job.startswith(("levels", "likelihood"))] == ["levels run=tuned"]
+    weights = "results/runs/{}/weights.safetensors".format
+    trainings = commands(workflow, "train", STUDY, "results/figures")
+    assert f"--init {weights('tuned')} --teacher {weights('denoiser')} " in trainings["matched"]
+    assert f"--init {weights('denoiser')} " in trainings["tuned"]
+    assert "--teacher" not in trainings["tuned"]
+    for run in ("denoiser", "alone"):
+        assert "--init" not in trainings[run]
+        assert "--teacher" not in trainings[run]
+
+
+def test_levels_are_searched_for_the_samplers_that_want_it(workflow: Workflow) -> None:
+    study = changed(STUDY, runs__tuned__samplers__more={"kind": "consistency", "steps": 2}, search={"num": 99})
+    (command,) = commands(workflow, "levels", study, "results/figures").values()
+    assert "--calls 2 4 --num 99 --seed 1 " in command
+    done = workflow.run("--dry-run", "--printshellcmds", "--cores", "2", "results/figures", study=study)
+    lines = re.findall(r"python -m pipeline.cli.sample .*", done.stdout + done.stderr)
+    with_levels = {line.split("--sampler ")[1].split()[0] for line in lines if "--levels " in line}
+    assert with_levels == {f"results/runs/tuned/samplers/{sampler}.json" for sampler in ("more", "searched")}
+
+
+def test_a_run_by_itself_needs_no_run_but_those_it_starts_from(workflow: Workflow) -> None:
+    planned = workflow.planned("results/runs/tuned/weights.safetensors", study=STUDY)
+    assert [job for job in planned if job.startswith("train ")] == ["train run=denoiser", "train run=tuned"]
+
+
+def test_nothing_is_made_twice(finished: Workflow) -> None:
+    assert finished.planned("results/figures", study=STUDY) == []
+
+
+def test_a_change_trains_all_that_goes_on_from_it(finished: Workflow) -> None:
+    rate = {"steps": 1000, "optimizer": {"learning_rate": 1e-4}}
+    for run, after in [
+        ("denoiser", ("tuned", "matched")),
+        ("tuned", ("matched",)),
+        ("matched", ()),
+        ("alone", ()),
+    ]:
+        planned = finished.planned("results/figures", study=changed(STUDY, **{f"runs__{run}__training": rate}))
+        assert planned == sorted([f"configure_run run={run}", "figures", *trained(run, *after)])
+
+
+def test_another_run_to_start_from_trains_again(finished: Workflow) -> None:
+    planned = finished.planned("results/figures", study=changed(STUDY, runs__matched__init="denoiser"))
+    assert planned == sorted(["configure_run run=matched", "figures", *trained("matched")])
+
+
+def test_a_new_sampler_trains_nothing(finished: Workflow) -> None:
+    new = {"kind": "consistency", "levels": [20.0, 3.0, 0.5]}
+    planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
+    assert planned == sorted(["configure_sampler run=tuned sampler=new", "figures", *sampled("tuned", "new")])
+    # One without levels: they are searched for anew, and the other samplers that take them sample again.
+    new = {"kind": "consistency", "steps": 8}
+    planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
+    jobs = ["configure_sampler run=tuned sampler=new", "figures", "levels run=tuned"]
+    assert planned == sorted([*jobs, *sampled("tuned", "new", "searched")])
+
+
+def test_another_search_trains_nothing(finished: Workflow) -> None:
+    planned = finished.planned("results/figures", study=changed(STUDY, search={"num": 99}))
+    assert planned == sorted(["figures", "levels run=tuned", *sampled("tuned", "searched")])
+
+
+def test_a_run_that_leads_back_to_itself_is_one_line(workflow: Workflow) -> None:
+    done = workflow.run("--cores", "1", "results/figures", study=changed(STUDY, runs__denoiser__init="matched"))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("study: runs.matched: its init and teacher lead back to itself, by ")
