@@ -1,7 +1,7 @@
 """The training loop of every backend: what to train on, what to log, when to look and when to save.
 
 Step k of a run is a function of the state after step k - 1, the seed and k alone: the epoch's plan is drawn from (seed,
-epoch), and a backend draws a step's noise from (seed, k). Where a run is interrupted changes nothing.
+epoch), a step's noise from (seed, k) (``pipeline.noising``). Where a run is interrupted changes nothing.
 """
 
 import itertools
