@@ -1,7 +1,7 @@
 """Training: a compiled gradient for each size bucket, one compiled update, and checkpoints to resume from bit for bit.
 
-Step k of a run is a function of the state after step k - 1, the seed and k alone (``pipeline.training``). Where a run is
-interrupted changes nothing.
+Step k of a run is a function of the state after step k - 1, the seed and k alone (``pipeline.training``). Where a run
+is interrupted changes nothing.
 """
 
 from collections.abc import Callable, Sequence
