@@ -70,7 +70,7 @@ class RunSampler:
         return MultistepSampler(
             self._denoiser,
             levels=levels,
-            alignment=self._run.levels.alignment,
+            alignment=self._config.alignment or self._run.levels.alignment,
             seed=self._config.seed,
             buckets=self._buckets,
             batch=batch,
