@@ -21,12 +21,14 @@ REFERENCE = {
     "preconditioned": False,
     "shared_edges": False,
 }
+# Enough where the network itself is not what is compared; a loss calls it up to four times.
+SMALL = {"layers": 1}
 STABILISED = {"radial_features": "gaussian", "node_norm": "rms", "preconditioned": True, "shared_edges": False}
 
 
 def consistency(kind: str, **settings: Any) -> RunConfig:
     starts = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}}.get(kind, {})
-    return run_of(objective="consistency", consistency={"kind": kind} | settings, **starts)
+    return run_of(objective="consistency", consistency={"kind": kind} | settings, model=SMALL, **starts)
 
 
 PROBLEMS = {
@@ -41,13 +43,13 @@ PROBLEMS = {
     "shared edges, no attention, l2": run_of(
         model=STABILISED | {"shared_edges": True, "edge_hidden": 8, "attention": False}, noise={"loss": "l2"}
     ),
-    "denoiser": run_of(objective="denoiser"),
+    "denoiser": run_of(objective="denoiser", model=SMALL),
     "consistency, ct": consistency(kind="ct", huber=0.0),
     "consistency, ict": consistency(kind="ict"),
     "consistency, tuning": consistency(kind="tuning"),
     "consistency, tuning, unit": consistency(kind="tuning", weight="unit"),
     "consistency, distillation": consistency(kind="distillation"),
-    "matching": run_of(objective="matching", teacher="denoiser"),
+    "matching": run_of(objective="matching", teacher="denoiser", model=SMALL),
 }
 
 

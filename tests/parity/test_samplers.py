@@ -91,7 +91,9 @@ def compare_states(kind: str, run: RunConfig, precision: str) -> None:
 
 @pytest.mark.parametrize("alignment", ["none", "permutation", "full"])
 def test_a_few_steps_give_the_same_molecules(alignment: str) -> None:
-    problem = Problem(run_of(objective="consistency", init="denoiser", levels={"alignment": alignment}))
+    problem = Problem(
+        run_of(objective="consistency", init="denoiser", levels={"alignment": alignment}, model={"layers": 1})
+    )
     ours, theirs = InTorch.of(problem, "float32"), InJax(problem, np.dtype("float32"))
     config = sampler_config({"name": "any", "kind": "consistency", "levels": [10.0, 1.0, 0.2], "seed": 3})
     sizes = np.array([9, 5, 3, 7, 2, 6], np.int32)

@@ -53,7 +53,7 @@ def floats(arrays: dict[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[
 @pytest.mark.parametrize("name", RUNS)
 def test_weights_and_losses(name: str, tmp_path: Path) -> None:
     training = {"steps": STEPS, "batch_size": 8, "ema_decay": 0.8, "optimizer": {"warmup_steps": 4}}
-    config = run_of(training=training, **RUNS[name])
+    config = run_of(training=training, model={"layers": 1}, **RUNS[name])
     problem, shard = Problem(config), molecules(24)
     init = floats(problem.networks[0])
     starts = Starts(init, floats(problem.teacher) if config.teacher else None)
