@@ -14,11 +14,10 @@ from pipeline.benchmark.operations import training_operations
 from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.settings import Settings
 from pipeline.benchmark.tasks import Task
-from pipeline.config import SamplerConfig, run_config
+from pipeline.config import SamplerConfig, run_config, sampler_config
 from pipeline.data.statistics import read_statistics
-from pipeline.noise import polynomial_schedule
 from pipeline.runs import read_weights
-from pipeline.sampling import network_calls
+from pipeline.sampling import network_calls, run_schedule
 
 Json = dict[str, Any]
 
@@ -95,10 +94,8 @@ def sampling(inputs: Inputs) -> Json:
     settings = inputs.settings.sampling
     inputs.note(f"sampling, {settings.hidden} x {settings.layers}, {settings.calls} calls")
     # From level T to level 0 in so many steps, with a last call at level 0.
-    sampler = SamplerConfig(
-        name="ancestral", kind="ancestral", steps=settings.calls - 1, num=settings.molecules, seed=inputs.settings.seed,
-        sigma_max=20.0, sigma_min=0.005, rho=7.0, levels=None, alignment=None,
-    )  # fmt: skip
+    size = {"steps": settings.calls - 1, "num": settings.molecules, "seed": inputs.settings.seed}
+    sampler = sampler_config({"name": "ancestral", "kind": "ancestral", **size})
     with inputs.arena() as arena:
         contestants = _sample(inputs, arena, settings.contestants, sampler)
         for summary in contestants.values():
@@ -122,7 +119,7 @@ def sampling(inputs: Inputs) -> Json:
 def _sample_trained(inputs: Inputs, arena: Arena, path: Path, sampler: SamplerConfig) -> Json:
     """Return how many stable molecules a second trained weights give."""
     weights = read_weights(path)
-    noise, able = weights.config.noise, [one for one in inputs.settings.sampling.contestants if one != REFERENCE]
+    able = [one for one in inputs.settings.sampling.contestants if one != REFERENCE]
     if is_reference_form(weights.config) and sampler.kind == "ancestral":
         able = list(inputs.settings.sampling.contestants)
     contestants = _sample(inputs, arena, able, sampler, weights=path)
@@ -132,11 +129,10 @@ def _sample_trained(inputs: Inputs, arena: Arena, path: Path, sampler: SamplerCo
             summary["molecule_stability"] = stable
             # Both bounds at once: a little wider than an interval of 95 %.
             summary["stable_molecules_per_second"] = {key: rate[key] * stable[key] for key in rate}
-    schedule = polynomial_schedule(steps=noise.steps, precision=noise.precision)
     return {
         "run": weights.config.name,
         "sampler": sampler.name,
-        "calls": network_calls(sampler, schedule),
+        "calls": network_calls(sampler, run_schedule(weights.config)),
         "contestants": contestants,
     }
 

@@ -1,13 +1,11 @@
 """From a run's configuration and its data's statistics to its network and objective."""
 
-import dataclasses
-
 from pipeline.config import RunConfig
 from pipeline.data.statistics import Statistics
 from pipeline.levels import boundary_level
 from pipeline.noise import polynomial_schedule
 from pipeline.runs import Weights
-from pipeline.scales import feature_count, measured_scales
+from pipeline.scales import feature_count, given_scales, measured_scales
 from pipeline.torch_backend.consistency import Consistency
 from pipeline.torch_backend.denoiser import Denoiser
 from pipeline.torch_backend.edm import EDM
@@ -22,10 +20,7 @@ def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     """Return the objective of a run, its network with fresh weights drawn from the run's seed."""
     if config.objective == "edm":
         return build_edm(config, statistics)
-    model, scales, given = _build_model(config), measured_scales(statistics), config.levels.sigma_data
-    sigma_data = dataclasses.replace(
-        scales, coordinates=given.coordinates or scales.coordinates, types=given.types or scales.types
-    )
+    model, sigma_data = _build_model(config), given_scales(config.levels.sigma_data, statistics)
     if config.objective == "denoiser":
         return Denoiser(model, sigma_data)
     if config.objective == "matching":

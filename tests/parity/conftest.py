@@ -1,7 +1,8 @@
-"""One problem for both backends: the same weights, molecules, steps and noise, in either precision."""
+"""One problem for both backends: the same weights, molecules, levels and noise, in either precision."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,18 +15,20 @@ import pytest
 import torch
 
 import pipeline.jax_backend.build
-import pipeline.jax_backend.edm
 import pipeline.jax_backend.features
+import pipeline.jax_backend.objective
 import pipeline.jax_backend.weights
 import pipeline.torch_backend.build
-import pipeline.torch_backend.edm
 import pipeline.torch_backend.features
+import pipeline.torch_backend.objective
 import pipeline.torch_backend.weights
 from pipeline.config import RunConfig, run_config
 from pipeline.data.statistics import Statistics
-from pipeline.scales import FEATURES
+from pipeline.noising import draw_levels
+from pipeline.scales import feature_count
 
 Doubles = npt.NDArray[np.float64]
+Arrays = dict[str, Doubles]
 
 # Relative to the largest element of what is compared.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
@@ -61,46 +64,70 @@ def run_of(*, model: Mapping[str, Any] | None = None, **run: Any) -> RunConfig:
 
 @dataclass(frozen=True)
 class Problem:
-    """A network and a batch, as NumPy arrays in double precision.
+    """Networks and a batch, as NumPy arrays in double precision.
 
     Attributes:
       config: of the run.
-      arrays: the weights by name; so large that every part of the network matters.
+      networks: the weights of each network by name; so large that every part of it matters.
+      averaged: the same of their average, where a loss compares with it.
+      teacher: the same of the teacher.
       positions: [B, N, 3], centred.
       atomic_numbers: [B, N].
       mask: [B, N].
-      t: steps, [B]; 0 among them.
-      noise: [B, N, 3 + FEATURES]; the coordinates are free of a centre of mass.
+      levels: [B, L]; the lowest ones that there may be are among them.
+      noise: as in ``pipeline.noising.NoisyBatch``.
     """
 
     config: RunConfig
-    arrays: dict[str, Doubles] = field(init=False)
+    networks: list[Arrays] = field(init=False)
+    averaged: list[Arrays] = field(init=False)
+    teacher: Arrays = field(init=False)
     positions: Doubles = field(init=False)
     atomic_numbers: npt.NDArray[np.uint8] = field(init=False)
     mask: Doubles = field(init=False)
-    t: npt.NDArray[np.int32] = field(init=False)
+    levels: Doubles = field(init=False)
     noise: Doubles = field(init=False)
 
     def __post_init__(self) -> None:
         """Draw everything."""
         generator = np.random.default_rng(1)
-        model = pipeline.torch_backend.build.build_objective(self.config, STATISTICS).model
-        # Squared distances grow quickly from layer to layer, and where tanh is saturated its gradient is mere rounding.
-        gain = 0.25 if self.config.model.radial_features == "squared" else 1.0
         mask = (np.arange(WIDTH) < SIZES[:, None]).astype(np.float64)
+        noise = [self.draw(generator, mask) for _ in range(2 if self.config.objective == "matching" else 1)]
         values = {
-            "arrays": {
-                name: gain * generator.normal(size=parameter.shape) / parameter.shape[0] ** 0.5
-                for name, parameter in model.named_parameters()
-            },
+            "networks": self.weights(generator),
+            "averaged": self.weights(generator),
+            "teacher": self.weights(generator)[0],
             "mask": mask,
             "positions": self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask),
             "atomic_numbers": generator.choice([1, 6, 7, 8, 9], mask.shape).astype(np.uint8) * mask.astype(np.uint8),
-            "t": np.array([0, 3, 17, 41, 50], np.int32),
-            "noise": self.draw(generator, mask),
+            "levels": self.some_levels(generator),
+            "noise": np.concatenate(noise, axis=-1),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    def weights(self, generator: np.random.Generator) -> list[Arrays]:
+        """Return weights of every network."""
+        # Squared distances grow quickly from layer to layer, and where tanh is saturated its gradient is mere rounding.
+        gain = 0.25 if self.config.model.radial_features == "squared" else 1.0
+        objective = pipeline.torch_backend.build.build_objective(self.config, STATISTICS)
+        return [
+            {
+                name: gain * generator.normal(size=parameter.shape) / parameter.shape[0] ** 0.5
+                for name, parameter in network.named_parameters()
+            }
+            for network in objective.networks
+        ]
+
+    def some_levels(self, generator: np.random.Generator) -> Doubles:
+        """Return levels of the objective [B, L]."""
+        if self.config.objective == "edm":
+            return np.array([0, 3, 17, 41, 50], np.float64)[:, None]
+        levels = draw_levels(generator, len(SIZES), self.config, progress=0.5).astype(np.float64)
+        if self.config.objective == "consistency" and self.config.consistency.kind in ("tuning", "distillation"):
+            # At r = 0 the target is the data, and no teacher has a slope.
+            levels[0, 1:] = 0.0, 1.0 / levels[0, 0]
+        return levels
 
     @staticmethod
     def centred(x: Doubles, mask: Doubles) -> Doubles:
@@ -109,11 +136,10 @@ class Problem:
         mean: Doubles = x.sum(axis=1, keepdims=True) / mask.sum(axis=1)[:, None, None]
         return (x - mean) * mask[..., None]
 
-    @classmethod
-    def draw(cls, generator: np.random.Generator, mask: Doubles) -> Doubles:
-        """Return noise [B, N, 3 + FEATURES]."""
-        noise = generator.normal(size=(*mask.shape, 3 + FEATURES)) * mask[..., None]
-        return np.concatenate([cls.centred(noise[..., :3], mask), noise[..., 3:]], axis=-1)
+    def draw(self, generator: np.random.Generator, mask: Doubles) -> Doubles:
+        """Return noise [B, N, 3 + K]."""
+        noise = generator.normal(size=(*mask.shape, 3 + feature_count(self.config.objective))) * mask[..., None]
+        return np.concatenate([self.centred(noise[..., :3], mask), noise[..., 3:]], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -124,7 +150,7 @@ class InJax:
     dtype: Any
 
     @cached_property
-    def objective(self) -> pipeline.jax_backend.edm.EDM:
+    def objective(self) -> Any:
         """The objective."""
         return pipeline.jax_backend.build.build_objective(self.problem.config, STATISTICS)
 
@@ -135,9 +161,28 @@ class InJax:
 
     @cached_property
     def vector(self) -> jax.Array:
-        """The parameters, [P]."""
-        arrays: Any = {name: array.astype(self.dtype) for name, array in self.problem.arrays.items()}
-        return self.layout.from_arrays(arrays)
+        """The parameters, [networks x P]."""
+        return self.joined(self.problem.networks)
+
+    def joined(self, networks: list[Arrays]) -> jax.Array:
+        """Return the parameters of networks, one after the other."""
+        vectors = []
+        for network in networks:
+            arrays: Any = {name: array.astype(self.dtype) for name, array in network.items()}
+            vectors.append(self.layout.from_arrays(arrays))
+        return jnp.concatenate(vectors)
+
+    def unravel(self, vector: jax.Array) -> Any:
+        """Return the parameters as the losses take them."""
+        trees = tuple(self.layout.unravel(part) for part in jnp.split(vector, len(self.problem.networks)))
+        return trees if len(trees) > 1 else trees[0]
+
+    @cached_property
+    def frozen(self) -> pipeline.jax_backend.objective.Frozen:
+        """The average and the teacher."""
+        return pipeline.jax_backend.objective.Frozen(
+            self.unravel(self.joined(self.problem.averaged)), self.layout.unravel(self.joined([self.problem.teacher]))
+        )
 
     def array(self, value: npt.NDArray[Any]) -> jax.Array:
         """Return an array in the precision."""
@@ -158,9 +203,10 @@ class InJax:
         return self.objective.clean(self.array(self.problem.positions), jnp.asarray(self.problem.atomic_numbers))
 
     @cached_property
-    def draws(self) -> pipeline.jax_backend.edm.Draws:
-        """Steps and noise."""
-        return pipeline.jax_backend.edm.Draws(jnp.asarray(self.problem.t), self.cloud(self.problem.noise))
+    def draws(self) -> pipeline.jax_backend.objective.Draws:
+        """Noise and levels."""
+        noise, levels = self.cloud(self.problem.noise), self.array(self.problem.levels)
+        return pipeline.jax_backend.objective.Draws(noise, levels)
 
 
 @dataclass(frozen=True)
@@ -169,16 +215,23 @@ class InTorch:
 
     problem: Problem
     dtype: torch.dtype
-    objective: pipeline.torch_backend.edm.EDM
+    objective: Any
+    frozen: pipeline.torch_backend.objective.Frozen
 
     @classmethod
     def of(cls, problem: Problem, precision: str) -> "InTorch":
         """Return it in a precision."""
         dtype: torch.dtype = getattr(torch, precision)
         objective = pipeline.torch_backend.build.build_objective(problem.config, STATISTICS).to(dtype)
-        arrays: Any = problem.arrays
-        pipeline.torch_backend.weights.from_arrays(objective.model, arrays)
-        return cls(problem, dtype, objective)
+        networks = [
+            *zip(objective.networks, problem.networks, strict=True),
+            *((deepcopy(objective.model), arrays) for arrays in (problem.averaged[0], problem.teacher)),
+        ]
+        for network, arrays in networks:
+            values: Any = arrays
+            pipeline.torch_backend.weights.from_arrays(network, values)
+        frozen = pipeline.torch_backend.objective.Frozen(networks[-2][0], networks[-1][0])
+        return cls(problem, dtype, objective, frozen)
 
     def array(self, value: npt.NDArray[Any]) -> torch.Tensor:
         """Return an array in the precision."""
@@ -199,9 +252,10 @@ class InTorch:
         return self.objective.clean(self.array(self.problem.positions), torch.tensor(self.problem.atomic_numbers))
 
     @property
-    def draws(self) -> pipeline.torch_backend.edm.Draws:
-        """Steps and noise."""
-        return pipeline.torch_backend.edm.Draws(torch.tensor(self.problem.t).long(), self.cloud(self.problem.noise))
+    def draws(self) -> pipeline.torch_backend.objective.Draws:
+        """Noise and levels."""
+        noise, levels = self.cloud(self.problem.noise), self.array(self.problem.levels)
+        return pipeline.torch_backend.objective.Draws(noise, levels)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Network, losses and gradients of both backends agree, with the same weights, molecules, steps and noise."""
+"""Network, losses and gradients of both backends agree, with the same weights, molecules, levels and noise."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 
 import pipeline.jax_backend.likelihood
 import pipeline.torch_backend.likelihood
+from pipeline.config import RunConfig
 
 from .conftest import TOLERANCE, InJax, InTorch, Problem, assert_close, in_precision, run_of
 
@@ -20,7 +21,16 @@ REFERENCE = {
     "preconditioned": False,
     "shared_edges": False,
 }
+# Enough where the network itself is not what is compared; a loss calls it up to four times.
+SMALL = {"layers": 1}
 STABILISED = {"radial_features": "gaussian", "node_norm": "rms", "preconditioned": True, "shared_edges": False}
+
+
+def consistency(kind: str, **settings: Any) -> RunConfig:
+    starts = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}}.get(kind, {})
+    return run_of(objective="consistency", consistency={"kind": kind} | settings, model=SMALL, **starts)
+
+
 PROBLEMS = {
     "reference, l2": run_of(model=REFERENCE, noise={"loss": "l2"}),
     "reference, preconditioned, vlb": run_of(
@@ -33,6 +43,13 @@ PROBLEMS = {
     "shared edges, no attention, l2": run_of(
         model=STABILISED | {"shared_edges": True, "edge_hidden": 8, "attention": False}, noise={"loss": "l2"}
     ),
+    "denoiser": run_of(objective="denoiser", model=SMALL),
+    "consistency, ct": consistency(kind="ct", huber=0.0),
+    "consistency, ict": consistency(kind="ict"),
+    "consistency, tuning": consistency(kind="tuning"),
+    "consistency, tuning, unit": consistency(kind="tuning", weight="unit"),
+    "consistency, distillation": consistency(kind="distillation"),
+    "matching": run_of(objective="matching", teacher="denoiser", model=SMALL),
 }
 
 
@@ -41,26 +58,26 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
     problem = Problem(PROBLEMS[name])
     ours, theirs = InTorch.of(problem, precision), InJax(problem, np.dtype(precision))
     objective, layout, mask, data, draws = theirs.objective, theirs.layout, theirs.mask, theirs.data, theirs.draws
+    level = problem.levels[:, :1, None] / problem.levels[:, 0].max()
 
     @jax.jit
-    def in_jax(vector: jax.Array) -> Any:
-        time = theirs.array(problem.t)[:, None, None] / 50.0 * mask[..., None]
-        x, h = objective.model.apply(
-            layout.unravel(vector), data.x, jax.numpy.concatenate([data.h, time], axis=-1), mask
-        )
+    def in_jax(vector: jax.Array, frozen: Any) -> Any:
+        model = layout.unravel(vector[: layout.size])
+        features = jax.numpy.concatenate([data.h, theirs.array(level) * mask[..., None]], axis=-1)
+        x, h = objective.model.apply(model, data.x, features, mask)
 
         def total(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
-            losses = objective.losses(layout.unravel(vector), data, mask, draws)
+            losses = objective.losses(theirs.unravel(vector), data, mask, draws, frozen)
             return losses.sum(), losses
 
         gradient, losses = jax.grad(total, has_aux=True)(vector)
         return x, h, losses, gradient
 
-    x, h, losses, gradient = in_jax(theirs.vector)
+    x, h, losses, gradient = in_jax(theirs.vector, theirs.frozen)
 
-    time = ours.array(problem.t)[:, None, None] / 50.0 * ours.mask[..., None]
-    out = ours.objective.model(ours.data.x, torch.cat([ours.data.h, time], dim=-1), ours.mask)
-    found = ours.objective.losses(ours.data, ours.mask, ours.draws)
+    features = torch.cat([ours.data.h, ours.array(level) * ours.mask[..., None]], dim=-1)
+    out = ours.objective.model(ours.data.x, features, ours.mask)
+    found = ours.objective.losses(ours.data, ours.mask, ours.draws, ours.frozen)
     torch.autograd.backward(found.sum())
 
     tolerance = TOLERANCE[precision]
@@ -69,11 +86,12 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
     # One by one: some losses of vlb are thousands of times larger than others.
     for one, other in zip(found.detach(), losses, strict=True):
         assert_close(one, other, tolerance)
-    gradients = layout.to_arrays(gradient)
-    assert gradients.keys() == dict(ours.objective.model.named_parameters()).keys()
-    for parameter, values in ours.objective.model.named_parameters():
-        assert values.grad is not None
-        assert_close(values.grad, gradients[parameter], tolerance)
+    for network, part in zip(ours.objective.networks, np.split(gradient, len(problem.networks)), strict=True):
+        gradients = layout.to_arrays(part)
+        assert gradients.keys() == dict(network.named_parameters()).keys()
+        for parameter, values in network.named_parameters():
+            assert np.abs(gradients[parameter]).max() > 0
+            assert_close(values.grad, gradients[parameter], tolerance)
 
 
 def test_terms_of_the_bound() -> None:
@@ -90,7 +108,7 @@ def compare_terms(precision: str) -> None:
     @jax.jit
     def in_jax(vector: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         params = layout.unravel(vector)
-        at_0 = draws._replace(t=jax.numpy.zeros_like(draws.t), noise=theirs.cloud(noise_0))
+        at_0 = draws._replace(noise=theirs.cloud(noise_0), levels=jax.numpy.zeros_like(draws.levels))
         return (
             pipeline.jax_backend.likelihood.prior_divergence(objective, data, mask),
             objective.schedule.steps * objective.bound_losses(params, data, mask, draws),

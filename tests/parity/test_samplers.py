@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+import pipeline.jax_backend.sample
 import pipeline.jax_backend.samplers
+import pipeline.torch_backend.sample
 import pipeline.torch_backend.samplers
-from pipeline.config import sampler_config
-from pipeline.sampling import noise_levels
+from pipeline.config import RunConfig, sampler_config
+from pipeline.sampling import noise_levels, run_schedule
+from pipeline.torch_backend.parallel import Workers
+from pipeline.torch_backend.runtime import Machine
 
 from .conftest import InJax, InTorch, Problem, assert_close, in_precision, run_of
 
@@ -20,27 +24,35 @@ from .conftest import InJax, InTorch, Problem, assert_close, in_precision, run_o
 # 0.05, and every step asks the network at the point that the one before has reached.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-8}
 
+PRECONDITIONED: dict[str, Any] = {"model": {"preconditioned": True, "layers": 1}}
+PLAIN: dict[str, Any] = {"model": {"preconditioned": False, "layers": 1}}
+DENOISER: dict[str, Any] = {"objective": "denoiser", "model": {"layers": 1}}
+
 
 @pytest.mark.parametrize(
-    ("kind", "preconditioned", "precision"),
+    ("kind", "run", "precision"),
     [
-        ("heun", True, "float32"),
-        ("heun", True, "float64"),
-        ("ddim", False, "float64"),
-        ("ancestral", True, "float32"),
-        ("ancestral", False, "float64"),
+        ("heun", PRECONDITIONED, "float32"),
+        ("heun", PRECONDITIONED, "float64"),
+        ("ddim", PLAIN, "float64"),
+        ("ancestral", PRECONDITIONED, "float32"),
+        ("ancestral", PLAIN, "float64"),
+        ("heun", DENOISER, "float32"),
+        ("heun", DENOISER, "float64"),
+        ("ddim", DENOISER, "float64"),
     ],
+    ids=str,
 )
-def test_states_and_sample(kind: str, preconditioned: bool, precision: str) -> None:
+def test_states_and_sample(kind: str, run: dict[str, Any], precision: str) -> None:
     with in_precision(precision):
-        compare_states(kind, preconditioned, precision)
+        compare_states(kind, run_of(**run), precision)
 
 
-def compare_states(kind: str, preconditioned: bool, precision: str) -> None:
-    problem = Problem(run_of(model={"preconditioned": preconditioned, "layers": 1}))
+def compare_states(kind: str, run: RunConfig, precision: str) -> None:
+    problem = Problem(run)
     ours, theirs = InTorch.of(problem, precision), InJax(problem, np.dtype(precision))
     settings = {"name": "any", "kind": kind, "steps": 8, "sigma_max": 20.0, "sigma_min": 0.05}
-    levels = noise_levels(sampler_config(settings), theirs.objective.schedule)
+    levels = noise_levels(sampler_config(settings), run_schedule(run))
     generator = np.random.default_rng(3)
     start = problem.draw(generator, problem.mask)
     fresh = np.stack([problem.draw(generator, problem.mask) for _ in levels])
@@ -75,3 +87,30 @@ def compare_states(kind: str, preconditioned: bool, precision: str) -> None:
     for one, (x, h) in zip(found, expected, strict=True):
         assert_close(one.x, jnp.asarray(x), TOLERANCE[precision])
         assert_close(one.h, jnp.asarray(h), TOLERANCE[precision])
+
+
+@pytest.mark.parametrize("alignment", ["none", "permutation", "full"])
+def test_a_few_steps_give_the_same_molecules(alignment: str) -> None:
+    problem = Problem(
+        run_of(objective="consistency", init="denoiser", levels={"alignment": alignment}, model={"layers": 1})
+    )
+    ours, theirs = InTorch.of(problem, "float32"), InJax(problem, np.dtype("float32"))
+    config = sampler_config({"name": "any", "kind": "consistency", "levels": [10.0, 1.0, 0.2], "seed": 3})
+    sizes = np.array([9, 5, 3, 7, 2, 6], np.int32)
+    workers = Workers(Machine(torch.device("cpu"), cores=2, compile=False))
+    sampler = pipeline.torch_backend.sample.RunSampler(
+        problem.config, ours.objective, config, workers, buckets=[9], batch=4
+    )
+    their_sampler = pipeline.jax_backend.sample.RunSampler(
+        problem.config, theirs.objective, theirs.layout, config, buckets=[9], batch=4
+    )
+    other = (8.0, 0.5)
+    pairs = [
+        (sampler(sizes), their_sampler(theirs.vector, sizes)),
+        (sampler.at(other)(sizes), their_sampler.multistep(theirs.vector, other)(sizes)),
+    ]
+    for found, expected in pairs:
+        assert found.non_finite == expected.non_finite == 0
+        np.testing.assert_array_equal(found.molecules.atomic_numbers, expected.molecules.atomic_numbers)
+        assert_close(found.molecules.positions, expected.molecules.positions, TOLERANCE["float32"])
+    assert np.abs(pairs[0][0].molecules.positions - pairs[1][0].molecules.positions).max() > 0.1

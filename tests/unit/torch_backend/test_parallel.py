@@ -1,13 +1,20 @@
+import dataclasses
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.config import RunConfig
+from pipeline.data.batches import Batch
+from pipeline.noising import Noising
 from pipeline.torch_backend.build import build_objective
-from pipeline.torch_backend.features import node_mask, seeded
-from pipeline.torch_backend.parallel import Replicas, Workers, take
+from pipeline.torch_backend.egnn import EGNN
+from pipeline.torch_backend.features import take
+from pipeline.torch_backend.objective import Frozen, Inputs, Objective
+from pipeline.torch_backend.parallel import Replicas, Workers
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.weights import to_vector
 
@@ -18,30 +25,50 @@ def workers(cores: int) -> Workers:
     return Workers(Machine(torch.device("cpu"), cores=cores, compile=False))
 
 
-@pytest.mark.parametrize(("cores", "parts"), [(1, 2), (2, 1), (3, 1), (4, 4), (8, 1)])
-def test_cores_and_parts_change_rounding_only(make_config: MakeConfig, data: Any, cores: int, parts: int) -> None:
+def noisy(config: RunConfig, data: Any) -> tuple[Objective, Inputs]:
+    """Return an objective and eight molecules for it."""
     shards, statistics = data.read()
-    objective = build_objective(make_config(), statistics)
+    objective = build_objective(config, statistics)
     shard = max(shards["train"], key=len)
-    batch = objective.clean(torch.tensor(shard.positions[:8]), torch.tensor(shard.atomic_numbers[:8]))
-    mask = node_mask(torch.tensor(shard.sizes[:8]), shard.bucket)
-    draws = objective.draw(seeded(0), mask)
+    batch = Noising(config, shards["train"]).training(Batch(shard.bucket, np.arange(8, dtype=np.int32)), 0)
+    return objective, Inputs.of(objective, batch)
 
-    losses = objective.losses(batch, mask, draws)
+
+@pytest.mark.parametrize("objective", ["edm", "matching"])
+@pytest.mark.parametrize(("cores", "parts"), [(1, 2), (2, 1), (3, 1), (4, 4), (8, 1)])
+def test_cores_and_parts_change_rounding_only(
+    make_config: MakeConfig, data: Any, objective: str, cores: int, parts: int
+) -> None:
+    # The name of a teacher is asked for, and a study that has it.
+    config = dataclasses.replace(make_config(), objective=objective)
+    model, inputs = noisy(config, data)
+    frozen = Frozen(deepcopy(model.model), deepcopy(model.model))
+
+    losses = model.losses(*inputs, frozen)
     torch.autograd.backward(losses.mean())
-    expected = torch.cat([p.grad.flatten() for p in objective.model.parameters() if p.grad is not None])
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    weights = to_vector(objective.model)
-    replicas = Replicas(objective, weights, workers(cores), batch_size=8, parts=parts)
+    weights = to_vector(model)
+    replicas = Replicas(model, weights, workers(cores), batch_size=8, parts=parts)
     for _ in range(2):
-        loss, gradient = replicas.value_and_gradient(batch, mask, draws)
+        loss, gradient = replicas.value_and_gradient(inputs, frozen)
         torch.testing.assert_close(loss, losses.detach().mean(), rtol=1e-6, atol=0)
         torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
-    again, same = replicas.value_and_gradient(batch, mask, draws)
+    again, same = replicas.value_and_gradient(inputs, frozen)
     assert torch.equal(again, loss) and torch.equal(same, gradient)
 
     weights += 0.1
-    assert replicas.value_and_gradient(batch, mask, draws)[0] != loss
+    assert replicas.value_and_gradient(inputs, frozen)[0] != loss
+
+
+def test_every_core_computes_with_compiled_layers(
+    make_config: MakeConfig, data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[EGNN] = []
+    monkeypatch.setattr(EGNN, "compile_layers", lambda network: compiled.append(network))
+    model, _ = noisy(make_config(), data)
+    Replicas(model, to_vector(model), workers(3), batch_size=9, parts=1, compile=True)
+    assert len({id(network) for network in compiled}) == 3
 
 
 def test_inference_takes_all_molecules_in_their_order(make_config: MakeConfig, data: Any) -> None:
@@ -55,10 +82,9 @@ def test_inference_takes_all_molecules_in_their_order(make_config: MakeConfig, d
 
 
 def test_some_molecules_of_a_cloud(make_config: MakeConfig, data: Any) -> None:
-    shards, statistics = data.read()
-    shard = shards["train"][0]
-    cloud = build_objective(make_config(), statistics).clean(
-        torch.tensor(shard.positions), torch.tensor(shard.atomic_numbers)
-    )
-    assert torch.equal(take(cloud, slice(1, 3)).x, cloud.x[1:3])
-    assert torch.equal(take(cloud, slice(1, 3)).h, cloud.h[1:3])
+    inputs = noisy(make_config(), data)[1]
+    some = inputs.take(slice(1, 3))
+    assert torch.equal(some.data.x, inputs.data.x[1:3]) and torch.equal(some.data.h, inputs.data.h[1:3])
+    assert torch.equal(some.mask, inputs.mask[1:3])
+    assert torch.equal(some.draws.noise.x, take(inputs.draws.noise, slice(1, 3)).x)
+    assert torch.equal(some.draws.levels, inputs.draws.levels[1:3])

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ import pytest
 import torch
 
 from pipeline.config import RunConfig, run_config
+from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
-from pipeline.runs import read_weights
+from pipeline.noising import Noising
+from pipeline.runs import Starts, read_weights
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.train import TorchTrainer, train
 from pipeline.training import Interrupted, Trained, validation_molecules
@@ -33,13 +36,20 @@ def molecules(data: Any) -> Molecules:
     return found
 
 
-def run(config: RunConfig, molecules: Molecules, directory: Path, stop: Callable[[], bool] = lambda: False) -> Trained:
+def run(
+    config: RunConfig,
+    molecules: Molecules,
+    directory: Path,
+    stop: Callable[[], bool] = lambda: False,
+    starts: Starts | None = None,
+) -> Trained:
     shards, statistics = molecules
     return train(
         config,
         config_digest="this",
         shards=shards,
         statistics=statistics,
+        starts=starts or Starts(),
         directory=directory,
         log=None,
         stop=stop,
@@ -65,11 +75,15 @@ def bits(arrays: Any) -> dict[str, bytes]:
 OPTIMIZERS: list[dict[str, Any]] = [{}, {"amsgrad": True, "clip": {"kind": "adaptive"}}]
 
 
+@pytest.mark.parametrize("objective", ["edm", "consistency", "matching"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["adam", "amsgrad, adaptive"])
 def test_an_interrupted_training_ends_in_the_same_bits(
-    make_config: MakeConfig, molecules: Molecules, tmp_path: Path, optimizer: dict[str, Any]
+    make_config: MakeConfig, molecules: Molecules, tmp_path: Path, optimizer: dict[str, Any], objective: str
 ) -> None:
-    config = make_config(training={"validation_interval": 6, "optimizer": {"warmup_steps": 2} | optimizer})
+    # The kind whose targets are of the averaged weights.
+    settings: Any = {"consistency": {"kind": "ct", "last_levels": 20}}
+    training = {"validation_interval": 6, "optimizer": {"warmup_steps": 2} | optimizer}
+    config = dataclasses.replace(make_config(training=training, **settings), objective=objective)
     finished = run(config, molecules, tmp_path / "finished")
     interrupted = tmp_path / "interrupted"
     with pytest.raises(Interrupted, match="stopped at step 5 of 12"):
@@ -86,12 +100,13 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     assert losses == [(line["step"], line["loss"]) for line in logged(tmp_path / "finished", "validation")]
 
 
+@pytest.mark.parametrize("objective", ["edm", "denoiser"])
 def test_training_lowers_the_loss_and_changes_every_parameter(
-    make_config: MakeConfig, molecules: Molecules, tmp_path: Path
+    make_config: MakeConfig, molecules: Molecules, tmp_path: Path, objective: str
 ) -> None:
     training = {"steps": 40, "validation_interval": 20, "sample_interval": 40, "sample_count": 4}
-    long = run(make_config(training=training), molecules, tmp_path / "long")
-    short = run(make_config(training={"steps": 2}), molecules, tmp_path / "short")
+    long = run(make_config(objective=objective, training=training), molecules, tmp_path / "long")
+    short = run(make_config(objective=objective, training={"steps": 2}), molecules, tmp_path / "short")
     assert all((long.arrays[name] != short.arrays[name]).any() for name in long.arrays)
     losses = [line["loss"] for line in logged(tmp_path / "long", "validation")]
     assert losses[1] < losses[0]
@@ -116,19 +131,42 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
     trainer = TorchTrainer(
         make_config(),
         config_digest="this",
-        shards=shards["train"],
         statistics=statistics,
+        starts=Starts(),
         directory=tmp_path,
         machine=CPU,
     )
     found = validation_molecules(shards["validation"], 29, 0)
     assert found is not None
-    losses = trainer.validation_loss(found[0])
-    np.testing.assert_array_equal(losses, trainer.validation_loss(found[0]))
+    batch = Noising(make_config(), shards["train"]).validation(found[0])
+    losses = trainer.validation_loss(batch)
+    np.testing.assert_array_equal(losses, trainer.validation_loss(batch))
     trainer._weights += 1.0
-    np.testing.assert_array_equal(losses, trainer.validation_loss(found[0]))
+    np.testing.assert_array_equal(losses, trainer.validation_loss(batch))
     trainer._ema += 1.0
-    assert (losses != trainer.validation_loss(found[0])).all()
+    assert (losses != trainer.validation_loss(batch)).all()
+
+
+def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecules, tmp_path: Path) -> None:
+    shards, statistics = molecules
+    config = dataclasses.replace(make_config(), objective="matching")
+    arrays = {name: 0.0 * array + 1.0 for name, array in run(config, molecules, tmp_path / "any").arrays.items()}
+    starts = Starts(arrays, {name: 2.0 * array for name, array in arrays.items()})
+    trainer = TorchTrainer(
+        config, config_digest="this", statistics=statistics, starts=starts, directory=tmp_path, machine=CPU
+    )
+    assert bits(trainer.averaged_weights()) == bits(arrays)
+    # The second network starts as the teacher.
+    first, second = trainer._weights.chunk(2)
+    assert (first == 1.0).all() and (second == 2.0).all()
+    noisy = Noising(config, shards["train"]).training(Batch(18, np.arange(8, dtype=np.int32)), 0)
+    trainer.step(noisy, 0)
+    assert bits(trainer.averaged_weights()) != bits(arrays)
+    assert all((parameter == 2.0).all() for parameter in trainer._frozen.teacher.parameters())
+
+    del arrays["output.bias"]
+    with pytest.raises(InputError, match="output.bias should have shape"):
+        run(config, molecules, tmp_path / "other", starts=Starts(arrays))
 
 
 def test_nothing_to_train_on(make_config: MakeConfig, molecules: Molecules, tmp_path: Path) -> None:
