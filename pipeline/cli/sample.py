@@ -72,6 +72,7 @@ def _sample(args: argparse.Namespace) -> None:
         "run": weights.config.name,
         "backend": backend,
         "sampler": sampler.name,
+        "sampler_kind": sampler.kind,
         "steps": sampler.steps,
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,
