@@ -49,7 +49,7 @@ def trained(workflow: Workflow, study: dict[str, Any]) -> list[float]:
 
 def test_every_figure_is_there(finished: Workflow) -> None:
     figures = finished.directory / "results" / "figures"
-    for name in ("training", "stability", "distributions-tiny", "gallery-tiny", "trajectory"):
+    for name in ("quality", "training", "stability", "distributions-tiny", "gallery-tiny", "trajectory"):
         assert (figures / f"{name}.svg").stat().st_size > 1000
         assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (figures / "table.csv").open(newline="") as file:
