@@ -134,6 +134,23 @@ def test_quality_says_how_long_each_run_was_trained_and_leaves_out_what_says_no_
     assert "trained for 12 min in all" in picture.caption
 
 
+def test_quality_draws_a_line_of_its_own_for_what_samples_in_another_way_than_it_was_trained(
+    many_runs: FakeStudy,
+) -> None:
+    run = runs_of(many_runs)[2]
+    samples = {
+        name: dataclasses.replace(molecules, metadata={**molecules.metadata, "alignment": alignment})
+        for alignment, (name, molecules) in zip([None, "none"] * 3, run.samples.items(), strict=True)
+    }
+    with style.look():
+        picture = quality.draw([dataclasses.replace(run, samples=samples)], **bounds_of(many_runs), dataset="QM9")
+    lines = lines_of(picture.figure, 0)
+    np.testing.assert_allclose(lines["run-2, few-step"][:, 0], [1, 4, 16])
+    np.testing.assert_allclose(lines["run-2, unaligned"][:, 0], [2, 8, 32])
+    assert "'unaligned' add fresh noise" in picture.caption
+    assert len(steps.few_step_samplers(dataclasses.replace(run, samples=samples))) == 3
+
+
 def samplers_of(run: Run, molecules: Molecules, **metadata: tuple[int, int]) -> list[str]:
     """Return the few-step samplers of a run whose samplers have these network calls and seeds."""
     samples = {
