@@ -20,10 +20,15 @@ _SUMMARY: Final = (
 )
 """What a summary has room for, side by side; the rest is in the CSV form and in the evaluations."""
 
-SUMMARY_NOTE: Final = "Per cent, with 95 % intervals. Novelty is of the distinct valid molecules."
+SUMMARY_NOTE: Final = (
+    "Per cent, with 95 % intervals. Novelty is of the distinct valid molecules. Seconds are those in network and "
+    "sampler, compilation not counted; minutes of training include those of the runs that a run started or learned "
+    "from."
+)
 """What has to stand below a summary."""
 
-_NETWORK_CALLS: Final = "network calls"
+_COSTS: Final = ("network calls", "seconds a molecule")
+_TRAINING: Final = "minutes of training"
 
 
 def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
@@ -37,10 +42,16 @@ def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def summary_markdown(
-    results: Mapping[str, Mapping[str, Any]], *, floor: Mapping[str, Any], ceiling: Mapping[str, Any]
+    results: Mapping[str, Mapping[str, Any]],
+    *,
+    floor: Mapping[str, Any],
+    ceiling: Mapping[str, Any],
+    training_minutes: Mapping[str, float] | None = None,
 ) -> str:
-    """Return evaluations by name as a Markdown table, between a line for the floor and one for the ceiling."""
-    header, first, *between, last = summary_rows(results, floor=floor, ceiling=ceiling)
+    """Return evaluations by name as a Markdown table, see ``summary_rows``."""
+    header, first, *between, last = summary_rows(
+        results, floor=floor, ceiling=ceiling, training_minutes=training_minutes
+    )
     emphasised = ([f"*{row[0]}*", *row[1:]] for row in (first, last))
     plain = ([row[0].replace("|", "\\|"), *row[1:]] for row in between)
     rows = [header, ["---", *["---:"] * (len(header) - 1)], next(emphasised), *plain, next(emphasised)]
@@ -48,28 +59,51 @@ def summary_markdown(
 
 
 def summary_rows(
-    results: Mapping[str, Mapping[str, Any]], *, floor: Mapping[str, Any], ceiling: Mapping[str, Any]
+    results: Mapping[str, Mapping[str, Any]],
+    *,
+    floor: Mapping[str, Any],
+    ceiling: Mapping[str, Any],
+    training_minutes: Mapping[str, float] | None = None,
 ) -> list[list[str]]:
-    """Return the cells of a summary: the header, a line for the floor, one for each result, one for the ceiling."""
-    rows = [["", "molecules", _NETWORK_CALLS, *(LABELS[key] for key in _SUMMARY)]]
+    """Return the cells of a summary: the header, a line for the floor, one for each result, one for the ceiling.
+
+    Args:
+        results: evaluations by name.
+        floor: the evaluation of noise.
+        ceiling: the evaluation of the data.
+        training_minutes: what the training behind each result took, by name, where it is known.
+    """
+    minutes = training_minutes or {}
+    rows = [["", "molecules", *_COSTS, _TRAINING, *(LABELS[key] for key in _SUMMARY)]]
     for name, one in [("noise (floor)", floor), *results.items(), ("data (ceiling)", ceiling)]:
+        costs = [_network_calls(one), _figures(_seconds(one)), _figures(minutes.get(name))]
         values = (_percent(one[key]) for key in _SUMMARY)
-        rows.append([name, str(one["num_molecules"]), _network_calls(one) or _MISSING, *values])
+        rows.append([name, str(one["num_molecules"]), *(cost or _MISSING for cost in costs), *values])
     return rows
 
 
 def summary_csv(
-    results: Mapping[str, Mapping[str, Any]], *, floor: Mapping[str, Any], ceiling: Mapping[str, Any]
+    results: Mapping[str, Mapping[str, Any]],
+    *,
+    floor: Mapping[str, Any],
+    ceiling: Mapping[str, Any],
+    training_minutes: Mapping[str, float] | None = None,
 ) -> str:
-    """Return evaluations by name as CSV, a line for each metric of each, floor and ceiling beside it; fractions."""
+    """Return evaluations by name as CSV, a line for each metric of each, floor and ceiling beside it; fractions.
+
+    The arguments are those of ``summary_rows``.
+    """
+    minutes = training_minutes or {}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "molecules", "network_calls", "metric", "value", "low", "high", "floor", "ceiling"])
+    costs = ("network_calls", "seconds_a_molecule", "training_minutes")
+    writer.writerow(["name", "molecules", *costs, "metric", "value", "low", "high", "floor", "ceiling"])
     for name, one in results.items():
+        cost = [_network_calls(one), _seconds(one), minutes.get(name)]
         for key in LABELS:
             interval = [one[key][part] for part in ("value", "low", "high")] if one[key] else [None] * 3
             bounds = [bound[key] and bound[key]["value"] for bound in (floor, ceiling)]
-            writer.writerow([name, one["num_molecules"], _network_calls(one), key, *interval, *bounds])
+            writer.writerow([name, one["num_molecules"], *cost, key, *interval, *bounds])
     return text.getvalue()
 
 
@@ -84,3 +118,16 @@ def _percent(estimate: Mapping[str, float] | None) -> str:
 def _network_calls(evaluation: Mapping[str, Any]) -> str:
     calls: Sequence[Any] | int | None = evaluation["metadata"].get("network_calls")
     return "" if calls is None else str(calls)
+
+
+def _seconds(evaluation: Mapping[str, Any]) -> float | None:
+    """Return the seconds that sampling took a molecule; None where the file of samples does not say."""
+    seconds = evaluation["metadata"].get("seconds")
+    return seconds / evaluation["num_molecules"] if isinstance(seconds, int | float) else None
+
+
+def _figures(value: float | None) -> str:
+    """Return a number with two significant figures or, from 10 on, as a whole number; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 9.95 else f"{float(f'{value:.2g}'):.6f}".rstrip("0").rstrip(".")

@@ -72,6 +72,8 @@ def _sample(args: argparse.Namespace) -> None:
         "run": weights.config.name,
         "backend": backend,
         "sampler": sampler.name,
+        "sampler_kind": sampler.kind,
+        "alignment": sampler.alignment,
         "steps": sampler.steps,
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,

@@ -22,6 +22,7 @@ from matplotlib.path import Path
 from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER, SYMBOLS
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.stability import stability
 from pipeline.figures import style
 
 Floats = npt.NDArray[np.float64]
@@ -66,6 +67,11 @@ class View:
         """Half of what the molecule needs across and upwards, in angstrom, its balls included."""
         across, up = np.abs(self.molecule.positions[:, :2]).max(axis=0) + MARGIN
         return float(across), float(up)
+
+
+def best_view(molecule: Molecules) -> View:
+    """Return a single molecule as seen from its best side, its unstable atoms ringed."""
+    return View(molecule=turned(molecule, best_side(molecule.positions)), unstable=~stability(molecule).atoms)
 
 
 def best_side(positions: npt.ArrayLike) -> Floats:
@@ -144,6 +150,21 @@ def draw_molecule(
     for atom in np.flatnonzero(view.unstable).tolist():
         centre, radius = (points[atom, 0], points[atom, 1]), radii[atom] + 0.13 * scale
         axes.add_patch(Circle(centre, radius, fill=False, edgecolor=style.ALERT, linewidth=1.1, zorder=zorder + 1))
+
+
+def fit(reach: tuple[float, float], across: float, up: float) -> float:
+    """Return the factor, at most 1, by which a molecule has to shrink to fit into a panel."""
+    return min(1.0, across / reach[0], up / reach[1])
+
+
+def describe(figure: Figure, x: float, bottom: float, view: View) -> None:
+    """Write a molecule's formula and whether it is stable in two lines below a panel; place in inches."""
+    style.write(figure, x, bottom - 0.02, formula(view.molecule), ha="center", va="top")
+    wrong, number = int(view.unstable.sum()), len(view.unstable)
+    if wrong:
+        style.write(figure, x, bottom - 0.18, f"{wrong} of {number} unstable", ha="center", va="top", color=style.MUTED)
+    else:
+        style.write(figure, x, bottom - 0.18, "✓ stable", ha="center", va="top", weight="bold")
 
 
 def _ball(centre: Floats, radius: float, colour: str, paleness: float) -> list[Shape]:

@@ -2,10 +2,7 @@
 
 from typing import Final
 
-from matplotlib.figure import Figure
-
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.stability import stability
 from pipeline.figures import drawing, style
 from pipeline.figures.inputs import Run
 
@@ -32,13 +29,16 @@ def draw(run: Run, *, molecules: int) -> style.Picture:
     if len(run.samples) > 1:  # full rows
         share = max(COLUMNS, share // COLUMNS * COLUMNS)
     shown = {sampler: drawn.select(range(min(share, len(drawn)))) for sampler, drawn in run.samples.items()}
-    views = {sampler: [_view(drawn.select([place])) for place in range(len(drawn))] for sampler, drawn in shown.items()}
+    views = {
+        sampler: [drawing.best_view(drawn.select([place])) for place in range(len(drawn))]
+        for sampler, drawn in shown.items()
+    }
 
     # One scale for all of them, so that large molecules look large.
     reaches = [view.reach for one in views.values() for view in one]
     across = min(_LARGEST, max(reach[0] for reach in reaches))
     width = (style.PAGE_WIDTH - 2 * _MARGIN) / COLUMNS
-    up = min(across * 1.05, max(_fit(reach, across, across) * reach[1] for reach in reaches))
+    up = min(across * 1.05, max(drawing.fit(reach, across, across) * reach[1] for reach in reaches))
     height = width * up / across
     rows = sum(-(-len(one) // COLUMNS) for one in views.values())
     figure = style.new_figure(_HEADER + len(views) * _HEADING + rows * (height + _TEXT) + _MARGIN, layout=None)
@@ -57,8 +57,8 @@ def draw(run: Run, *, molecules: int) -> style.Picture:
             axes.set_axis_off()
             axes.set_xlim(-across, across)
             axes.set_ylim(-up, up)
-            drawing.draw_molecule(axes, view, scale=_fit(view.reach, across, up))
-            _describe(figure, left + width / 2, bottom, view)
+            drawing.draw_molecule(axes, view, scale=drawing.fit(view.reach, across, up))
+            drawing.describe(figure, left + width / 2, bottom, view)
         top -= -(-len(one) // COLUMNS) * (height + _TEXT)
 
     style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
@@ -67,32 +67,12 @@ def draw(run: Run, *, molecules: int) -> style.Picture:
     return style.Picture(name=f"gallery-{run.name}", title=title, caption=_caption(run, shown), figure=figure)
 
 
-def _view(molecule: Molecules) -> drawing.View:
-    return drawing.View(
-        molecule=drawing.turned(molecule, drawing.best_side(molecule.positions)), unstable=~stability(molecule).atoms
-    )
-
-
-def _fit(reach: tuple[float, float], across: float, up: float) -> float:
-    """Return the factor, at most 1, by which a molecule has to shrink to fit into a panel."""
-    return min(1.0, across / reach[0], up / reach[1])
-
-
 def _heading(run: Run, sampler: str, number: int) -> str:
     stable = run.evaluations[sampler]["molecule_stability"]["value"]
     return (
         f"{run.sampler_label(sampler)}: the first {number} of {len(run.samples[sampler]):,} molecules; "
         f"of all, {style.percent(stable)} are stable"
     )
-
-
-def _describe(figure: Figure, x: float, bottom: float, view: drawing.View) -> None:
-    style.write(figure, x, bottom - 0.02, drawing.formula(view.molecule), ha="center", va="top")
-    wrong, number = int(view.unstable.sum()), len(view.unstable)
-    if wrong:
-        style.write(figure, x, bottom - 0.18, f"{wrong} of {number} unstable", ha="center", va="top", color=style.MUTED)
-    else:
-        style.write(figure, x, bottom - 0.18, "✓ stable", ha="center", va="top", weight="bold")
 
 
 def _caption(run: Run, shown: dict[str, Molecules]) -> str:

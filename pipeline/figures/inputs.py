@@ -7,7 +7,7 @@ that names it, before anything is drawn.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from pipeline.files import read_json
 Floats = npt.NDArray[np.float64]
 
 _OBJECTIVES: Final = {"edm": "EDM"}
+_BACKENDS: Final = {"jax": "JAX", "torch": "PyTorch"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,8 @@ class Curve:
     """One quantity during training, in the order of the steps, all of shape [K]."""
 
     step: Floats
-    epoch: Floats
+    molecules: Floats
+    """that training had seen by then, repeats included."""
     seconds: Floats
     """of training, interruptions left out."""
     values: Floats
@@ -44,17 +46,19 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Checkups:
-    """What samples drawn during training were worth, by step, each of shape [K, 3]: value, low, high."""
+    """What samples drawn during training by one sampler were worth."""
 
+    sampler: str
+    count: int
+    """How many samples each time."""
     step: Floats
-    epoch: Floats
+    """[K], as are the molecules and the seconds."""
+    molecules: Floats
     seconds: Floats
     atom_stability: Floats
+    """[K, 3]: value, low, high."""
     molecule_stability: Floats
-    sampler: str
-    """Which sampler drew them; empty when there are none."""
-    molecules: int
-    """How many samples each time; 0 when there are none."""
+    """Likewise."""
 
     def __len__(self) -> int:
         """Return K."""
@@ -67,29 +71,70 @@ class Run:
 
     name: str
     objective: str
+    backend: str
     colour: str
     """The same in every figure."""
     training_loss: Curve
     validation_loss: Curve
-    checkups: Checkups
+    checkups: Sequence[Checkups]
+    """One for each sampler that samples were drawn by during training."""
+    predecessors: Mapping[str, float | None]
+    """Seconds of training of the runs it started or learned from, directly or not; None where that is not known."""
     evaluations: Mapping[str, Mapping[str, Any]]
     """What ``evaluate`` said of each sampler's samples, in the order of the study."""
     samples: Mapping[str, Molecules]
     """The samples themselves, by sampler, in the same order."""
 
     @property
+    def seconds(self) -> float:
+        """How long its training took."""
+        return max(float(curve.seconds[-1]) for curve in self._curves)
+
+    @property
+    def molecules(self) -> int:
+        """How many molecules it was trained on, repeats included."""
+        return round(max(float(curve.molecules[-1]) for curve in self._curves))
+
+    @property
+    def all_seconds(self) -> float | None:
+        """How long its training and that of its predecessors took; None when that is not known."""
+        before = list(self.predecessors.values())
+        return None if None in before else self.seconds + sum(one for one in before if one is not None)
+
+    @property
     def budget(self) -> str:
-        """What the training took, such as "12 min training, 3.1 epochs"."""
-        curves = (self.training_loss, self.validation_loss, self.checkups)
-        seconds = max((float(c.seconds[-1]) for c in curves if len(c)), default=0.0)
-        epochs = max((float(c.epoch[-1]) for c in curves if len(c)), default=0.0)
-        passes = style.count(epochs)
-        return f"{style.duration(seconds)} training, {passes} epoch{'' if passes == '1' else 's'}"
+        """What the training took, such as "12 min training after 9 min of denoiser, 448,000 molecules"."""
+        before = [f"{f'{style.duration(one)} of ' if one else ''}{run}" for run, one in self.predecessors.items()]
+        after = f" after {style.listed(before)}" if before else ""
+        return f"{style.duration(self.seconds)} training{after}, {style.large(self.molecules)} molecules"
+
+    @property
+    def _curves(self) -> list[Curve | Checkups]:
+        curves: list[Curve | Checkups] = [self.training_loss, self.validation_loss, *self.checkups]
+        return [curve for curve in curves if len(curve)]
 
     def calls(self, sampler: str) -> int | None:
         """Return how many network calls a sampler spends on a molecule; None when its file does not say."""
-        value = self.samples[sampler].metadata.get("network_calls")
-        return int(value) if isinstance(value, int | float) else None
+        value = self._number(sampler, "network_calls")
+        return None if value is None else round(value)
+
+    def seconds_a_molecule(self, sampler: str) -> float | None:
+        """Return how long a sampler took, divided by its molecules; None when its file does not say."""
+        value = self._number(sampler, "seconds")
+        return None if value is None else value / len(self.samples[sampler])
+
+    def kind(self, sampler: str) -> str:
+        """Return a sampler's kind, such as "heun"; empty when its file does not say.
+
+        "consistency-none" and the like when it aligns fresh noise in another way than the run was trained.
+        """
+        metadata = self.samples[sampler].metadata
+        return "-".join(str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None)
+
+    def _number(self, sampler: str, key: str) -> float | None:
+        """Return a positive number of a sample file's metadata; None when it has none."""
+        value = self.samples[sampler].metadata.get(key)
+        return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
 
     def sampler_label(self, sampler: str) -> str:
         """Return the sampler's name with its network calls."""
@@ -114,6 +159,11 @@ def objective_label(objective: str) -> str:
     return _OBJECTIVES.get(objective, objective)
 
 
+def backend_label(backend: str) -> str:
+    """Return a backend as it is written in a figure."""
+    return _BACKENDS.get(backend, backend)
+
+
 def read_runs(
     *, configs: Sequence[Path], curves: Sequence[Path], metrics: Sequence[Path], samples: Sequence[Path]
 ) -> list[Run]:
@@ -134,13 +184,18 @@ def read_runs(
         if len(paths) != len(configs):
             raise InputError(f"{flag}: {len(paths)} files for {len(configs)} runs; give one a run, in the same order")
     found = _read_samples(samples)
-    runs = [
+    read = [
         _read_run(place, config=config, curve=curve, metric=metric, samples=found)
         for place, (config, curve, metric) in enumerate(zip(configs, curves, metrics, strict=True))
     ]
-    names = [run.name for run in runs]
+    names = [run.name for run, _ in read]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise InputError(f"--configs: the run {sorted(repeated)[0]} is given twice")
+    seconds, before = {run.name: run.seconds for run, _ in read}, {run.name: starts for run, starts in read}
+    runs = [
+        replace(run, predecessors={name: seconds.get(name) for name in _predecessors(run.name, before)})
+        for run, _ in read
+    ]
     used = {(run.name, sampler) for run in runs for sampler in run.samples}
     if foreign := sorted(set(found) - used):
         (run_name, sampler), (path, _) = foreign[0], found[foreign[0]]
@@ -195,11 +250,15 @@ def _read_samples(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[Path, Mo
 
 def _read_run(
     place: int, *, config: Path, curve: Path, metric: Path, samples: Mapping[tuple[str, str], tuple[Path, Molecules]]
-) -> Run:
+) -> tuple[Run, list[str]]:
+    """Return a run, its predecessors yet unknown, and the names of the runs that it started or learned from."""
     settings, results = _read_object(config), _read_object(metric)
-    name, objective = settings.get("name"), settings.get("objective")
-    if not isinstance(name, str) or not isinstance(objective, str):
-        raise InputError(f"{config}: has no name and objective; give the config.json of a run")
+    name, objective, backend = (settings.get(key) for key in ("name", "objective", "backend"))
+    batch_size = settings["training"].get("batch_size") if isinstance(settings.get("training"), dict) else None
+    if not (isinstance(name, str) and isinstance(objective, str) and isinstance(backend, str)):
+        raise InputError(f"{config}: has no name, objective and backend; give the config.json of a run")
+    if not isinstance(batch_size, int):
+        raise InputError(f"{config}: has no training.batch_size; give the config.json of a run")
     if results.get("run") != name:
         raise InputError(f"{metric}: of run {results.get('run')!r}, but the config in its place is of run {name!r}")
     evaluations = results.get("samplers")
@@ -211,19 +270,35 @@ def _read_run(
         if (name, sampler) not in samples:
             raise InputError(f"{metric}: run {name}, sampler {sampler}: its samples are missing from --samples")
         _, molecules[sampler] = samples[name, sampler]
-    return Run(
+    run = Run(
         name=name,
         objective=objective,
+        backend=backend,
         colour=style.run_colour(place),
         evaluations=evaluations,
         samples=molecules,
-        **_read_curves(curve),
+        predecessors={},
+        **_read_curves(curve, batch_size=batch_size),
     )
+    starts = (settings.get("init"), settings.get("teacher"))
+    return run, list(dict.fromkeys(start for start in starts if isinstance(start, str)))
 
 
-def _read_curves(path: Path) -> dict[str, Any]:
+def _predecessors(run: str, before: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return all runs that a run goes back to, the nearest first, each once."""
+    found: dict[str, None] = {}
+    waiting = list(before[run])
+    while waiting:
+        name = waiting.pop(0)
+        if name != run and name not in found:
+            found[name] = None
+            waiting += before.get(name, [])
+    return list(found)
+
+
+def _read_curves(path: Path, *, batch_size: int) -> dict[str, Any]:
     # A resumed run may have written the steps since its last checkpoint twice: the later line counts.
-    lines: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "validation": {}, "samples": {}}
+    lines: dict[str, dict[tuple[float, str], dict[str, Any]]] = {"train": {}, "validation": {}, "samples": {}}
     try:
         texts = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -234,44 +309,51 @@ def _read_curves(path: Path) -> dict[str, Any]:
         try:
             line = json.loads(text)
             if (kind := line["kind"]) in lines:
-                lines[kind][float(line["step"])] = line
+                lines[kind][float(line["step"]), str(line.get("sampler", ""))] = line
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path}: line {number}: not a line that the stage train writes") from None
-    kinds = {kind: [steps[step] for step in sorted(steps)] for kind, steps in lines.items()}
+    kinds = {kind: [steps[key] for key in sorted(steps)] for kind, steps in lines.items()}
     if not kinds["train"]:
         raise InputError(f"{path}: holds no training loss; give the metrics.jsonl of a run")
     try:
         return {
-            "training_loss": _curve(kinds["train"]),
-            "validation_loss": _curve(kinds["validation"]),
-            "checkups": _checkups(kinds["samples"]),
+            "training_loss": _curve(kinds["train"], batch_size),
+            "validation_loss": _curve(kinds["validation"], batch_size),
+            "checkups": _checkups(kinds["samples"], batch_size),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a line lacks a value that the stage train writes: {error}") from None
 
 
-def _curve(lines: Sequence[Mapping[str, Any]]) -> Curve:
+def _curve(lines: Sequence[Mapping[str, Any]], batch_size: int) -> Curve:
     # A loss that was not finite may be null in JSON; matplotlib leaves a gap for NaN.
     values = [math.nan if line["loss"] is None else float(line["loss"]) for line in lines]
-    return Curve(**_progress(lines), values=np.array(values, dtype=np.float64))
+    return Curve(**_progress(lines, batch_size), values=np.array(values, dtype=np.float64))
 
 
-def _checkups(lines: Sequence[Mapping[str, Any]]) -> Checkups:
-    def column(key: str) -> Floats:
+def _checkups(lines: Sequence[Mapping[str, Any]], batch_size: int) -> list[Checkups]:
+    def column(lines: Sequence[Mapping[str, Any]], key: str) -> Floats:
         values = [[line[key][part] for part in ("value", "low", "high")] for line in lines]
-        return np.array(values, dtype=np.float64).reshape(-1, 3)
+        return np.array(values, dtype=np.float64)
 
-    return Checkups(
-        **_progress(lines),
-        atom_stability=column("atom_stability"),
-        molecule_stability=column("molecule_stability"),
-        sampler=str(lines[-1].get("sampler", "")) if lines else "",
-        molecules=int(lines[-1].get("num", 0)) if lines else 0,
-    )
+    samplers: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        samplers.setdefault(str(line["sampler"]), []).append(line)
+    return [
+        Checkups(
+            sampler=sampler,
+            count=int(some[-1]["num"]),
+            **_progress(some, batch_size),
+            atom_stability=column(some, "atom_stability"),
+            molecule_stability=column(some, "molecule_stability"),
+        )
+        for sampler, some in samplers.items()
+    ]
 
 
-def _progress(lines: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
-    return {key: np.array([float(line[key]) for line in lines], np.float64) for key in ("step", "epoch", "seconds")}
+def _progress(lines: Sequence[Mapping[str, Any]], batch_size: int) -> dict[str, Floats]:
+    step, seconds = (np.array([float(line[key]) for line in lines], np.float64) for key in ("step", "seconds"))
+    return {"step": step, "molecules": batch_size * step, "seconds": seconds}
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     panels[0].set_yticks(places, [run.sampler_label(sampler) for run in runs for sampler in run.evaluations])
     for run, heading in zip(runs, headings, strict=True):
         panels[0].annotate(
-            f"{run.name}: {run.budget}", (0, heading), (0, -1), xycoords=("axes fraction", "data"),
+            f"{run.name}: {run.budget}", (0, heading), (4, -1), xycoords=(figure.transFigure, "data"),
             textcoords="offset points", va="center", color=style.darker(run.colour), weight="bold",
             annotation_clip=False,
         ).set_in_layout(False)  # fmt: skip

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.tables import SUMMARY_NOTE, summary_csv, summary_markdown, summary_rows
-from pipeline.figures import distributions, gallery, stability, style, training, trajectory
+from pipeline.figures import distributions, gallery, quality, stability, steps, style, training, trajectory
 from pipeline.figures.benchmark import figures_of
 from pipeline.figures.benchmark_results import Benchmarks
-from pipeline.figures.inputs import Run, Trajectory, estimate
+from pipeline.figures.inputs import Run, Trajectory
 from pipeline.figures.page import Entry, Table, html_page
 
 PAGE: Final = "index.html"
@@ -42,7 +42,8 @@ class Study:
 def number_of_figures(study: Study) -> int:
     """Return how many figures ``draw_study`` draws."""
     speed = figures_of(study.benchmarks) if study.benchmarks else []
-    return 2 + 2 * len(study.runs) + (study.trajectory is not None) + len(speed)
+    few_step = [run for run in study.runs if steps.few_step_samplers(run)]
+    return 3 + 2 * len(study.runs) + len(few_step) + (study.trajectory is not None) + len(speed)
 
 
 def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lambda: None) -> None:
@@ -54,7 +55,13 @@ def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lamb
             entries.append(Entry(name=picture.name, title=picture.title, caption=picture.caption))
             advance()
     results = {f"{run.name}, {name}": one for run in study.runs for name, one in run.evaluations.items()}
-    references = {"floor": study.floor, "ceiling": study.ceiling}
+    minutes = {
+        f"{run.name}, {name}": run.all_seconds / 60
+        for run in study.runs
+        for name in run.evaluations
+        if run.all_seconds is not None
+    }
+    references: dict[str, Any] = {"floor": study.floor, "ceiling": study.ceiling, "training_minutes": minutes}
     header, *rows = summary_rows(results, **references)
     table = Table(header=header, rows=rows, references={0, len(rows) - 1}, note=SUMMARY_NOTE)
     html = html_page(title="Consistent EDM: results", introduction=_introduction(study), table=table, figures=entries)
@@ -69,14 +76,17 @@ def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lamb
 def _pictures(study: Study) -> Iterator[style.Picture]:
     """Yield the figures one by one, so that only one is in memory."""
     bounds = {"floor": study.floor, "ceiling": study.ceiling}
+    yield quality.draw(study.runs, **bounds, dataset=study.dataset)
+    for run in study.runs:
+        if steps.few_step_samplers(run):
+            yield steps.draw(run)
+    yield training.draw(study.runs, **bounds, dataset=study.dataset)
     yield stability.draw(study.runs, **bounds, dataset=study.dataset)
     for run in study.runs:
         yield gallery.draw(run, molecules=study.gallery_molecules)
     if study.trajectory is not None:
         colours = {run.name: run.colour for run in study.runs}
         yield trajectory.draw(study.trajectory, colour=colours.get(study.trajectory.run, style.INK))
-    atoms = {name: estimate(one, "atom_stability") for name, one in bounds.items()}
-    yield training.draw(study.runs, **atoms, dataset=study.dataset)
     reference = distributions.measure(study.molecules)
     for run in study.runs:
         yield distributions.draw(run, reference=reference, dataset=study.dataset)

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import matplotlib
 import matplotlib.colors
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -115,8 +116,10 @@ def save(picture: Picture, folder: Path) -> None:
 
 
 def run_colour(place: int) -> str:
-    """Return the colour of the ``place``-th run, counted from 0; from the ninth on they repeat."""
-    return RUN_COLOURS[place % len(RUN_COLOURS)]
+    """Return the colour of the ``place``-th run, counted from 0; from the ninth on they repeat, darker."""
+    rounds, place = divmod(place, len(RUN_COLOURS))
+    colour = matplotlib.colors.to_rgb(RUN_COLOURS[place])
+    return matplotlib.colors.to_hex(blend(colour, (0.0, 0.0, 0.0), 1 - 0.55**rounds))
 
 
 def shades(colour: str, count: int) -> list[str]:
@@ -220,6 +223,33 @@ def count(value: float) -> str:
     if value < 0.995:
         return f"{value:.2f}"
     return f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:,.0f}"
+
+
+def large(number: float) -> str:
+    """Return a number of molecules such as "640", "448,000", "1.3 million" or "25 million", to three figures."""
+    if number < 1000:
+        return f"{number:.0f}"
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:,.0f}" if rounded < 1e6 else f"{rounded / 1e6:.3g} million"
+
+
+def number_unit(number: float) -> tuple[str, float]:
+    """Return the name (empty for 1) and the size of the unit to show numbers up to ``number`` in."""
+    for unit, size in (("millions", 1e6), ("thousands", 1e3)):
+        if number >= 2 * size:
+            return unit, size
+    return "", 1.0
+
+
+def label_line(axes: Axes, value: float, text: str, *, colour: str = MUTED) -> None:
+    """Name a horizontal line, in the margin to its right where no curve can be; the axis has its final limits."""
+    height = float(axes.transAxes.inverted().transform(axes.transData.transform((axes.get_xlim()[1], value)))[1])
+    # Not below the panel, where the ticks have their labels.
+    axes.annotate(
+        text, (1.0, value), (4, -2 if height < 0.05 else 0), xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points", ha="left", va="bottom" if height < 0.05 else "center", color=colour,
+        linespacing=1.05,
+    )  # fmt: skip
 
 
 def listed(names: Sequence[str]) -> str:

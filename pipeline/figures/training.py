@@ -1,17 +1,16 @@
-"""How training went: loss and sample stability, against epochs and against time."""
+"""How training went: stability of samples and loss, against molecules seen and against time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from pipeline.chemistry.intervals import Estimate
 from pipeline.figures import style
-from pipeline.figures.inputs import Curve, Floats, Run, objective_label
+from pipeline.figures.inputs import Checkups, Curve, Floats, Run, estimate, objective_label
 
 SMOOTHING: Final = 1 / 40
 """The part of a curve that its running mean spans; at least five values."""
@@ -25,61 +24,70 @@ _VALIDATION: Final[dict[str, Any]] = {
     "markeredgewidth": 1.2,
 }
 _RAW_ALPHA: Final = 0.3
+_LEGEND_COLUMNS: Final = 5
 _METRICS: Final = (("atom_stability", "stable atoms (%)"), ("molecule_stability", "stable molecules (%)"))
+_CHECKUPS: Final[tuple[dict[str, Any], ...]] = (
+    {"marker": "o", "linestyle": "-", "markersize": 4.0},
+    {"marker": "D", "linestyle": (0, (4, 1.2)), "markersize": 3.8},
+    {"marker": "s", "linestyle": (0, (1.2, 1.2)), "markersize": 3.8},
+    {"marker": "^", "linestyle": (0, (5, 1.2, 1.2, 1.2)), "markersize": 4.4},
+)
+"""Line and marker of each sampler that drew samples during training; from the fifth on they repeat."""
 
 
-def draw(runs: Sequence[Run], *, floor: Estimate, ceiling: Estimate, dataset: str) -> style.Picture:
-    """Draw the curves of all runs: a row of panels for each objective's loss, and one for each kind of stability.
+def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str, Any], dataset: str) -> style.Picture:
+    """Draw the curves of all runs: a row of panels for each kind of stability, and one for each objective's loss.
 
     Args:
         runs: the runs, in the order of the study.
-        floor: atom stability of noise.
-        ceiling: atom stability of the data.
+        floor: the evaluation of noise.
+        ceiling: the evaluation of the data.
         dataset: what the data are called.
     """
     objectives = list(dict.fromkeys(run.objective for run in runs))
-    metrics = _METRICS if any(len(run.checkups) for run in runs) else ()
-    heights = [2.2 if len(objectives) == 1 else 1.8] * len(objectives) + [1.6] * len(metrics)
-    header = 0.15 + 0.17 * max(len(runs), 1 if len(runs) == 1 else 3)
+    looks = _looks(runs)
+    metrics = _METRICS if looks else ()
+    heights = [2.2, 1.6][: len(metrics)] + [{1: 2.2, 2: 1.7}.get(len(objectives), 1.35)] * len(objectives)
+    kinds = _legend_kinds(looks)
+    kind_rows = -(-len(kinds) // _LEGEND_COLUMNS)
+    header = 0.2 + 0.17 * (len(runs) + kind_rows)
     figure = style.new_figure(sum(heights) + header + 0.4)
     style.reserve_header(figure, header)
     panels = figure.subplots(len(heights), 2, height_ratios=heights, sharex="col", sharey="row", squeeze=False)
-    for letter, axes in zip("abcdefghij", panels.flat, strict=False):
+    for letter, axes in zip("abcdefghijklmnop", panels.flat, strict=False):
         axes.set_title(letter, pad=4)
         axes.grid(axis="y")
 
-    unit, length = style.time_unit(max(float(run.training_loss.seconds[-1]) for run in runs))
-    columns = (("epoch", 1.0, "epochs"), ("seconds", length, f"training time ({unit})"))
+    unit, length = style.time_unit(max(run.seconds for run in runs))
+    number, size = style.number_unit(max(run.molecules for run in runs))
+    columns = (
+        ("molecules", size, f"molecules seen ({number})" if number else "molecules seen"),
+        ("seconds", length, f"training time ({unit})"),
+    )
     for column, (quantity, per_unit, label) in enumerate(columns):
-        for row, objective in enumerate(objectives):
+        for row, (metric, _) in enumerate(metrics):
+            for run in runs:
+                for one in run.checkups:
+                    _draw_checkups(panels[row, column], run.colour, one, metric, quantity, per_unit, looks[one.sampler])
+        for row, objective in enumerate(objectives, start=len(metrics)):
             for run in runs:
                 if run.objective == objective:
                     _draw_loss(panels[row, column], run, quantity, per_unit)
-        for row, (metric, _) in enumerate(metrics, start=len(objectives)):
-            for run in runs:
-                _draw_checkups(panels[row, column], run, metric, quantity, per_unit)
         panels[-1, column].set_xlabel(label)
         panels[-1, column].set_xlim(left=0)
+        panels[-1, column].xaxis.set_major_locator(MaxNLocator(6))
 
-    for axes, objective in zip(panels[:, 0], objectives, strict=False):
+    for row, (metric, label) in zip(panels, metrics, strict=False):
+        _bound(row, estimate(floor, metric), estimate(ceiling, metric), dataset)
+        row[0].set_ylabel(label)
+    for axes, objective in zip(panels[len(metrics) :, 0], objectives, strict=True):
         _scale_loss(axes, [curve for run in runs if run.objective == objective for curve in _losses(run)])
         axes.set_ylabel(f"{objective_label(objective)} loss")
-    for (left, right), (metric, label) in zip(panels[len(objectives) :], metrics, strict=True):
-        left.set_ylabel(label)
-        if metric == "atom_stability":
-            left.set_ylim(0, 106)
-            for axes in (left, right):
-                axes.axhline(100 * floor.value, **style.FLOOR_LINE, zorder=1)
-                axes.axhline(100 * ceiling.value, **style.CEILING_LINE, zorder=1)
-            _label_reference(right, 100 * floor.value, f"noise\n{style.percent(floor.value)}")
-            _label_reference(
-                right,
-                100 * ceiling.value,
-                f"{dataset if len(dataset) <= 6 else 'data'}\n{style.percent(ceiling.value)}",
-            )
-        else:
-            left.set_ylim(0, max(2.0, left.get_ylim()[1]))
-    _legend(figure, runs)
+    colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
+    style.header_legend(figure, colours, [f"{run.name}: {run.budget}" for run in runs], side="left")
+    style.header_legend(
+        figure, list(kinds.values()), list(kinds), side="left", columns=_LEGEND_COLUMNS, below=0.04 + 0.17 * len(runs)
+    )
     return style.Picture(name="training", title="Training", caption=_caption(runs, objectives, dataset), figure=figure)
 
 
@@ -113,23 +121,37 @@ def _draw_loss(axes: Axes, run: Run, quantity: str, per_unit: float) -> None:
         axes.plot(x, validation.values, color=run.colour, zorder=5, **_VALIDATION)
 
 
-def _draw_checkups(axes: Axes, run: Run, metric: str, quantity: str, per_unit: float) -> None:
-    if not len(run.checkups):
-        return
-    x = getattr(run.checkups, quantity) / per_unit
-    value, low, high = 100 * getattr(run.checkups, metric).T
+def _looks(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Return line and marker of every sampler that drew samples during training, in the order of the study."""
+    samplers = dict.fromkeys(one.sampler for run in runs for one in run.checkups)
+    return {sampler: _CHECKUPS[place % len(_CHECKUPS)] for place, sampler in enumerate(samplers)}
+
+
+def _draw_checkups(
+    axes: Axes, colour: str, checkups: Checkups, metric: str, quantity: str, per_unit: float, look: Mapping[str, Any]
+) -> None:
+    x = getattr(checkups, quantity) / per_unit
+    value, low, high = 100 * getattr(checkups, metric).T
     if len(x) == 1:  # a band needs two points
-        axes.errorbar(x, value, yerr=[value - low, high - value], color=run.colour, capsize=2)
-    axes.fill_between(x, low, high, color=run.colour, alpha=0.2, linewidth=0, zorder=2)
-    axes.plot(x, value, color=run.colour, marker="o", markersize=4 if len(x) <= 30 else 2, zorder=4, clip_on=False)
+        axes.errorbar(x, value, yerr=[value - low, high - value], color=colour, capsize=2)
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
+    size = look["markersize"] if len(x) <= 30 else look["markersize"] / 2
+    axes.plot(x, value, color=colour, zorder=4, clip_on=False, **{**look, "markersize": size})
 
 
-def _label_reference(axes: Axes, value: float, text: str) -> None:
-    """Name a horizontal line, in the margin to its right where no curve can be."""
-    axes.annotate(
-        text, (1.0, value), (4, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-        ha="left", va="center", color=style.MUTED, linespacing=1.05,
-    )  # fmt: skip
+def _bound(row: Sequence[Axes], floor: Estimate, ceiling: Estimate, dataset: str) -> None:
+    """Draw noise and data into a row of panels of one kind of stability, which is as high as its curves need."""
+    top = 106.0 if floor.value > 0.01 else max(2.0, row[0].get_ylim()[1])
+    row[0].set_ylim(0, top)
+    data = f"{dataset if len(dataset) <= 6 else 'data'}\n{style.percent(ceiling.value)}"
+    for axes in row:
+        axes.axhline(100 * floor.value, **style.FLOOR_LINE, zorder=1, clip_on=False)
+        axes.axhline(100 * ceiling.value, **style.CEILING_LINE, zorder=1)
+    style.label_line(row[-1], 100 * floor.value, f"noise\n{style.percent(floor.value)}")
+    if 100 * ceiling.value <= top:
+        style.label_line(row[-1], 100 * ceiling.value, data, colour=style.CEILING_COLOUR)
+    else:  # far above the curves
+        style.label_line(row[-1], 0.9 * top, f"↑ {data}", colour=style.CEILING_COLOUR)
 
 
 def _scale_loss(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -155,34 +177,36 @@ def _scale_loss(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(figure: Figure, runs: Sequence[Run]) -> None:
-    colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
-    style.header_legend(figure, colours, [f"{run.name}: {run.budget}" for run in runs], side="left")
-    kinds = [
-        Line2D([], [], color=style.INK, linewidth=0.8, alpha=2 * _RAW_ALPHA),
-        Line2D([], [], color=style.INK),
-        Line2D([], [], color=style.INK, **_VALIDATION),
-    ]
-    style.header_legend(
-        figure, kinds, ["each value", "running mean", "validation"], side="right", columns=3 if len(runs) == 1 else 1
-    )
+def _legend_kinds(looks: Mapping[str, Mapping[str, Any]]) -> dict[str, Line2D]:
+    """Return what each kind of line and marker stands for, by its name."""
+    return {
+        **{f"{sampler} samples": Line2D([], [], color=style.INK, **look) for sampler, look in looks.items()},
+        "each loss": Line2D([], [], color=style.INK, linewidth=0.8, alpha=2 * _RAW_ALPHA),
+        "running mean": Line2D([], [], color=style.INK),
+        "validation": Line2D([], [], color=style.INK, **_VALIDATION),
+    }
 
 
 def _caption(runs: Sequence[Run], objectives: Sequence[str], dataset: str) -> str:
-    sentences = [
-        "Loss of the training batches (thin: each logged value; thick: running mean over "
-        f"{round(100 * SMOOTHING, 1):g} % of the curve) and of the validation molecules (circles), against epochs, "
-        "that is passes over the training molecules, and against the time spent training."
-    ]
+    sentences = []
+    if checkups := [one for run in runs for one in run.checkups]:
+        samplers = style.listed(list(dict.fromkeys(one.sampler for one in checkups)))
+        sentences.append(
+            f"Above, the stability of {style.either(one.count for one in checkups)} molecules drawn now and then by "
+            f"{samplers} from the averaged weights, with 95 % intervals, between what noise scores (dashed) and "
+            f"what {dataset} itself scores (dotted): few molecules, so the final scores are those of the other figures."
+        )
+    sentences.append(
+        f"{'Below, the' if checkups else 'The'} loss of the training batches (thin: each logged value; thick: running "
+        f"mean over {round(100 * SMOOTHING, 1):g} % of the curve) and of the validation molecules (circles). All "
+        "against the number of molecules that training has seen, repeats included, and against the time spent "
+        "training; what a run started or learned from is not counted."
+    )
     if len(objectives) > 1:
         sentences.append("Losses of different objectives are different quantities and not to be compared.")
-    checked = [run for run in runs if len(run.checkups)]
-    if checked:
-        drawn = style.either(run.checkups.molecules for run in checked)
-        samplers = sorted({run.checkups.sampler for run in checked})
+    if "consistency" in objectives:
         sentences.append(
-            f"Below, the stability of {drawn} molecules drawn now and then by {' or '.join(samplers)}, with 95 % "
-            "intervals, between what Gaussian noise scores (dashed; no stable molecules) and what "
-            f"{dataset} itself scores (dotted)."
+            "That of a consistency model is measured against a target that moves with its curriculum: it need not fall "
+            "where the model improves."
         )
     return " ".join(sentences)

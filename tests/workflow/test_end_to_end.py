@@ -58,7 +58,7 @@ def trained(workflow: Workflow, study: dict[str, Any]) -> list[float]:
 def test_every_figure_is_there(finished: Workflow) -> None:
     figures = finished.directory / "results" / "figures"
     of_runs = [f"{figure}-{run}" for figure in ("distributions", "gallery") for run in RUNS]
-    for name in ("training", "stability", "trajectory", *of_runs):
+    for name in ("quality", "training", "stability", "trajectory", *of_runs):
         assert (figures / f"{name}.svg").stat().st_size > 1000
         assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (figures / "table.csv").open(newline="") as file:

@@ -37,9 +37,28 @@ def test_markdown_has_the_floor_above_and_the_ceiling_below() -> None:
     lines = table.splitlines()
     columns = lines[0].count(" | ")
     assert all(line.replace("\\|", "").count(" | ") == columns for line in lines[:6])
-    assert lines[2].startswith("| *noise (floor)* | 1000 | - | 15.0 (14.0 to 16.0) |")
-    assert lines[3].startswith("| edm\\|50 | 1000 | 50 | 70.0 (69.0 to 71.0) |")
-    assert lines[5].startswith("| *data (ceiling)* | 1000 | - | 99.0")
+    assert lines[2].startswith("| *noise (floor)* | 1000 | - | - | - | 15.0 (14.0 to 16.0) |")
+    assert lines[3].startswith("| edm\\|50 | 1000 | 50 | - | - | 70.0 (69.0 to 71.0) |")
+    assert lines[5].startswith("| *data (ceiling)* | 1000 | - | - | - | 99.0")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes", "cells"),
+    [(3.14159, 12.4, "| 0.0031 | 12 |"), (0.05, 0.444, "| 0.00005 | 0.44 |"), (12345.6, 6000, "| 12 | 6,000 |")],
+)
+def test_what_a_result_cost_stands_beside_it(seconds: float, minutes: float, cells: str) -> None:
+    result = evaluation(0.7, calls=8)
+    result["metadata"]["seconds"] = seconds
+    references: dict[str, Any] = {
+        "floor": evaluation(0.1),
+        "ceiling": evaluation(0.9),
+        "training_minutes": {"tuned": minutes},
+    }
+    results = {"tuned": result, "other": result}
+    assert f"| tuned | 1000 | 8 {cells}" in summary_markdown(results, **references)
+    first, other = list(csv.DictReader(summary_csv(results, **references).splitlines()))[:: len(LABELS)]
+    assert float(first["seconds_a_molecule"]) == pytest.approx(seconds / 1000)
+    assert (float(first["training_minutes"]), other["training_minutes"]) == (minutes, "")
 
 
 def test_csv_has_floor_and_ceiling_beside_every_value() -> None:

@@ -29,13 +29,13 @@ def test_markdown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == table
     rows = [line.split(" | ") for line in table.splitlines()]
     assert [row[0] for row in rows[2:5]] == ["| *noise (floor)*", "| EDM, 50 calls", "| *data (ceiling)*"]
-    assert [row[4][:4] for row in rows[2:5]] == ["0.0 ", "50.0", "100."]
+    assert [row[6][:4] for row in rows[2:5]] == ["0.0 ", "50.0", "100."]
 
 
 def test_csv_is_named_after_the_file_by_default(folder: Path) -> None:
     assert run("--output", "t.csv") == 0
     first = (folder / "t.csv").read_text().splitlines()[1]
-    assert first.startswith("edm,2,,atom_stability,0.5,")
+    assert first.startswith("edm,2,,,,atom_stability,0.5,")
     assert first.endswith(",0.0,1.0")
 
 

@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from pipeline.chemistry.metrics import Judgement, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecules import write_molecules
 
-Runs = Mapping[str, tuple[str, float, float, Mapping[str, tuple[int, float]]]]
 MOLECULES64 = Path(__file__).parents[2] / "data" / "molecules64.sdf"
 
 
@@ -20,6 +20,25 @@ MOLECULES64 = Path(__file__).parents[2] / "data" / "molecules64.sdf"
 def real() -> Molecules:
     """64 molecules of QM9."""
     return read_sdf(MOLECULES64)
+
+
+@dataclass(frozen=True)
+class FakeRun:
+    """What one run of a fake study is like."""
+
+    objective: str
+    seconds: float
+    steps: int
+    """Of 64 molecules each."""
+    samplers: Mapping[str, tuple[str, int, float]]
+    """Kind, network calls and noise on the molecules of each."""
+    backend: str = "jax"
+    init: str | None = None
+    checkups: Sequence[str] = ("heun-12",)
+    """Samplers that drew samples during training."""
+
+
+Runs = Mapping[str, FakeRun]
 
 
 def perturbed(molecules: Molecules, scale: float, seed: int, metadata: dict[str, Any]) -> Molecules:
@@ -36,31 +55,33 @@ def perturbed(molecules: Molecules, scale: float, seed: int, metadata: dict[str,
     )
 
 
-def loss_lines(*, seconds: float, epochs: float, start: float, steps: int = 200) -> list[dict[str, Any]]:
+def loss_lines(run: FakeRun, *, start: float) -> list[dict[str, Any]]:
     """Return the lines of a metrics.jsonl as train writes it."""
     generator = np.random.default_rng(0)
     lines: list[dict[str, Any]] = []
-    for step in range(1, steps + 1):
-        done = step / steps
+    for number in range(1, 201):
+        done = number / 200
         loss = start * (0.2 + math.exp(-5 * done))
-        line = {"step": step, "epoch": epochs * done, "seconds": seconds * done}
+        step = max(1, round(run.steps * done))
+        line = {"step": step, "epoch": step * 64 / 100_000, "seconds": run.seconds * done}
         lines.append(
             {"kind": "train", **line, "loss": loss * math.exp(0.2 * generator.normal()), "learning_rate": 1e-3}
         )
-        if step % 20 == 0:
+        if number % 20 == 0:
             lines.append({"kind": "validation", **line, "loss": loss})
-        if step % 40 == 0:
-            atoms, molecules = 0.2 + 0.6 * done, 0.1 * done
-            lines.append(
-                {
-                    "kind": "samples",
-                    **line,
-                    "sampler": "heun-25",
-                    "num": 64,
-                    "atom_stability": {"value": atoms, "low": atoms - 0.03, "high": atoms + 0.03},
-                    "molecule_stability": {"value": molecules, "low": molecules / 2, "high": molecules + 0.03},
-                }
-            )
+        if number % 40 == 0:
+            for place, sampler in enumerate(run.checkups):
+                atoms, molecules = 0.2 + (0.6 - 0.2 * place) * done / start**0.3, 0.1 * done / start / (1 + place)
+                lines.append(
+                    {
+                        "kind": "samples",
+                        **line,
+                        "sampler": sampler,
+                        "num": 64,
+                        "atom_stability": {"value": atoms, "low": atoms - 0.03, "high": atoms + 0.03},
+                        "molecule_stability": {"value": molecules, "low": molecules / 2, "high": molecules + 0.03},
+                    }
+                )
     return lines
 
 
@@ -68,18 +89,20 @@ class FakeStudy:
     """The files of a study, as earlier stages would write them, with the command line that draws them."""
 
     def __init__(self, folder: Path, real: Molecules, runs: Runs, *, trajectory: bool = True):
-        """Write the files; ``runs`` maps a name to its objective, seconds, epochs and {sampler: (calls, noise)}."""
+        """Write the files."""
         self.folder = folder
         self.options: dict[str, list[Path]] = {"configs": [], "curves": [], "metrics": [], "samples": []}
-        for number, (name, (objective, seconds, epochs, samplers)) in enumerate(runs.items()):
+        for number, (name, run) in enumerate(runs.items()):
             place = folder / name
             (place / "samples").mkdir(parents=True)
-            (place / "config.json").write_text(json.dumps({"name": name, "objective": objective}))
-            lines = loss_lines(seconds=seconds, epochs=epochs, start=1 + number)
+            settings = {"name": name, "objective": run.objective, "backend": run.backend, "init": run.init}
+            (place / "config.json").write_text(json.dumps({**settings, "training": {"batch_size": 64}}))
+            lines = loss_lines(run, start=1 + number)
             (place / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
             evaluations = {}
-            for sampler, (calls, scale) in samplers.items():
-                metadata = {"run": name, "sampler": sampler, "network_calls": calls}
+            for sampler, (kind, calls, scale) in run.samplers.items():
+                metadata = {"run": name, "sampler": sampler, "sampler_kind": kind, "network_calls": calls, "seed": 0}
+                metadata["seconds"] = 64 * calls * (0.0004 + 0.0002 * number)
                 molecules = perturbed(real, scale, number, metadata)
                 path = place / "samples" / f"{sampler}.parquet"
                 write_molecules(path, molecules)
@@ -121,8 +144,8 @@ class FakeStudy:
 @pytest.fixture(scope="session")
 def one_run(tmp_path_factory: pytest.TempPathFactory, real: Molecules) -> FakeStudy:
     """A study of one run with one sampler."""
-    runs: Runs = {"edm": ("edm", 720.0, 3.1, {"heun-50": (50, 0.05)})}
-    return FakeStudy(tmp_path_factory.mktemp("one"), real, runs)
+    run = FakeRun("edm", 720.0, 4844, {"heun-50": ("heun", 50, 0.05)})
+    return FakeStudy(tmp_path_factory.mktemp("one"), real, {"edm": run})
 
 
 @pytest.fixture(scope="session")
@@ -130,13 +153,22 @@ def many_runs(tmp_path_factory: pytest.TempPathFactory, real: Molecules) -> Fake
     """A study of eight runs, three objectives, one to eight samplers, and no trajectory."""
     objectives = ("edm", "denoiser", "consistency")
     calls = (1, 2, 4, 8, 16, 32, 64, 1000)
+
+    def sampler(place: int, objective: str) -> tuple[str, int, float]:
+        others = "ancestral" if calls[place] == 1000 else ("heun", "ddim")[place % 2]
+        return "consistency" if objective == "consistency" else others, calls[place], 0.4 / (1 + place)
+
+    names = [f"run-{'long-name-' * (number % 2)}{number}" for number in range(8)]
     runs: Runs = {
-        f"run-{'long-name-' * (number % 2)}{number}": (
-            objectives[number % 3],
-            60.0 * 10**number,
-            0.02 * 6**number,
-            {f"calls-{n}": (n, 0.4 / (1 + place)) for place, n in enumerate(calls[: 8 - number])},
+        name: FakeRun(
+            objective=objectives[number % 3],
+            seconds=60.0 * 10**number,
+            steps=3 * 6**number,
+            samplers={f"calls-{calls[place]}": sampler(place, objectives[number % 3]) for place in range(8 - number)},
+            backend=("jax", "torch")[number % 2],
+            init=names[number - 1] if objectives[number % 3] == "consistency" else None,
+            checkups=("one-step", "heun-12") if number == 5 else ("one-step",) if number % 3 == 2 else ("heun-12",),
         )
-        for number in range(8)
+        for number, name in enumerate(names)
     }
     return FakeStudy(tmp_path_factory.mktemp("many"), real, runs, trajectory=False)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.chemistry.molecules import Molecules
+from pipeline.data.molecules import read_molecules, write_molecules
 from pipeline.figures.inputs import Run, read_runs, read_trajectory
 
 if TYPE_CHECKING:
@@ -29,12 +30,66 @@ def test_runs_keep_the_order_of_the_study_and_their_colours(many_runs: FakeStudy
 
 def test_a_run_says_what_it_took_and_what_its_samplers_spend(one_run: FakeStudy) -> None:
     (run,) = read(one_run)
-    assert run.budget == "12 min training, 3.1 epochs"
+    assert run.budget == "12 min training, 310,000 molecules"
+    assert (run.seconds, run.molecules, run.backend) == (720, 4844 * 64, "jax")
     assert run.sampler_label("heun-50") == "heun-50 (50 calls)"
     assert len(run.training_loss) == 200
     assert len(run.validation_loss) == 10
-    assert run.checkups.atom_stability.shape == (5, 3)
-    assert (run.checkups.sampler, run.checkups.molecules) == ("heun-25", 64)
+    (checkups,) = run.checkups
+    assert checkups.atom_stability.shape == (5, 3)
+    assert (checkups.sampler, checkups.count) == ("heun-12", 64)
+    assert run.kind("heun-50") == "heun"
+    assert run.seconds_a_molecule("heun-50") == pytest.approx(50 * 0.0004)
+
+
+def test_samples_that_say_neither_calls_nor_time_have_none(one_run: FakeStudy, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.parquet"
+    for cost in ({}, {"seconds": 0.0, "network_calls": None}, {"seconds": "long"}):
+        metadata = {"run": "edm", "sampler": "heun-50", **cost}
+        write_molecules(path, read_molecules(one_run.options["samples"][0]), metadata=metadata)
+        (run,) = read(one_run, samples=[path])
+        assert (run.calls("heun-50"), run.seconds_a_molecule("heun-50"), run.kind("heun-50")) == (None, None, "")
+        assert run.sampler_label("heun-50") == "heun-50"
+
+
+def test_a_run_counts_the_training_of_all_that_it_goes_back_to(many_runs: FakeStudy) -> None:
+    runs = {run.name: run for run in read(many_runs)}
+    assert dict(runs["run-2"].predecessors) == {"run-long-name-1": 600}
+    assert runs["run-2"].all_seconds == 6000 + 600
+    assert runs["run-2"].budget == "100 min training after 10 min of run-long-name-1, 6,910 molecules"
+    assert runs["run-0"].all_seconds == 60
+
+
+def test_each_ancestor_counts_once_and_an_unknown_one_is_named(one_run: FakeStudy, tmp_path: Path) -> None:
+    files: dict[str, list[Path]] = {"configs": [], "metrics": [], "samples": []}
+    starts: dict[str, dict[str, str | None]] = {
+        "a": {},
+        "b": {"init": "a"},
+        "c": {"init": "b", "teacher": "a"},
+        "d": {"init": None, "teacher": "gone"},
+    }
+    for name, start in starts.items():
+        (tmp_path / name).mkdir()
+        config, metric, sample = (tmp_path / name / file for file in ("config.json", "metrics.json", "s.parquet"))
+        settings = json.loads(one_run.options["configs"][0].read_text())
+        config.write_text(json.dumps({**settings, "name": name, **start}))
+        metric.write_text(json.dumps({**json.loads(one_run.options["metrics"][0].read_text()), "run": name}))
+        molecules = read_molecules(one_run.options["samples"][0])
+        write_molecules(sample, molecules, metadata={**molecules.metadata, "run": name})
+        for paths, path in zip(files.values(), (config, metric, sample), strict=True):
+            paths.append(path)
+    runs = read(one_run, curves=one_run.options["curves"] * len(starts), **files)
+    assert [list(run.predecessors) for run in runs] == [[], ["a"], ["b", "a"], ["gone"]]
+    assert [run.all_seconds for run in runs] == [720, 1440, 2160, None]
+    assert runs[3].budget == "12 min training after gone, 310,000 molecules"
+    assert runs[2].budget == "12 min training after 12 min of b and 12 min of a, 310,000 molecules"
+
+
+def test_samplers_of_a_training_are_told_apart(many_runs: FakeStudy) -> None:
+    checkups = {one.sampler: one for one in read(many_runs)[5].checkups}
+    assert list(checkups) == ["heun-12", "one-step"]
+    assert checkups["one-step"].atom_stability.shape == (5, 3)
+    assert (checkups["one-step"].atom_stability[:, 0] > checkups["heun-12"].atom_stability[:, 0]).all()
 
 
 def test_a_step_written_again_after_a_resume_counts_as_last_written(one_run: FakeStudy, tmp_path: Path) -> None:
@@ -48,6 +103,7 @@ def test_a_step_written_again_after_a_resume_counts_as_last_written(one_run: Fak
     (run,) = read(one_run, curves=[path])
     np.testing.assert_array_equal(run.training_loss.step, [1, 2, 3])
     np.testing.assert_array_equal(run.training_loss.values, [5, 60, np.nan])
+    np.testing.assert_array_equal(run.training_loss.molecules, [64, 128, 192])
     assert len(run.validation_loss) == len(run.checkups) == 0
 
 

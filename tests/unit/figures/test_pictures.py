@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,21 +15,32 @@ from matplotlib.text import Text
 
 from pipeline.chemistry.metrics import read_summary
 from pipeline.chemistry.molecules import Molecules
-from pipeline.figures import distributions, gallery, stability, style, training, trajectory
-from pipeline.figures.inputs import estimate, read_runs, read_trajectory
+from pipeline.data.molecules import read_molecules, write_molecules
+from pipeline.figures import distributions, gallery, quality, stability, steps, style, training, trajectory
+from pipeline.figures.inputs import Run, read_runs, read_trajectory
 
 if TYPE_CHECKING:
     from tests.unit.figures.conftest import FakeStudy
 
 
-def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
+def runs_of(study: FakeStudy, **changes: list[Path]) -> list[Run]:
     files: Any = {option: study.options[option] for option in ("configs", "curves", "metrics", "samples")}
-    runs = read_runs(**files)
-    floor, ceiling = (read_summary(study.options[option][0]) for option in ("floor", "ceiling"))
-    atoms = {"floor": estimate(floor, "atom_stability"), "ceiling": estimate(ceiling, "atom_stability")}
+    return read_runs(**{**files, **changes})
+
+
+def bounds_of(study: FakeStudy) -> dict[str, Any]:
+    return {option: read_summary(study.options[option][0]) for option in ("floor", "ceiling")}
+
+
+def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
+    runs, bounds = runs_of(study), bounds_of(study)
     with style.look():
-        yield stability.draw(runs, floor=floor, ceiling=ceiling, dataset="QM9")
-        yield training.draw(runs, **atoms, dataset="QM9")
+        yield stability.draw(runs, **bounds, dataset="QM9")
+        yield quality.draw(runs, **bounds, dataset="QM9")
+        yield training.draw(runs, **bounds, dataset="QM9")
+        for run in runs:
+            if steps.few_step_samplers(run):
+                yield steps.draw(run)
         yield gallery.draw(runs[0], molecules=12)
         yield distributions.draw(runs[0], reference=distributions.measure(real), dataset="QM9")
         if "trajectory" in study.options:
@@ -80,6 +94,110 @@ def drawn_texts(figure: Figure) -> list[Text]:
 def test_the_stability_figure_says_what_training_took(one_run: FakeStudy, real: Molecules) -> None:
     picture = next(pictures_of(one_run, real))
     texts = [text.get_text() for text in picture.figure.findobj(Text)]
-    assert "edm: 12 min training, 3.1 epochs" in texts
+    assert "edm: 12 min training, 310,000 molecules" in texts
     assert any("noise" in text for text in texts)
     assert any("QM9" in text for text in texts)
+
+
+def lines_of(figure: Figure, panel: int) -> dict[str, Any]:
+    """Return the points [K, 2] of each line of a panel with error bars, by what it shows."""
+    containers: Any = figure.axes[panel].containers
+    return {one.get_label(): one.lines[0].get_xydata() for one in containers}
+
+
+def test_quality_joins_the_samplers_of_one_kind_in_the_order_of_their_calls(many_runs: FakeStudy) -> None:
+    runs = runs_of(many_runs)
+    with style.look():
+        figure = quality.draw(runs, **bounds_of(many_runs), dataset="QM9").figure
+    calls, seconds = lines_of(figure, 0), lines_of(figure, 1)
+    kinds = {f"{run.name}, {kind}" for run in runs[:2] for kind in ("Heun", "DDIM")}
+    assert kinds | {"run-2, few-step", "run-0, ancestral"} <= set(calls) == set(seconds)
+    stable = [100 * runs[2].evaluations[name]["atom_stability"]["value"] for name in runs[2].samples]
+    np.testing.assert_allclose(calls["run-2, few-step"].T, [[1, 2, 4, 8, 16, 32], stable])
+    np.testing.assert_allclose(seconds["run-2, few-step"].T, [np.array([1, 2, 4, 8, 16, 32]) * 0.0008, stable])
+    np.testing.assert_allclose(calls["run-0, DDIM"][:, 0], [2, 8, 32])
+
+
+def test_quality_says_how_long_each_run_was_trained_and_leaves_out_what_says_no_cost(
+    one_run: FakeStudy, tmp_path: Path
+) -> None:
+    path = tmp_path / "samples.parquet"
+    molecules = read_molecules(one_run.options["samples"][0])
+    for cost, points in (({}, 0), ({"network_calls": 49}, 1)):
+        write_molecules(path, molecules, metadata={"run": "edm", "sampler": "heun-50", **cost})
+        runs = runs_of(one_run, samples=[path])
+        with style.look():
+            picture = quality.draw(runs, **bounds_of(one_run), dataset="QM9")
+            picture.figure.draw_without_rendering()
+        assert [len(lines_of(picture.figure, panel)) for panel in (0, 1)] == [points, 0]
+    assert "edm: 12 min training, 310,000 molecules, JAX" in {text.get_text() for text in drawn_texts(picture.figure)}
+    assert "trained for 12 min in all" in picture.caption
+
+
+def test_quality_draws_a_line_of_its_own_for_what_samples_in_another_way_than_it_was_trained(
+    many_runs: FakeStudy,
+) -> None:
+    run = runs_of(many_runs)[2]
+    samples = {
+        name: dataclasses.replace(molecules, metadata={**molecules.metadata, "alignment": alignment})
+        for alignment, (name, molecules) in zip([None, "none"] * 3, run.samples.items(), strict=True)
+    }
+    with style.look():
+        picture = quality.draw([dataclasses.replace(run, samples=samples)], **bounds_of(many_runs), dataset="QM9")
+    lines = lines_of(picture.figure, 0)
+    np.testing.assert_allclose(lines["run-2, few-step"][:, 0], [1, 4, 16])
+    np.testing.assert_allclose(lines["run-2, unaligned"][:, 0], [2, 8, 32])
+    assert "'unaligned' add fresh noise" in picture.caption
+    assert len(steps.few_step_samplers(dataclasses.replace(run, samples=samples))) == 3
+
+
+def samplers_of(run: Run, molecules: Molecules, **metadata: tuple[int, int]) -> list[str]:
+    """Return the few-step samplers of a run whose samplers have these network calls and seeds."""
+    samples = {
+        name.replace("_", "-"): dataclasses.replace(
+            molecules, metadata={"sampler_kind": "consistency", "network_calls": calls, "seed": seed}
+        )
+        for name, (calls, seed) in metadata.items()
+    }
+    return steps.few_step_samplers(dataclasses.replace(run, samples=samples))
+
+
+def test_steps_shows_samplers_that_start_from_the_same_noise(many_runs: FakeStudy, real: Molecules) -> None:
+    run = runs_of(many_runs)[2]
+    assert samplers_of(run, real, four=(4, 0), one=(1, 0), other=(2, 1), again=(4, 0)) == ["one", "four"]
+    assert samplers_of(run, real, one=(1, 0), other=(2, 1)) == []
+    many = {f"calls_{calls}": (calls, 0) for calls in range(1, 12)}
+    chosen = samplers_of(run, real, **many)
+    assert (chosen[0], chosen[-1], len(chosen)) == ("calls-1", "calls-11", steps.MOST_COLUMNS)
+    assert steps.few_step_samplers(runs_of(many_runs)[1]) == []
+
+
+def test_steps_never_puts_molecules_of_different_sizes_into_one_row(many_runs: FakeStudy, real: Molecules) -> None:
+    run = runs_of(many_runs)[2]
+    one, two, *_ = run.samples
+    # Of the second sampler some molecules are others: shifted by one place from the fifth on.
+    order = [*range(4), *range(5, 60)]
+    samples = {one: run.samples[one], two: run.samples[two].select(order)}
+    same = run.samples[one].sizes[: len(order)] == run.samples[two].sizes[order]
+    assert 4 < same.sum() < len(order)
+    with style.look():
+        picture = steps.draw(dataclasses.replace(run, samples=samples))
+    texts = [text.get_text() for text in picture.figure.texts]
+    assert [text for text in texts if "call" in text] == ["1 call", "2 calls"]
+    atoms = [atoms_of(text) for text in texts if "C" in text]
+    assert atoms[: steps.ROWS] == atoms[steps.ROWS :] == sorted(set(atoms))
+
+
+def atoms_of(formula: str) -> int:
+    """Return the number of atoms of a sum formula in mathtext."""
+    return sum(int(number or 1) for _, number in re.findall(r"([A-Z])(?:\$_{(\d+)}\$)?", formula))
+
+
+def test_training_tells_the_samplers_apart(many_runs: FakeStudy) -> None:
+    with style.look():
+        figure = training.draw(runs_of(many_runs), **bounds_of(many_runs), dataset="QM9").figure
+    texts = {text.get_text() for text in drawn_texts(figure)}
+    assert {"heun-12 samples", "one-step samples", "molecules seen (millions)"} <= texts
+    markers = {(line.get_marker(), line.get_color()) for line in figure.axes[0].lines if line.get_marker() != "None"}
+    assert len({marker for marker, _ in markers}) == 2
+    assert len(markers) == 9  # eight runs, one of them with both

@@ -34,7 +34,7 @@ def drawn(one_run: FakeStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-FIGURES = ["stability", "gallery-edm", "trajectory", "training", "distributions-edm"]
+FIGURES = ["quality", "training", "stability", "gallery-edm", "trajectory", "distributions-edm"]
 
 
 def test_writes_every_figure_twice_the_table_twice_and_the_page(drawn: Path) -> None:
@@ -62,8 +62,7 @@ sys.exit(status)
 
 def test_the_page_shows_every_figure_and_needs_nothing_from_elsewhere(drawn: Path) -> None:
     page = (drawn / "index.html").read_text(encoding="utf-8")
-    for name in FIGURES:
-        assert f'<img src="{name}.svg"' in page
+    assert re.findall(r'<img src="([^"]+)\.svg"', page) == FIGURES
     for link in re.findall(r'(?:href|src)="([^"#]+)"', page):
         assert (drawn / link).is_file()
     assert "noise (floor)" in page
@@ -76,9 +75,11 @@ def test_floor_and_ceiling_stand_in_the_same_table_as_the_results(drawn: Path, o
     ceiling = json.loads(one_run.options["ceiling"][0].read_text())
     assert float(rows["atom_stability"]["ceiling"]) == ceiling["atom_stability"]["value"]
     assert rows["atom_stability"]["name"] == "edm, heun-50"
+    costs = [rows["atom_stability"][key] for key in ("network_calls", "seconds_a_molecule", "training_minutes")]
+    np.testing.assert_allclose(np.array(costs, np.float64), [50, 0.02, 12])
     lines = (drawn / "table.md").read_text().splitlines()
     assert "noise (floor)" in lines[2]
-    assert "edm, heun-50" in lines[3]
+    assert "| edm, heun-50 | 64 | 50 | 0.02 | 12 |" in lines[3]
     assert "data (ceiling)" in lines[4]
 
 
@@ -162,12 +163,23 @@ def test_refuses_a_run_given_twice_and_lists_of_different_length(
     assert "--curves" in refused(one_run, drawn, capsys, curves=one_run.options["curves"] * 2)
 
 
+@pytest.mark.parametrize("key", ["name", "objective", "backend", "training"])
+def test_refuses_a_config_that_is_not_whole(
+    key: str, one_run: FakeStudy, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = edited(one_run.options["configs"][0], tmp_path, lambda value: value.pop(key))
+    error = refused(one_run, drawn, capsys, configs=[path])
+    assert str(path) in error
+    assert key in error
+
+
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
         (['{"kind": "train", "step": 1, "epoch": 1, "sec'], "line 1"),
         (['{"kind": "validation", "step": 1, "epoch": 1, "seconds": 1, "loss": 1}'], "no training loss"),
         (['{"kind": "train", "step": 1, "epoch": 1, "loss": 1}'], "seconds"),
+        (['{"kind": "train", "step": 1, "seconds": 1, "loss": 1}', '{"kind": "samples", "step": 1}'], "sampler"),
     ],
 )
 def test_refuses_curves_that_train_did_not_write(

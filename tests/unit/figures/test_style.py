@@ -32,6 +32,20 @@ def test_count(value: float, text: str) -> None:
     assert style.count(value) == text
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(64, "64"), (999, "999"), (4844 * 64, "310,000"), (448_000, "448,000"), (999_600, "1 million"),
+     (1_342_000, "1.34 million"), (25_000_000, "25 million")],
+)  # fmt: skip
+def test_large_numbers_have_three_figures(number: int, text: str) -> None:
+    assert style.large(number) == text
+
+
+@pytest.mark.parametrize(("number", "unit"), [(640, ("", 1)), (2000, ("thousands", 1e3)), (1e8, ("millions", 1e6))])
+def test_numbers_have_a_unit_that_suits_them(number: float, unit: tuple[str, float]) -> None:
+    assert style.number_unit(number) == unit
+
+
 def test_lists_in_words() -> None:
     assert style.listed(["a"]) == "a"
     assert style.listed(["a", "b", "c"]) == "a, b and c"
@@ -39,7 +53,8 @@ def test_lists_in_words() -> None:
 
 
 def test_runs_have_colours_of_their_own_and_samplers_shades_of_it() -> None:
-    assert len({style.run_colour(place) for place in range(8)}) == 8
+    assert [style.run_colour(place) for place in range(8)] == list(style.RUN_COLOURS)
+    assert len({style.run_colour(place) for place in range(16)}) == 16
     assert style.shades("#0173b2", 1) == ["#0173b2"]
     shades = style.shades("#0173b2", 8)
     lightness = [sum(matplotlib.colors.to_rgb(shade)) for shade in shades]
