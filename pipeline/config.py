@@ -66,6 +66,7 @@ class LevelsConfig:
     sigma_min: float
     sigma_max: float
     sigma_data: SigmaData
+    preconditioning: str
     alignment: str
 
 
@@ -357,8 +358,9 @@ def _check_starts(runs: Json, name: str) -> None:
             raise InputError(
                 f"{path}: {other} is of objective {start['objective']}, which shares no weights with {run['objective']}"
             )
-        if start["levels"]["sigma_data"] != run["levels"]["sigma_data"]:
-            raise InputError(f"{path}: levels.sigma_data of {other} should be the same as this run's")
+        for part in ("sigma_data", "preconditioning"):
+            if start["levels"][part] != run["levels"][part]:
+                raise InputError(f"{path}: levels.{part} of {other} should be the same as this run's")
     if run["teacher"] is not None and (given := runs[run["teacher"]])["objective"] != "denoiser":
         raise InputError(f"runs.{name}.teacher: {run['teacher']} is of objective {given['objective']}, not denoiser")
     _check_acyclic(runs, name)

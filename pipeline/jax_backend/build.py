@@ -22,11 +22,18 @@ def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
         return build_edm(config, statistics)
     model = EGNN(config.model, output_features=feature_count(config.objective))
     sigma_data = given_scales(config.levels.sigma_data, statistics)
+    form = config.levels.preconditioning
     if config.objective == "denoiser":
-        return Denoiser(model, sigma_data)
+        return Denoiser(model, sigma_data, preconditioning=form)
     if config.objective == "matching":
-        return Matching(model, sigma_data)
-    return Consistency(model=model, sigma_data=sigma_data, epsilon=boundary_level(config), config=config.consistency)
+        return Matching(model, sigma_data, preconditioning=form)
+    return Consistency(
+        model=model,
+        sigma_data=sigma_data,
+        epsilon=boundary_level(config),
+        preconditioning=form,
+        config=config.consistency,
+    )
 
 
 def build_edm(config: RunConfig, statistics: Statistics) -> EDM:

@@ -2,6 +2,11 @@
 
 Notation. x_sigma = x + sigma z; D(x_sigma, sigma) estimates x (section 2). Coordinates and types share sigma and are
 preconditioned apart, each with the root mean square ``sigma_data`` of its own.
+
+Coordinates have two forms. Karras's, D = c_skip x_sigma + c_out (x_L - x_0) with the network's coordinates going from
+x_0 = 2 c_in x_sigma to x_L, leaves the network's later layers with the distances of a mixture of noise and estimate. In
+ours D = (sigma_data / 2) x_L, and every layer's step is scaled with c_out / sigma_data: what a layer sees are the
+distances of the molecule that it is making. D(x, 0) = x and the accuracy at small sigma are the same in both.
 """
 
 from dataclasses import dataclass
@@ -26,11 +31,13 @@ class Preconditioned:
       sigma_data: root mean squares of coordinates and of types.
       epsilon: the level at which D is the identity: 0 for a denoiser and for what is tuned from one; sigma_min for the
         consistency models of arXiv 2303.01469 (appendix C), which are never asked below it.
+      preconditioning: of the coordinates: karras, or estimate for the form above.
     """
 
     model: EGNN
     sigma_data: Scales
     epsilon: float = 0.0
+    preconditioning: str = "karras"
     networks: ClassVar[int] = 1
 
     @property
@@ -46,20 +53,28 @@ class Preconditioned:
         """Return D(noisy, sigma) for ``sigma`` a scalar or [B]."""
         return self.raw(params, mask, noisy, sigma)[0]
 
-    def raw(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> tuple[Cloud, Cloud, Cloud]:
-        """Return D(noisy, sigma), and the factors c_skip and c_out [B, 1, 1] of coordinates and of types."""
+    def raw(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> tuple[Cloud, Cloud]:
+        """Return D(noisy, sigma), and the factor c_out [B, 1, 1] of coordinates and of types (table 1)."""
         sigma = jnp.broadcast_to(sigma, mask.shape[:1])[:, None, None]
         scales = Cloud(jnp.asarray(self.sigma_data.coordinates), jnp.asarray(self.sigma_data.types))
-        c_skip = jax.tree.map(lambda data: data**2 / ((sigma - self.epsilon) ** 2 + data**2), scales)
-        c_out = jax.tree.map(lambda data: (sigma - self.epsilon) * data * jax.lax.rsqrt(sigma**2 + data**2), scales)
+        above = sigma - self.epsilon
+        c_skip = jax.tree.map(lambda data: data**2 / (above**2 + data**2), scales)
+        c_out = jax.tree.map(lambda data: above * data * jax.lax.rsqrt(sigma**2 + data**2), scales)
         c_in = jax.tree.map(lambda data: jax.lax.rsqrt(sigma**2 + data**2), scales)
         # A level of 0 is asked for only where c_out is 0.
         level = jnp.log(jnp.maximum(sigma, 1e-4)) / 4.0 * mask[..., None]
-        # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
         features = jnp.concatenate([noisy.h * c_in.h, level], axis=-1)
-        out = Cloud(*self.model.apply(params, 2.0 * noisy.x * c_in.x, features, mask))
-        clean: Cloud = jax.tree.map(lambda skip, x, scale, f: skip * x + scale * f, c_skip, noisy, c_out, out)
-        return clean, c_skip, c_out
+        # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
+        if self.preconditioning == "karras":
+            out = Cloud(*self.model.apply(params, 2.0 * c_in.x * noisy.x, features, mask))
+            x = c_skip.x * noisy.x + c_out.x * out.x
+        else:
+            # Exactly the identity where c_out is 0.
+            scaled = scales.x * jax.lax.rsqrt(above**2 + scales.x**2) * noisy.x
+            step = c_out.x[:, 0, 0] / scales.x
+            out = Cloud(*self.model.apply(params, 2.0 / scales.x * scaled, features, mask, step))
+            x = scaled + 0.5 * scales.x * out.x
+        return Cloud(x, c_skip.h * noisy.h + c_out.h * out.h), c_out
 
 
 def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Array) -> Array:
@@ -84,5 +99,5 @@ class Denoiser(Preconditioned):
         del frozen
         sigma = draws.levels[:, 0]
         noisy = jax.tree.map(lambda x, z: x + sigma[:, None, None] * z, data, draws.noise)
-        clean, _, c_out = self.raw(params, mask, noisy, sigma)
+        clean, c_out = self.raw(params, mask, noisy, sigma)
         return unit_errors(clean, data, c_out, mask)

@@ -117,8 +117,13 @@ class Layer(nn.Module):
     edge_mlp: Callable[..., nn.Module] = EdgeMLP
 
     @nn.compact
-    def __call__(self, x: Array, h: Array, initial_radial: Array, pair_mask: Array) -> tuple[Array, Array]:
-        """Update ``x`` [B, N, 3] and ``h`` [B, N, H]; ``pair_mask`` [B, N, N] is 0 for padding and for i = j."""
+    def __call__(
+        self, x: Array, h: Array, initial_radial: Array, pair_mask: Array, step: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Update ``x`` [B, N, 3] and ``h`` [B, N, H]; ``pair_mask`` [B, N, N] is 0 for padding and for i = j.
+
+        ``step`` [B] multiplies the update of ``x``.
+        """
         config = self.config
         normalise = rms_normalise if config.node_norm == "rms" else (lambda features: features)
         difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
@@ -142,8 +147,8 @@ class Layer(nn.Module):
         kernel = self.param("coordinate_output", _uniform(0.001 * xavier), (config.edge_hidden, 1))
         weight = jnp.tanh(messages @ kernel)[..., 0] * config.coordinate_range  # [B, N, N]
         scale = weight * pair_mask / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)
-        x = x + jnp.einsum("bij,bijc->bic", scale, difference)
-        return x, h
+        change = jnp.einsum("bij,bijc->bic", scale, difference)
+        return x + (change if step is None else step[:, None, None] * change), h
 
 
 class EGNN(nn.Module):
@@ -163,13 +168,14 @@ class EGNN(nn.Module):
     edge_mlp: Callable[..., nn.Module] = EdgeMLP
 
     @nn.compact
-    def __call__(self, x: Array, h: Array, mask: Array) -> tuple[Array, Array]:
+    def __call__(self, x: Array, h: Array, mask: Array, step: Array | None = None) -> tuple[Array, Array]:
         """Apply the network.
 
         Args:
           x: coordinates, centred, [B, N, 3].
           h: node features, the noise level among them, [B, N, K].
           mask: 1 for atoms and 0 for padding, [B, N].
+          step: multiplies every layer's update of the coordinates, [B]; None for 1.
 
         Returns:
           The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output
@@ -181,7 +187,7 @@ class EGNN(nn.Module):
         start = x
         h = Linear(config.hidden, name="embedding")(h)
         for index in range(config.layers):
-            x, h = Layer(config, self.edge_mlp, name=f"layer_{index}")(x, h, initial_radial, pair_mask)
+            x, h = Layer(config, self.edge_mlp, name=f"layer_{index}")(x, h, initial_radial, pair_mask, step)
         if config.node_norm == "rms":
             h = rms_normalise(h)
         outputs = Linear(self.output_features, name="output")(h) * mask[..., None]

@@ -31,11 +31,11 @@ class Matching(Preconditioned):
         t, share_of_data, s = (draws.levels[:, column] for column in range(3))
         unit, score_noise = _split(draws.noise)
         noisy = jax.tree.map(lambda x, z: share_of_data[:, None, None] * x + t[:, None, None] * z, data, unit)
-        made, _, c_out = self.raw(generator, mask, noisy, t)
+        made, c_out = self.raw(generator, mask, noisy, t)
         fixed = lax.stop_gradient(made)
         again = jax.tree.map(lambda x, e: x + s[:, None, None] * e, fixed, score_noise)
         real = self.denoise(frozen.teacher, mask, again, s)
-        estimate, _, c_out_again = self.raw(estimator, mask, again, s)
+        estimate, c_out_again = self.raw(estimator, mask, again, s)
         fake = lax.stop_gradient(estimate)
         atoms = jnp.sum(mask, axis=1)
 

@@ -21,11 +21,14 @@ def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     if config.objective == "edm":
         return build_edm(config, statistics)
     model, sigma_data = _build_model(config), given_scales(config.levels.sigma_data, statistics)
+    form = config.levels.preconditioning
     if config.objective == "denoiser":
-        return Denoiser(model, sigma_data)
+        return Denoiser(model, sigma_data, preconditioning=form)
     if config.objective == "matching":
-        return Matching(model, sigma_data)
-    return Consistency(model, sigma_data, epsilon=boundary_level(config), config=config.consistency)
+        return Matching(model, sigma_data, preconditioning=form)
+    return Consistency(
+        model, sigma_data, epsilon=boundary_level(config), preconditioning=form, config=config.consistency
+    )
 
 
 def build_edm(config: RunConfig, statistics: Statistics) -> EDM:

@@ -23,9 +23,17 @@ class Consistency(Preconditioned):
       config: the kind of pairs, and the distance.
     """
 
-    def __init__(self, model: EGNN, sigma_data: Scales, *, epsilon: float, config: ConsistencyConfig):
+    def __init__(
+        self,
+        model: EGNN,
+        sigma_data: Scales,
+        *,
+        epsilon: float,
+        preconditioning: str = "karras",
+        config: ConsistencyConfig,
+    ):
         """Make the objective."""
-        super().__init__(model, sigma_data, epsilon=epsilon)
+        super().__init__(model, sigma_data, epsilon=epsilon, preconditioning=preconditioning)
         self.config = config
 
     def losses(self, data: Cloud, mask: Tensor, draws: Draws, frozen: Frozen) -> Tensor:
@@ -42,8 +50,8 @@ class Consistency(Preconditioned):
                 earlier = self._heun_step(frozen.teacher, mask, noisy, t, r)
             else:
                 earlier = at_level(data, draws.noise, r)
-            target, *_ = self.raw(frozen.averaged if self.config.kind == "ct" else self.model, mask, earlier, r)
-        estimate, *_ = self.raw(self.model, mask, noisy, t)
+            target, _ = self.raw(frozen.averaged if self.config.kind == "ct" else self.model, mask, earlier, r)
+        estimate, _ = self.raw(self.model, mask, noisy, t)
         if self.config.weight == "unit":
             # The gradient that reaches the network's output is then of one size at every level.
             scale = self.sigma_data.coordinates
@@ -64,7 +72,7 @@ class Consistency(Preconditioned):
         """Return the teacher's estimate of x_r on the path through ``noisy`` = x_t (arXiv 2303.01469, eq. 6)."""
 
         def slope(state: Cloud, sigma: Tensor) -> Cloud:
-            clean, *_ = self.raw(teacher, mask, state, sigma)
+            clean, _ = self.raw(teacher, mask, state, sigma)
             # Where r is 0 the corrector is not taken.
             return combine(lambda x, d: (x - d) / sigma.clamp(min=1e-4)[:, None, None], state, clean)
 

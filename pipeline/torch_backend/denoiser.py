@@ -2,6 +2,11 @@
 
 Notation. x_sigma = x + sigma z; D(x_sigma, sigma) estimates x (section 2). Coordinates and types share sigma and are
 preconditioned apart, each with the root mean square ``sigma_data`` of its own.
+
+Coordinates have two forms. Karras's, D = c_skip x_sigma + c_out (x_L - x_0) with the network's coordinates going from
+x_0 = 2 c_in x_sigma to x_L, leaves the network's later layers with the distances of a mixture of noise and estimate. In
+ours D = (sigma_data / 2) x_L, and every layer's step is scaled with c_out / sigma_data: what a layer sees are the
+distances of the molecule that it is making. D(x, 0) = x and the accuracy at small sigma are the same in both.
 """
 
 import torch
@@ -20,14 +25,16 @@ class Preconditioned(Objective):
       sigma_data: root mean squares of coordinates and types.
       epsilon: the level at which D is the identity: 0 for a denoiser and for what is tuned from one; sigma_min for the
         consistency models of arXiv 2303.01469 (appendix C), which are never asked below it.
+      preconditioning: of the coordinates: karras, or estimate for the form above.
     """
 
     features = TYPES
 
-    def __init__(self, model: EGNN, sigma_data: Scales, *, epsilon: float = 0.0):
+    def __init__(self, model: EGNN, sigma_data: Scales, *, epsilon: float = 0.0, preconditioning: str = "karras"):
         """Make the objective."""
         super().__init__()
-        self.model, self.sigma_data, self.epsilon = model, sigma_data, epsilon
+        self.model, self.sigma_data = model, sigma_data
+        self.epsilon, self.preconditioning = epsilon, preconditioning
 
     def clean(self, positions: Tensor, atomic_numbers: Tensor) -> Cloud:
         """Return the cloud of a padded batch: positions [B, N, 3] and one-hot types / 4 [B, N, 5]."""
@@ -37,8 +44,8 @@ class Preconditioned(Objective):
         """Return D(noisy, sigma)."""
         return self.raw(self.model, mask, noisy, mask.new_full((len(mask),), sigma))[0]
 
-    def raw(self, network: EGNN, mask: Tensor, noisy: Cloud, sigma: Tensor) -> tuple[Cloud, Cloud, Cloud]:
-        """Return D(noisy, sigma), and the factors c_skip and c_out [B, 1, 1] of coordinates and of types.
+    def raw(self, network: EGNN, mask: Tensor, noisy: Cloud, sigma: Tensor) -> tuple[Cloud, Cloud]:
+        """Return D(noisy, sigma), and the factor c_out [B, 1, 1] of coordinates and of types (table 1).
 
         Args:
           network: one of the objective's own, or one that it is compared with.
@@ -53,11 +60,18 @@ class Preconditioned(Objective):
         c_out = Cloud(*(above * data * factor for data, factor in zip(scales, c_in, strict=True)))
         # A level of 0 is asked for only where c_out is 0.
         level = sigma.clamp(min=1e-4).log() / 4.0 * mask[..., None]
-        # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
         features = torch.cat([noisy.h * c_in.h, level], dim=-1)
-        out = Cloud(*network(2.0 * noisy.x * c_in.x, features, mask))
-        clean = combine(lambda skip, x, scale, f: skip * x + scale * f, c_skip, noisy, c_out, out)
-        return clean, c_skip, c_out
+        scale = self.sigma_data.coordinates
+        # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
+        if self.preconditioning == "karras":
+            out = Cloud(*network(2.0 * c_in.x * noisy.x, features, mask))
+            x = c_skip.x * noisy.x + c_out.x * out.x
+        else:
+            # Exactly the identity where c_out is 0.
+            scaled = scale * torch.rsqrt(above.square() + scale**2) * noisy.x
+            out = Cloud(*network(2.0 / scale * scaled, features, mask, c_out.x[:, 0, 0] / scale))
+            x = scaled + 0.5 * scale * out.x
+        return Cloud(x, c_skip.h * noisy.h + c_out.h * out.h), c_out
 
 
 def at_level(data: Cloud, noise: Cloud, sigma: Tensor) -> Cloud:
@@ -85,5 +99,5 @@ class Denoiser(Preconditioned):
         """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
         del frozen
         sigma = draws.levels[:, 0]
-        clean, _, c_out = self.raw(self.model, mask, at_level(data, draws.noise, sigma), sigma)
+        clean, c_out = self.raw(self.model, mask, at_level(data, draws.noise, sigma), sigma)
         return unit_errors(clean, data, c_out, mask)

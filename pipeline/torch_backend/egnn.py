@@ -123,8 +123,13 @@ class Layer(nn.Module):
         """
         nn.init.xavier_uniform_(self.coordinate_output, gain=1e-3, generator=generator)
 
-    def forward(self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Update ``x`` [B, N, 3] and ``h`` [B, N, H]; ``pair_mask`` [B, N, N] is 0 for padding and for i = j."""
+    def forward(
+        self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor, step: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Update ``x`` [B, N, 3] and ``h`` [B, N, H]; ``pair_mask`` [B, N, N] is 0 for padding and for i = j.
+
+        ``step`` [B] multiplies the update of ``x``.
+        """
         config = self.config
         difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
         distance2 = difference.square().sum(dim=-1)  # [B, N, N]
@@ -143,8 +148,8 @@ class Layer(nn.Module):
             messages = self.coordinate(self._normalise(h), edges)
         weight = torch.tanh(messages @ self.coordinate_output)[..., 0] * config.coordinate_range  # [B, N, N]
         scale = weight * pair_mask / ((distance2 + DISTANCE_EPSILON).sqrt() + config.norm_constant)
-        x = x + (scale[..., None] * difference).sum(dim=2)
-        return x, h
+        change = (scale[..., None] * difference).sum(dim=2)
+        return x + (change if step is None else step[:, None, None] * change), h
 
     def _normalise(self, h: Tensor) -> Tensor:
         return rms_normalise(h) if self.config.node_norm == "rms" else h
@@ -173,13 +178,14 @@ class EGNN(nn.Module):
         for index in range(self.config.layers):
             self.get_submodule(f"layer_{index}").compile(dynamic=False, fullgraph=True, backend=backend)
 
-    def forward(self, x: Tensor, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, h: Tensor, mask: Tensor, step: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the network.
 
         Args:
           x: coordinates, centred, [B, N, 3].
           h: node features, the noise level among them, [B, N, K].
           mask: 1 for atoms and 0 for padding, [B, N].
+          step: multiplies every layer's update of the coordinates, [B]; None for 1.
 
         Returns:
           The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output
@@ -192,7 +198,7 @@ class EGNN(nn.Module):
         start = x
         h = self.embedding(h)
         for index in range(config.layers):
-            x, h = self.get_submodule(f"layer_{index}")(x, h, initial_radial, pair_mask)
+            x, h = self.get_submodule(f"layer_{index}")(x, h, initial_radial, pair_mask, step)
         if config.node_norm == "rms":
             h = rms_normalise(h)
         outputs = self.output(h) * mask[..., None]

@@ -25,9 +25,9 @@ class Matching(Preconditioned):
       estimator: the second network.
     """
 
-    def __init__(self, model: EGNN, sigma_data: Scales):
+    def __init__(self, model: EGNN, sigma_data: Scales, *, preconditioning: str = "karras"):
         """Make the objective; the second network has the weights of the first."""
-        super().__init__(model, sigma_data)
+        super().__init__(model, sigma_data, preconditioning=preconditioning)
         self.estimator = deepcopy(model)
 
     @property
@@ -40,12 +40,12 @@ class Matching(Preconditioned):
         t, share_of_data, s = draws.levels.unbind(dim=1)
         unit, score_noise = _split(draws.noise)
         noisy = at_level(combine(lambda x: share_of_data[:, None, None] * x, data), unit, t)
-        made, _, c_out = self.raw(self.model, mask, noisy, t)
+        made, c_out = self.raw(self.model, mask, noisy, t)
         fixed = combine(Tensor.detach, made)
         again = at_level(fixed, score_noise, s)
         with torch.no_grad():
-            real, *_ = self.raw(frozen.teacher, mask, again, s)
-        estimate, _, c_out_again = self.raw(self.estimator, mask, again, s)
+            real, _ = self.raw(frozen.teacher, mask, again, s)
+        estimate, c_out_again = self.raw(self.estimator, mask, again, s)
         fake = combine(Tensor.detach, estimate)
         atoms = mask.sum(dim=1)
 

@@ -92,7 +92,7 @@ def test_nothing_is_changed_at_the_boundary(make_config: Callable[..., RunConfig
 def test_the_factors_are_those_of_karras_for_coordinates_and_types_apart(epsilon: float) -> None:
     objective, state = around(LinearNetwork(), epsilon), unit_noise(1)
     params = jnp.array([0.3, -0.6])
-    clean, c_skip, c_out = objective.raw(params, MASK, cloud(state), jnp.asarray(SIGMA, jnp.float32))
+    clean, c_out = objective.raw(params, MASK, cloud(state), jnp.asarray(SIGMA, jnp.float32))
     for found, expected in zip(clean, plainly([0.3, -0.6], state, SIGMA, epsilon), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     for part, scale in enumerate((SCALES.coordinates, SCALES.types)):
@@ -113,7 +113,7 @@ def test_the_network_is_given_unit_variance_and_asked_for_it(sigma: float) -> No
     data = [generator.normal(size=shape) * width for shape, width in zip(shapes, widths, strict=True)]
     state = Cloud(*(jnp.asarray(x + sigma * generator.normal(size=x.shape), jnp.float32) for x in data))
     network = FakeNetwork(zero)
-    clean, _, c_out = around(network).raw({}, jnp.ones((2000, 4)), state, jnp.float32(sigma))
+    clean, c_out = around(network).raw({}, jnp.ones((2000, 4)), state, jnp.float32(sigma))
     for part in range(2):
         target = (data[part] - np.asarray(clean[part], np.float64)) / c_out[part]
         assert np.square(target).mean() == pytest.approx(1.0, rel=0.05)
