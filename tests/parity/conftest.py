@@ -200,7 +200,10 @@ class InJax:
     @cached_property
     def data(self) -> pipeline.jax_backend.features.Cloud:
         """The molecules."""
-        return self.objective.clean(self.array(self.problem.positions), jnp.asarray(self.problem.atomic_numbers))
+        found: pipeline.jax_backend.features.Cloud = self.objective.clean(
+            self.array(self.problem.positions), jnp.asarray(self.problem.atomic_numbers)
+        )
+        return found
 
     @cached_property
     def draws(self) -> pipeline.jax_backend.objective.Draws:
@@ -249,7 +252,10 @@ class InTorch:
     @property
     def data(self) -> pipeline.torch_backend.features.Cloud:
         """The molecules."""
-        return self.objective.clean(self.array(self.problem.positions), torch.tensor(self.problem.atomic_numbers))
+        found: pipeline.torch_backend.features.Cloud = self.objective.clean(
+            self.array(self.problem.positions), torch.tensor(self.problem.atomic_numbers)
+        )
+        return found
 
     @property
     def draws(self) -> pipeline.torch_backend.objective.Draws:

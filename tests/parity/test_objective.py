@@ -86,7 +86,7 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
     # One by one: some losses of vlb are thousands of times larger than others.
     for one, other in zip(found.detach(), losses, strict=True):
         assert_close(one, other, tolerance)
-    for network, part in zip(ours.objective.networks, np.split(gradient, len(problem.networks)), strict=True):
+    for network, part in zip(ours.objective.networks, jax.numpy.split(gradient, len(problem.networks)), strict=True):
         gradients = layout.to_arrays(part)
         assert gradients.keys() == dict(network.named_parameters()).keys()
         for parameter, values in network.named_parameters():

@@ -14,7 +14,7 @@ import pipeline.torch_backend.optimizer
 
 from .conftest import TOLERANCE, assert_close, run_of
 
-SIZE, STEPS = 97, 20
+SIZE, STEPS = 98, 20
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam, norm, linear": {"amsgrad": False, "clip": {"kind": "norm", "value": 5.0}, "schedule": "linear"},
     "amsgrad, adaptive, constant": {"amsgrad": True, "clip": {"kind": "adaptive"}, "schedule": "constant"},
@@ -26,13 +26,15 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 def test_weights_and_average(name: str, precision: str) -> None:
     settings = OPTIMIZERS[name] | {"warmup_steps": 5, "weight_decay": 0.1, "learning_rate": 0.01}
     training = run_of(training={"steps": 30, "optimizer": settings, "ema_decay": 0.8}).training
+    # As of two networks.
+    rates = (1.0, 2.0) if name.startswith("adam") else (1.0,)
     generator = np.random.default_rng(0)
     # A few gradients are large, so that clipping and the largest mean of squares matter.
     sizes = np.where(np.arange(STEPS) % 7 == 2, 5000.0, 1.0)
     gradients = generator.normal(size=(STEPS, SIZE)) * sizes[:, None]
     start = generator.normal(size=SIZE)
 
-    optimizer = pipeline.jax_backend.optimizer.make_optimizer(training)
+    optimizer = pipeline.jax_backend.optimizer.make_optimizer(training, rates=rates)
 
     @jax.jit
     def step(params: jax.Array, state: Any, ema: jax.Array, gradient: jax.Array, number: jax.Array) -> Any:
@@ -47,7 +49,7 @@ def test_weights_and_average(name: str, precision: str) -> None:
     ours = torch.tensor(start, dtype=getattr(torch, precision))
     our_average = ours.clone()
     clip = pipeline.torch_backend.optimizer.GradientClip(training.optimizer.clip, like=ours)
-    adam = pipeline.torch_backend.optimizer.make_optimizer(training, ours)
+    adam = pipeline.torch_backend.optimizer.make_optimizer(training, ours, rates=rates)
     rate = pipeline.torch_backend.optimizer.learning_rate(training)
     for number, gradient in enumerate(gradients):
         theirs, state, their_average = step(

@@ -19,9 +19,9 @@ from pipeline.benchmark.reference_edm import (
 )
 from pipeline.config import run_config
 from pipeline.data.statistics import Statistics
-from pipeline.jax_backend.build import build_objective, build_weights
-from pipeline.jax_backend.edm import Draws
+from pipeline.jax_backend.build import build_edm, build_layout, build_weights
 from pipeline.jax_backend.features import Cloud
+from pipeline.jax_backend.objective import Draws
 from pipeline.noise import polynomial_schedule
 
 CONFIG = run_config(reference_settings(hidden=16, layers=3, batch_size=4))
@@ -40,8 +40,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def ours(statistics: Statistics) -> tuple[Any, Any, dict[str, np.ndarray]]:
     """Return our objective, its parameters, and these by name; the coordinates' weights are large enough to matter."""
-    objective = build_objective(CONFIG, statistics)
-    vector, layout = build_weights(objective, jax.random.key(1))
+    objective = build_edm(CONFIG, statistics)
+    layout = build_layout(objective)
+    vector = build_weights(objective, jax.random.key(1))
     arrays = {
         name: np.array(array) * (300 if name.endswith("coordinate_output") else 1)
         for name, array in layout.to_arrays(vector).items()
@@ -83,7 +84,7 @@ def test_the_loss_is_ours_where_there_is_no_padding(ours: Any, reference: Refere
     positions, atomic_numbers = 1.4 * x, np.array([[1, 6, 7, 8, 9, 1, 1, 6, 1]] * 2, np.uint8)
     steps = np.array([t, t])
     data = objective.clean(positions, atomic_numbers)
-    draws = Draws(jnp.array(steps), Cloud(jnp.array(x), jnp.array(h[..., :6])))
+    draws = Draws(Cloud(jnp.array(x), jnp.array(h[..., :6])), jnp.array(steps[:, None], jnp.float32))
     expected = objective.losses(params, data, mask, draws)
     noise = torch.tensor(np.concatenate([x, h[..., :6]], axis=-1))
     found = reference.losses(

@@ -39,7 +39,7 @@ def make_sampler(request: pytest.FixtureRequest, make_config: Callable[..., RunC
 
     def make(*, cores: int = 2, batch: int = 8, buckets: Sequence[int] = (18, 29), broken: bool = False) -> RunSampler:
         if broken:
-            objective.model.get_parameter("output.bias").data.fill_(np.nan)
+            objective.model.get_parameter("embedding.bias").data.fill_(np.nan)
         workers = Workers(Machine(torch.device("cpu"), cores=cores, compile=False))
         return RunSampler(run, objective, config, workers, buckets=list(buckets), batch=batch)
 

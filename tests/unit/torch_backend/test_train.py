@@ -22,6 +22,7 @@ from pipeline.noising import Noising
 from pipeline.runs import Starts, read_weights
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.train import TorchTrainer, train
+from pipeline.torch_backend.weights import to_arrays
 from pipeline.training import Interrupted, Trained, validation_molecules
 
 MakeConfig = Callable[..., RunConfig]
@@ -150,19 +151,25 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
 def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecules, tmp_path: Path) -> None:
     shards, statistics = molecules
     config = dataclasses.replace(make_config(), objective="matching")
-    arrays = {name: 0.0 * array + 1.0 for name, array in run(config, molecules, tmp_path / "any").arrays.items()}
-    starts = Starts(arrays, {name: 2.0 * array for name, array in arrays.items()})
+    arrays = dict(run(config, molecules, tmp_path / "any").arrays)
+    teacher = {name: 1.5 * array for name, array in arrays.items()}
+    starts = Starts(arrays, teacher)
     trainer = TorchTrainer(
         config, config_digest="this", statistics=statistics, starts=starts, directory=tmp_path, machine=CPU
     )
     assert bits(trainer.averaged_weights()) == bits(arrays)
-    # The second network starts as the teacher.
-    first, second = trainer._weights.chunk(2)
-    assert (first == 1.0).all() and (second == 2.0).all()
-    noisy = Noising(config, shards["train"]).training(Batch(18, np.arange(8, dtype=np.int32)), 0)
-    trainer.step(noisy, 0)
-    assert bits(trainer.averaged_weights()) != bits(arrays)
-    assert all((parameter == 2.0).all() for parameter in trainer._frozen.teacher.parameters())
+    # The second network starts as the teacher, so that the first has no reason to move before it does.
+    generator, estimator = trainer._objective.networks
+    assert bits(to_arrays(generator)) == bits(arrays)
+    assert bits(to_arrays(estimator)) == bits(teacher)
+    noising = Noising(config, shards["train"])
+    for step in range(2):
+        trainer.step(noising.training(Batch(18, np.arange(8, dtype=np.int32)), step), step)
+    averaged = bits(trainer.averaged_weights())
+    assert averaged == bits(to_arrays(trainer._averaged.networks[0]))
+    for moved, before in ((averaged, arrays), (bits(to_arrays(estimator)), teacher)):
+        assert all(moved[name] != array for name, array in bits(before).items())
+    assert bits(to_arrays(trainer._frozen.teacher)) == bits(teacher)
 
     del arrays["output.bias"]
     with pytest.raises(InputError, match="output.bias should have shape"):
