@@ -13,7 +13,10 @@ import numpy as np
 
 from pipeline.noise import karras_levels
 
+# Rounds over the four numbers: with many calls, which take time, one, around levels that are good already.
 SWEEPS: Final = 2
+SWEEPS_OF_MANY: Final = 1
+FEW_CALLS: Final = 4
 FACTORS: Final = (0.5, 0.71, 1.41, 2.0)
 EXPONENTS: Final = (1.0, 2.0, 3.5, 7.0)
 
@@ -71,7 +74,7 @@ def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float) -> t
         return tried[levels]
 
     best = start
-    for _ in range(SWEEPS):
+    for _ in range(SWEEPS if calls <= FEW_CALLS else SWEEPS_OF_MANY):
         before = best
         for candidates in (_first, _second, _last, _rho):
             able = [
