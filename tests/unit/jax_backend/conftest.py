@@ -77,7 +77,10 @@ class Pair(NamedTuple):
 SIZES = np.array([3, 5, 2], np.int32)
 MASK = node_mask(jnp.asarray(SIZES), 5)
 ATOMIC_NUMBERS = np.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], np.uint8)
-DATA = Pair(1.4 * draw_noise(np.random.default_rng(7), SIZES, 5, 0).astype(np.float64), one_hot(ATOMIC_NUMBERS) / 4.0)
+DATA = Pair(
+    1.4 * draw_noise(np.random.default_rng(7), SIZES, 5, 0).astype(np.float64),
+    one_hot(ATOMIC_NUMBERS).astype(np.float64) / 4.0,
+)
 
 
 def unit_noise(seed: int) -> Pair:
