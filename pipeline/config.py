@@ -368,7 +368,8 @@ def _check_starts(runs: Json, name: str) -> None:
 
 def _check_acyclic(runs: Json, name: str, *after: str) -> None:
     if name in after:
-        raise InputError(f"runs.{name}: its init and teacher lead back to itself, by {' and '.join(after)}")
+        circle = after[after.index(name) :]
+        raise InputError(f"runs.{name}: its init and teacher lead back to itself, by {' and '.join(circle)}")
     for key in ("init", "teacher"):
         if (other := runs[name][key]) in runs:
             _check_acyclic(runs, other, *after, name)

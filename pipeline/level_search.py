@@ -54,7 +54,7 @@ def search(score: Score, calls: Iterable[int], *, sigma_max: float) -> dict[int,
     """
     best = Spacing(first=sigma_max, second=sigma_max / 10, last=sigma_max / 10, rho=3.5)
     found = {}
-    for count in sorted(calls):
+    for count in sorted(set(calls)):
         if count == 4 or (count > 2 and best.last == best.second):
             # Two levels and more now lie between second and last.
             best = replace(best, second=min(1.5 * best.second, best.first / 1.5), last=best.second / 3)

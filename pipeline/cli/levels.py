@@ -53,7 +53,7 @@ def _levels(args: argparse.Namespace) -> None:
             bar.update(1)
             return float(metrics["atom_stability"]["value"] + metrics["molecule_stability"]["value"])
 
-        found = search(score, set(args.calls), sigma_max=sigma_max)
+        found = search(score, args.calls, sigma_max=sigma_max)
         for calls, (levels, value) in found.items():
             bar.note(f"{calls} calls: {', '.join(f'{level:.3g}' for level in levels)} (score {value:.3f})")
     write_json(args.output, {str(calls): list(levels) for calls, (levels, _) in found.items()})

@@ -36,7 +36,8 @@ def cost(x: Floats, h: Floats, noise: Floats) -> Floats:
 
 def orthogonal(seed: int, *, determinant: int) -> Floats:
     matrix, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
-    return matrix * np.sign(np.linalg.det(matrix)) * determinant
+    rotation: Floats = matrix * np.sign(np.linalg.det(matrix)) * determinant
+    return rotation
 
 
 @given(st.integers(0, 10_000), SIZES, st.booleans())
@@ -70,8 +71,8 @@ def test_neither_padding_nor_other_molecules_take_part(seed: int, sizes: list[in
     x, h, noise, array = clouds(seed, sizes)
     found, order = align(x, h, noise, array, rotate=rotate)
     for row, size in enumerate(sizes):
-        alone = [part[row : row + 1, :size] for part in (x, h, noise)]
-        x_alone, order_alone = align(*alone, array[row : row + 1], rotate=rotate)
+        own = slice(row, row + 1)
+        x_alone, order_alone = align(x[own, :size], h[own, :size], noise[own, :size], array[own], rotate=rotate)
         np.testing.assert_allclose(x_alone[0], found[row, :size], atol=1e-9)
         assert (order_alone[0] == order[row, :size]).all()
 

@@ -216,7 +216,10 @@ def test_levels_are_as_many_steps() -> None:
             "runs.tuned.init: denoiser is of objective edm, which shares no weights with consistency",
         ),
         ({"runs__denoiser__init": "denoiser"}, "runs.denoiser: its init and teacher lead back to itself, by denoiser"),
-        ({"runs__denoiser__init": "matched"}, "lead back to itself, by"),
+        (
+            {"runs__denoiser__init": "matched"},
+            "runs.tuned: its init and teacher lead back to itself, by tuned and denoiser and matched",
+        ),
         ({"runs__denoiser__levels": {"sigma_min": 30}}, "runs.denoiser.levels.sigma_min: 30.0 should be below sigma_m"),
         (
             {"runs__denoiser__levels": {"mean": 12}},

@@ -36,14 +36,13 @@ def test_the_best_levels_are_found(first: float, second: float) -> None:
 
 
 def test_levels_of_many_calls_come_near_the_best_ones() -> None:
-    best = {8: (14.0, 4.0, 2.0, 1.0, 0.6, 0.3, 0.15, 0.07)}
-    toy = Toy(best)
-    levels, score = search(toy, [8], sigma_max=SIGMA_MAX)[8]
-    assert score > -0.6
-    assert score > 0.1 * toy(toy.asked[0])
-    # In passing, the best of one, two and four are no better a start than needed.
-    more = {count: tuple(np.geomspace(14.0, 0.07, count)) if count > 1 else (14.0,) for count in (1, 2, 4)}
-    assert search(Toy(best | more), [8, 1, 4, 2], sigma_max=SIGMA_MAX)[8][1] > -0.6
+    best: dict[int, tuple[float, ...]] = {8: (14.0, 4.0, 2.0, 1.0, 0.6, 0.3, 0.15, 0.07)}
+    alone = Toy(best)
+    score = search(alone, [8], sigma_max=SIGMA_MAX)[8][1]
+    assert score > 0.3 * alone(alone.asked[0])
+    # From the best of fewer calls, nearer still.
+    fewer: dict[int, tuple[float, ...]] = {1: (14.0,), 2: (14.0, 0.07), 4: (14.0, 2.4, 0.4, 0.07)}
+    assert search(Toy(best | fewer), [8, 1, 4, 2], sigma_max=SIGMA_MAX)[8][1] > max(-0.2, score)
 
 
 @given(st.integers(0, 1000), st.lists(st.integers(1, 16), min_size=1, max_size=5), st.floats(0.5, 100))
@@ -74,7 +73,7 @@ def test_the_search_starts_from_pure_noise_and_stays_where_nothing_is_better() -
     found = search(lambda levels: 0.5, [1, 2, 3], sigma_max=SIGMA_MAX)
     assert found[1] == ((20.0,), 0.5)
     assert found[2] == ((20.0, 2.0), 0.5)
-    assert found[3] == ((20.0, 3.0, pytest.approx(2 / 3, rel=1e-5)), 0.5)
+    assert found[3][0] == pytest.approx((20.0, 3.0, 2 / 3), rel=1e-5)
 
 
 def test_a_spacing_is_karras_and_others_between_second_and_last() -> None:

@@ -150,7 +150,7 @@ def test_aligned_noise_is_gaussian_to_who_does_not_know_the_estimate() -> None:
 
 def _projection() -> npt.NDArray[np.float64]:
     """Return the covariance of four atoms without a centre of mass, [atom, axis, atom, axis]."""
-    return np.einsum("ij,cd->icjd", np.eye(4) - 0.25, np.eye(3))
+    return np.asarray(np.einsum("ij,cd->icjd", np.eye(4) - 0.25, np.eye(3)))
 
 
 @alignments

@@ -44,7 +44,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
     yield workflow
 
 
-def changed(base: dict[str, Any] = STUDY, **values: Any) -> dict[str, Any]:
+def changed(base: dict[str, Any] = STUDY, /, **values: Any) -> dict[str, Any]:
     """Return a study, STUDY if none is given, with values set by dotted keys, such as ``runs__one__seed=1``."""
     study = copy.deepcopy(base)
     for dotted, value in values.items():

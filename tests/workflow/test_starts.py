@@ -135,7 +135,7 @@ def test_another_run_to_start_from_trains_again(finished: Workflow) -> None:
 
 
 def test_a_new_sampler_trains_nothing(finished: Workflow) -> None:
-    new = {"kind": "consistency", "levels": [20.0, 3.0, 0.5]}
+    new: dict[str, Any] = {"kind": "consistency", "levels": [20.0, 3.0, 0.5]}
     planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
     assert planned == sorted(["configure_sampler run=tuned sampler=new", "figures", *sampled("tuned", "new")])
     # One without levels: they are searched for anew, and the other samplers that take them sample again.

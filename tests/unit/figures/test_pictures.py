@@ -114,7 +114,9 @@ def test_quality_joins_the_samplers_of_one_kind_in_the_order_of_their_calls(many
     assert kinds | {"run-2, few-step", "run-0, ancestral"} <= set(calls) == set(seconds)
     stable = [100 * runs[2].evaluations[name]["atom_stability"]["value"] for name in runs[2].samples]
     np.testing.assert_allclose(calls["run-2, few-step"].T, [[1, 2, 4, 8, 16, 32], stable])
-    np.testing.assert_allclose(seconds["run-2, few-step"].T, [np.array([1, 2, 4, 8, 16, 32]) * 0.0008, stable])
+    np.testing.assert_allclose(
+        seconds["run-2, few-step"].T, [[0.0008 * count for count in (1, 2, 4, 8, 16, 32)], stable]
+    )
     np.testing.assert_allclose(calls["run-0, DDIM"][:, 0], [2, 8, 32])
 
 

@@ -77,7 +77,10 @@ class Pair(NamedTuple):
 SIZES = np.array([3, 5, 2], np.int32)
 MASK = node_mask(jnp.asarray(SIZES), 5)
 ATOMIC_NUMBERS = np.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], np.uint8)
-DATA = Pair(1.4 * draw_noise(np.random.default_rng(7), SIZES, 5, 0).astype(np.float64), one_hot(ATOMIC_NUMBERS) / 4.0)
+DATA = Pair(
+    1.4 * draw_noise(np.random.default_rng(7), SIZES, 5, 0).astype(np.float64),
+    one_hot(ATOMIC_NUMBERS).astype(np.float64) / 4.0,
+)
 
 
 def unit_noise(seed: int) -> Pair:
@@ -106,12 +109,11 @@ def factors(sigma: Any, scale: float, epsilon: float = 0.0) -> tuple[Doubles, Do
 
 def plainly(params: Any, state: Pair, sigma: Any, epsilon: float = 0.0) -> Pair:
     """Return what a ``LinearNetwork`` with ``SCALES`` makes of a noisy cloud at the levels ``sigma`` [B]."""
+    of_x, of_h = np.asarray(params, np.float64)
     (skip_x, out_x, in_x), (skip_h, out_h, in_h) = (
         factors(sigma, scale, epsilon) for scale in (SCALES.coordinates, SCALES.types)
     )
-    return Pair(
-        skip_x * state.x + out_x * params[0] * 2 * in_x * state.x, skip_h * state.h + out_h * params[1] * in_h * state.h
-    )
+    return Pair(skip_x * state.x + out_x * of_x * 2 * in_x * state.x, skip_h * state.h + out_h * of_h * in_h * state.h)
 
 
 def squares(part: Doubles) -> Doubles:

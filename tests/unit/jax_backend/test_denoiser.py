@@ -156,10 +156,10 @@ def test_neither_padding_nor_other_molecules_take_part(model: Model) -> None:
     np.testing.assert_allclose(expected.x.sum(1), 0, atol=1e-5)
     wide = Cloud(*(jnp.pad(part, ((0, 0), (0, 4), (0, 0))) for part in state))
     alone = Cloud(state.x[1:2], state.h[1:2])
-    for part in range(2):
-        found = model(wide, SIGMA, node_mask(jnp.asarray(SIZES), 9))[part]
-        np.testing.assert_allclose(found[:, :5], expected[part], atol=1e-4)
-        np.testing.assert_allclose(model(alone, SIGMA[1:2], MASK[1:2])[part], expected[part][1:2], atol=1e-4)
+    padded, one = model(wide, SIGMA, node_mask(jnp.asarray(SIZES), 9)), model(alone, SIGMA[1:2], MASK[1:2])
+    for of_padded, of_one, of_all in zip(padded, one, expected, strict=True):
+        np.testing.assert_allclose(of_padded[:, :5], of_all, atol=1e-4)
+        np.testing.assert_allclose(of_one, of_all[1:2], atol=1e-4)
 
 
 # --- its loss ---------------------------------------------------------------------------------------------------------

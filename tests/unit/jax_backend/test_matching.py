@@ -143,6 +143,6 @@ def test_padding_changes_no_loss() -> None:
     mask = node_mask(jnp.asarray(SIZES), 9)
     found = OBJECTIVE.losses(params, wide[0], mask, Draws(wide[1], draws().levels), frozen)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    alone: Any = jax.tree.map(lambda part: part[1:2], (cloud(DATA), MASK, draws()))
-    np.testing.assert_allclose(OBJECTIVE.losses(params, *alone, frozen), expected[1:2], rtol=1e-4)
+    data, mask, drawn = jax.tree.map(lambda part: part[1:2], (cloud(DATA), MASK, draws()))
+    np.testing.assert_allclose(OBJECTIVE.losses(params, data, mask, drawn, frozen), expected[1:2], rtol=1e-4)
     assert np.isfinite(expected).all()
