@@ -43,9 +43,7 @@ def measured_scales(statistics: Statistics) -> Scales:
 def given_scales(given: SigmaData, statistics: Statistics) -> Scales:
     """Return the scales that a run gives, and in place of those that it leaves out what is measured."""
     measured = measured_scales(statistics)
-    return replace(
-        measured, coordinates=given.coordinates or measured.coordinates, types=given.types or measured.types
-    )
+    return replace(measured, coordinates=given.coordinates or measured.coordinates, types=given.types or measured.types)
 
 
 def feature_count(objective: str) -> int:

@@ -73,6 +73,7 @@ def _sample(args: argparse.Namespace) -> None:
         "backend": backend,
         "sampler": sampler.name,
         "sampler_kind": sampler.kind,
+        "alignment": sampler.alignment,
         "steps": sampler.steps,
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,

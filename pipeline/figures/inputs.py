@@ -109,8 +109,9 @@ class Run:
         return f"{style.duration(self.seconds)} training{after}, {style.large(self.molecules)} molecules"
 
     @property
-    def _curves(self) -> list["Curve | Checkups"]:
-        return [curve for curve in (self.training_loss, self.validation_loss, *self.checkups) if len(curve)]
+    def _curves(self) -> list[Curve | Checkups]:
+        curves: list[Curve | Checkups] = [self.training_loss, self.validation_loss, *self.checkups]
+        return [curve for curve in curves if len(curve)]
 
     def calls(self, sampler: str) -> int | None:
         """Return how many network calls a sampler spends on a molecule; None when its file does not say."""
@@ -123,8 +124,12 @@ class Run:
         return None if value is None else value / len(self.samples[sampler])
 
     def kind(self, sampler: str) -> str:
-        """Return a sampler's kind, such as "heun"; empty when its file does not say."""
-        return str(self.samples[sampler].metadata.get("sampler_kind", ""))
+        """Return a sampler's kind, such as "heun"; empty when its file does not say.
+
+        "consistency-none" and the like when it aligns fresh noise in another way than the run was trained.
+        """
+        metadata = self.samples[sampler].metadata
+        return "-".join(str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None)
 
     def _number(self, sampler: str, key: str) -> float | None:
         """Return a positive number of a sample file's metadata; None when it has none."""

@@ -4,7 +4,7 @@ A line joins the samplers of one kind of a run, in the order of their calls: the
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -27,14 +27,18 @@ _TICKS: Final = (0, 2, 10, 25, 50, 75, 100)
 """Of an axis whose lower end is stretched."""
 
 _MOST_TICKS: Final = 7
+_LEGEND_COLUMNS: Final = 5
 
 _LINES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "consistency": ("few-step", {"marker": "o", "linestyle": "-", "markersize": 6.0}),
+    "consistency-none": ("unaligned", {"marker": "v", "linestyle": (0, (3, 1, 1, 1, 1, 1)), "markersize": 6.5}),
+    "consistency-permutation": ("permuted", {"marker": "<", "linestyle": (0, (6, 1)), "markersize": 6.5}),
+    "consistency-full": ("aligned", {"marker": ">", "linestyle": (0, (2, 1)), "markersize": 6.5}),
     "heun": ("Heun", {"marker": "s", "linestyle": (0, (4, 1.5)), "markersize": 5.5}),
     "ddim": ("DDIM", {"marker": "^", "linestyle": (0, (1.2, 1.2)), "markersize": 6.5}),
     "ancestral": ("ancestral", {"marker": "D", "linestyle": (0, (5, 1.5, 1.2, 1.5)), "markersize": 5.2}),
 }
-"""Name, marker and line of each kind of sampler."""
+"""Name, marker and line of each kind of sampler, see ``Run.kind``."""
 _OTHER: Final[tuple[str, dict[str, Any]]] = ("other", {"marker": "P", "linestyle": (0, (1, 2.5)), "markersize": 6.5})
 
 
@@ -47,7 +51,8 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         ceiling: the evaluation of the data.
         dataset: what the data are called.
     """
-    header = 0.24 + 0.17 * (len(runs) + 1)
+    looks = {name: look for name, look in (*_LINES.values(), _OTHER) if name in _names(runs)}
+    header = 0.24 + 0.17 * (len(runs) + -(-len(looks) // _LEGEND_COLUMNS))
     figure = style.new_figure(sum(height for *_, height in _PANELS) + header + 0.4)
     style.reserve_header(figure, header)
     panels = figure.subplots(
@@ -74,11 +79,15 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
     labels = [f"{run.name}: {run.budget}, {backend_label(run.backend)}" for run in runs]
     style.header_legend(figure, colours, labels, side="left")
-    used = dict.fromkeys(_look(kind)[0] for run in runs for kind in _kinds(run))
-    looks = {name: look for name, look in (*_LINES.values(), _OTHER) if name in used}
     handles = [Line2D([], [], color=style.INK, **look) for look in looks.values()]
     style.header_legend(
-        figure, handles, list(looks), side="left", columns=len(looks), below=0.04 + 0.17 * len(runs), handlelength=3.0
+        figure,
+        handles,
+        list(looks),
+        side="left",
+        columns=_LEGEND_COLUMNS,
+        below=0.04 + 0.17 * len(runs),
+        handlelength=3.0,
     )
     caption = _caption(runs, floor, ceiling, dataset)
     return style.Picture(name="quality", title="Quality against cost", caption=caption, figure=figure)
@@ -86,6 +95,11 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
 
 def _look(kind: str) -> tuple[str, dict[str, Any]]:
     return _LINES.get(kind, _OTHER)
+
+
+def _names(runs: Sequence[Run]) -> set[str]:
+    """Return the names of the kinds of samplers that some runs have."""
+    return {_look(kind)[0] for run in runs for kind in _kinds(run)}
 
 
 def _kinds(run: Run) -> dict[str, list[str]]:
@@ -98,7 +112,7 @@ def _kinds(run: Run) -> dict[str, list[str]]:
 
 def _draw_line(axes: Axes, run: Run, kind: str, samplers: Sequence[str], metric: str, *, seconds: bool) -> None:
     name, look = _look(kind)
-    cost = run.seconds_a_molecule if seconds else run.calls
+    cost: Callable[[str], float | None] = run.seconds_a_molecule if seconds else run.calls
     known = [(x, estimate(run.evaluations[one], metric)) for one in samplers if (x := cost(one)) is not None]
     if not known:
         return
@@ -159,13 +173,15 @@ def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str
     numbers = style.either(len(molecules) for run in runs for molecules in run.samples.values())
     spent = sorted(one for run in runs if (one := run.all_seconds) is not None)
     times = " to ".join(dict.fromkeys(style.duration(one) for one in (spent[0], spent[-1]))) if spent else ""
+    odd = " and ".join(f"'{name}'" for kind, (name, _) in _LINES.items() if "-" in kind and name in _names(runs))
+    other = f" Few-step samplers called {odd} add fresh noise in another way than the run was trained." if odd else ""
     trained = f" Each run was trained for {times} in all, what it started from included." if times else ""
     return (
         "What a molecule is worth against what it costs: shares of stable atoms, of stable molecules (EDM's "
         "definitions) and of molecules that are one fragment which RDKit accepts, against network calls and against "
         "seconds (network and sampler alone, compilation not counted, batches divided by their molecules; they depend "
         f"on the machine). Lines join a run's samplers of one kind; bars are 95 % bootstrap intervals over {numbers} "
-        f"samples.{trained} Dashed line and grey area: what Gaussian noise with random elements scores "
+        f"samples.{other}{trained} Dashed line and grey area: what Gaussian noise with random elements scores "
         f"({floor['num_molecules']:,} clouds); what ends in the grey is no better than chance. Dotted line: {dataset} "
         f"itself ({ceiling['num_molecules']:,} molecules). The lower two rows have a square-root axis."
     )

@@ -25,16 +25,16 @@ _HEADER: Final = 0.55
 
 
 def few_step_samplers(run: Run) -> list[str]:
-    """Return the few-step samplers of a run that start from the same noise, in the order of their network calls.
+    """Return the few-step samplers of a run, as it was trained, that start from the same noise, by their network calls.
 
     Molecule i of two samplers starts from the same noise when they have the same seed. Where there are more seeds, the
     one with the most samplers; where there are more samplers than columns, evenly many, the first and the last among
     them; none where there are not two different ones.
     """
-    seeds: dict[object, dict[int, str]] = {}
+    seeds: dict[int, dict[int, str]] = {}
     for sampler, molecules in run.samples.items():
         seed, calls = molecules.metadata.get("seed"), run.calls(sampler)
-        if run.kind(sampler) == _KIND and seed is not None and calls is not None:
+        if run.kind(sampler) == _KIND and isinstance(seed, int) and calls is not None:
             seeds.setdefault(seed, {}).setdefault(calls, sampler)
     calls_of = max(seeds.values(), key=len, default={})
     samplers = [calls_of[calls] for calls in sorted(calls_of)]

@@ -116,8 +116,10 @@ def save(picture: Picture, folder: Path) -> None:
 
 
 def run_colour(place: int) -> str:
-    """Return the colour of the ``place``-th run, counted from 0; from the ninth on they repeat."""
-    return RUN_COLOURS[place % len(RUN_COLOURS)]
+    """Return the colour of the ``place``-th run, counted from 0; from the ninth on they repeat, darker."""
+    rounds, place = divmod(place, len(RUN_COLOURS))
+    colour = matplotlib.colors.to_rgb(RUN_COLOURS[place])
+    return matplotlib.colors.to_hex(blend(colour, (0.0, 0.0, 0.0), 1 - 0.55**rounds))
 
 
 def shades(colour: str, count: int) -> list[str]:

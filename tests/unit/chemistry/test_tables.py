@@ -49,7 +49,11 @@ def test_markdown_has_the_floor_above_and_the_ceiling_below() -> None:
 def test_what_a_result_cost_stands_beside_it(seconds: float, minutes: float, cells: str) -> None:
     result = evaluation(0.7, calls=8)
     result["metadata"]["seconds"] = seconds
-    references = {"floor": evaluation(0.1), "ceiling": evaluation(0.9), "training_minutes": {"tuned": minutes}}
+    references: dict[str, Any] = {
+        "floor": evaluation(0.1),
+        "ceiling": evaluation(0.9),
+        "training_minutes": {"tuned": minutes},
+    }
     results = {"tuned": result, "other": result}
     assert f"| tuned | 1000 | 8 {cells}" in summary_markdown(results, **references)
     first, other = list(csv.DictReader(summary_csv(results, **references).splitlines()))[:: len(LABELS)]

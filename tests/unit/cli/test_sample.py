@@ -33,8 +33,8 @@ def test_samples_are_molecules_with_their_origin(weights: Path, sampler: Path, t
     for key in ("kind", "version"):
         origin.pop(key, None)
     assert origin == {
-        "run": "tiny", "backend": "jax", "sampler": "heun-5", "sampler_kind": "heun", "steps": 3, "network_calls": 5,
-        "seed": 0, "non_finite": 0
+        "run": "tiny", "backend": "jax", "sampler": "heun-5", "sampler_kind": "heun", "alignment": None, "steps": 3,
+        "network_calls": 5, "seed": 0, "non_finite": 0
     }  # fmt: skip
     assert "sample tiny heun-5: 100%" in log.read_text()
     # The same again with the same seed, other sizes and places with another.

@@ -61,8 +61,13 @@ def test_a_run_counts_the_training_of_all_that_it_goes_back_to(many_runs: FakeSt
 
 
 def test_each_ancestor_counts_once_and_an_unknown_one_is_named(one_run: FakeStudy, tmp_path: Path) -> None:
-    configs, curves, metrics, samples = [], [], [], []
-    starts = {"a": {}, "b": {"init": "a"}, "c": {"init": "b", "teacher": "a"}, "d": {"init": None, "teacher": "gone"}}
+    files: dict[str, list[Path]] = {"configs": [], "metrics": [], "samples": []}
+    starts: dict[str, dict[str, str | None]] = {
+        "a": {},
+        "b": {"init": "a"},
+        "c": {"init": "b", "teacher": "a"},
+        "d": {"init": None, "teacher": "gone"},
+    }
     for name, start in starts.items():
         (tmp_path / name).mkdir()
         config, metric, sample = (tmp_path / name / file for file in ("config.json", "metrics.json", "s.parquet"))
@@ -71,10 +76,9 @@ def test_each_ancestor_counts_once_and_an_unknown_one_is_named(one_run: FakeStud
         metric.write_text(json.dumps({**json.loads(one_run.options["metrics"][0].read_text()), "run": name}))
         molecules = read_molecules(one_run.options["samples"][0])
         write_molecules(sample, molecules, metadata={**molecules.metadata, "run": name})
-        for files, file in ((configs, config), (metrics, metric), (samples, sample)):
-            files.append(file)
-        curves.append(one_run.options["curves"][0])
-    runs = read(one_run, configs=configs, curves=curves, metrics=metrics, samples=samples)
+        for paths, path in zip(files.values(), (config, metric, sample), strict=True):
+            paths.append(path)
+    runs = read(one_run, curves=one_run.options["curves"] * len(starts), **files)
     assert [list(run.predecessors) for run in runs] == [[], ["a"], ["b", "a"], ["gone"]]
     assert [run.all_seconds for run in runs] == [720, 1440, 2160, None]
     assert runs[3].budget == "12 min training after gone, 310,000 molecules"

@@ -38,9 +38,7 @@ def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
         yield stability.draw(runs, **bounds, dataset="QM9")
         yield quality.draw(runs, **bounds, dataset="QM9")
         yield training.draw(runs, **bounds, dataset="QM9")
-        for run in runs:
-            if steps.few_step_samplers(run):
-                yield steps.draw(run)
+        yield from (steps.draw(run) for run in runs[:3] if steps.few_step_samplers(run))
         yield gallery.draw(runs[0], molecules=12)
         yield distributions.draw(runs[0], reference=distributions.measure(real), dataset="QM9")
         if "trajectory" in study.options:
@@ -134,6 +132,23 @@ def test_quality_says_how_long_each_run_was_trained_and_leaves_out_what_says_no_
     assert "trained for 12 min in all" in picture.caption
 
 
+def test_quality_draws_a_line_of_its_own_for_what_samples_in_another_way_than_it_was_trained(
+    many_runs: FakeStudy,
+) -> None:
+    run = runs_of(many_runs)[2]
+    samples = {
+        name: dataclasses.replace(molecules, metadata={**molecules.metadata, "alignment": alignment})
+        for alignment, (name, molecules) in zip([None, "none"] * 3, run.samples.items(), strict=True)
+    }
+    with style.look():
+        picture = quality.draw([dataclasses.replace(run, samples=samples)], **bounds_of(many_runs), dataset="QM9")
+    lines = lines_of(picture.figure, 0)
+    np.testing.assert_allclose(lines["run-2, few-step"][:, 0], [1, 4, 16])
+    np.testing.assert_allclose(lines["run-2, unaligned"][:, 0], [2, 8, 32])
+    assert "'unaligned' add fresh noise" in picture.caption
+    assert len(steps.few_step_samplers(dataclasses.replace(run, samples=samples))) == 3
+
+
 def samplers_of(run: Run, molecules: Molecules, **metadata: tuple[int, int]) -> list[str]:
     """Return the few-step samplers of a run whose samplers have these network calls and seeds."""
     samples = {
@@ -167,8 +182,10 @@ def test_steps_never_puts_molecules_of_different_sizes_into_one_row(many_runs: F
         picture = steps.draw(dataclasses.replace(run, samples=samples))
     texts = [text.get_text() for text in picture.figure.texts]
     assert [text for text in texts if "call" in text] == ["1 call", "2 calls"]
-    atoms = [atoms_of(text) for text in texts if "C" in text]
-    assert atoms[: steps.ROWS] == atoms[steps.ROWS :] == sorted(set(atoms))
+    formulas = [text for text in texts if re.fullmatch(r"([A-Z](\$_\{\d+\}\$)?)+", text)]
+    atoms = [atoms_of(formula) for formula in formulas]
+    assert len(atoms) > 2
+    assert atoms == 2 * sorted(set(atoms))
 
 
 def atoms_of(formula: str) -> int:

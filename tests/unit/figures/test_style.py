@@ -53,7 +53,8 @@ def test_lists_in_words() -> None:
 
 
 def test_runs_have_colours_of_their_own_and_samplers_shades_of_it() -> None:
-    assert len({style.run_colour(place) for place in range(8)}) == 8
+    assert [style.run_colour(place) for place in range(8)] == list(style.RUN_COLOURS)
+    assert len({style.run_colour(place) for place in range(16)}) == 16
     assert style.shades("#0173b2", 1) == ["#0173b2"]
     shades = style.shades("#0173b2", 8)
     lightness = [sum(matplotlib.colors.to_rgb(shade)) for shade in shades]
