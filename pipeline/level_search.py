@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.noise import karras_levels
 
-# Rounds over the four numbers: with many calls, which take time, one, around levels that are good already.
+# Rounds over the four numbers; one where many calls take time and fewer calls have told where to look.
 SWEEPS: Final = 2
 SWEEPS_OF_MANY: Final = 1
 FEW_CALLS: Final = 4
@@ -58,12 +58,14 @@ def search(score: Score, calls: Iterable[int], *, sigma_max: float) -> dict[int,
         if count == 4 or (count > 2 and best.last == best.second):
             # Two levels and more now lie between second and last.
             best = replace(best, second=min(1.5 * best.second, best.first / 1.5), last=best.second / 3)
-        best, value = _improve(score, best, count, sigma_max=sigma_max)
+        best, value = _improve(
+            score, best, count, sigma_max=sigma_max, sweeps=SWEEPS_OF_MANY if found and count > FEW_CALLS else SWEEPS
+        )
         found[count] = (best.levels(count), value)
     return found
 
 
-def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float) -> tuple[Spacing, float]:
+def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, sweeps: int) -> tuple[Spacing, float]:
     """Return the best spacing for a number of calls near ``start``, and its score."""
     tried: dict[tuple[float, ...], float] = {}
 
@@ -74,7 +76,7 @@ def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float) -> t
         return tried[levels]
 
     best = start
-    for _ in range(SWEEPS if calls <= FEW_CALLS else SWEEPS_OF_MANY):
+    for _ in range(sweeps):
         before = best
         for candidates in (_first, _second, _last, _rho):
             able = [
