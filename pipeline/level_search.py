@@ -13,8 +13,8 @@ import numpy as np
 
 from pipeline.noise import karras_levels
 
-# Rounds over the four numbers; one where many calls take time and fewer calls have told where to look.
-SWEEPS: Final = 2
+# Most rounds over the four numbers; one where many calls take time and fewer calls have told where to look.
+SWEEPS: Final = 6
 SWEEPS_OF_MANY: Final = 1
 FEW_CALLS: Final = 4
 FACTORS: Final = (0.5, 0.71, 1.41, 2.0)
