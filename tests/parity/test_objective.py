@@ -43,7 +43,10 @@ PROBLEMS = {
     "shared edges, no attention, l2": run_of(
         model=STABILISED | {"shared_edges": True, "edge_hidden": 8, "attention": False}, noise={"loss": "l2"}
     ),
-    "denoiser": run_of(objective="denoiser", model=SMALL),
+    **{
+        f"denoiser, {form}": run_of(objective="denoiser", model={"layers": 2}, levels={"preconditioning": form})
+        for form in ("karras", "estimate")
+    },
     "consistency, ct": consistency(kind="ct", huber=0.0),
     "consistency, ict": consistency(kind="ict"),
     "consistency, tuning": consistency(kind="tuning"),
