@@ -53,7 +53,7 @@ def search(score: Score, calls: Iterable[int], *, sigma_max: float) -> dict[int,
       sigma_max: the level of pure noise in training; no level is above it.
     """
     best = Spacing(first=sigma_max, second=sigma_max / 10, last=sigma_max / 10, rho=3.5)
-    found = {}
+    found: dict[int, tuple[tuple[float, ...], float]] = {}
     for count in sorted(set(calls)):
         if count == 4 or (count > 2 and best.last == best.second):
             # Two levels and more now lie between second and last.
