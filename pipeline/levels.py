@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from pipeline.config import ConsistencyConfig, LevelsConfig, MatchingConfig, RunConfig
 
@@ -28,9 +28,9 @@ def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) 
     """
     strata = generator.permutation((np.arange(count) + generator.random(count)) / count)
     low, high = ((math.log(edge) - config.mean) / config.std for edge in (config.sigma_min, config.sigma_max))
-    quantiles = norm.cdf(low) + strata * (norm.cdf(high) - norm.cdf(low))
+    quantiles = ndtr(low) + strata * (ndtr(high) - ndtr(low))
     # The cut is exact but for rounding.
-    sigma = np.exp(config.mean + config.std * norm.ppf(quantiles))
+    sigma = np.exp(config.mean + config.std * ndtri(quantiles))
     return np.asarray(np.clip(sigma, config.sigma_min, config.sigma_max))
 
 
@@ -115,7 +115,7 @@ def _grid_pairs(
     if config.kind == "ct":
         place = generator.integers(0, len(sigmas) - 1, count)
         return np.stack([sigmas[place + 1], sigmas[place], np.ones(count)], axis=1)
-    mass = np.diff(norm.cdf((np.log(sigmas) - levels.mean) / levels.std))  # eq. 10 of iCT
+    mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))  # eq. 10 of iCT
     place = generator.choice(len(mass), size=count, p=mass / mass.sum())
     t, r = sigmas[place + 1], sigmas[place]
     return np.stack([t, r, 1.0 / (t - r)], axis=1)
