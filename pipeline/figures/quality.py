@@ -55,26 +55,30 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     header = 0.24 + 0.17 * (len(runs) + -(-len(looks) // _LEGEND_COLUMNS))
     figure = style.new_figure(sum(height for *_, height in _PANELS) + header + 0.4)
     style.reserve_header(figure, header)
-    panels = figure.subplots(
-        len(_PANELS), 2, height_ratios=[height for *_, height in _PANELS], sharex="col", sharey="row"
-    )
+    panels = figure.subplots(len(_PANELS), 2, height_ratios=[height for *_, height in _PANELS])
     for row, (metric, label, _) in zip(panels, _PANELS, strict=True):
         for column, axes in enumerate(row):
             for run in runs:
                 for kind, samplers in _kinds(run).items():
                     _draw_line(axes, run, kind, samplers, metric, seconds=column == 1)
         row[0].set_ylabel(label)
-        if metric != "atom_stability":
-            _stretch(row[0])
-        row[0].set_ylim(0, 104)
+        for axes in row:
+            if metric != "atom_stability":
+                _stretch(axes)
+            axes.set_ylim(0, 104)
+        row[1].tick_params(labelleft=False)
         _draw_references(row, estimate(floor, metric), estimate(ceiling, metric), dataset)
     for letter, axes in zip("abcdef", panels.flat, strict=True):
         axes.set_title(letter, pad=4)
         axes.grid()
-    _scale_calls(panels[-1, 0], [calls for run in runs for name in run.samples if (calls := run.calls(name))])
-    _scale_seconds(
-        panels[-1, 1], [cost for run in runs for name in run.samples if (cost := run.seconds_a_molecule(name))]
-    )
+    calls = [number for run in runs for name in run.samples if (number := run.calls(name))]
+    seconds = [cost for run in runs for name in run.samples if (cost := run.seconds_a_molecule(name))]
+    for row in panels:
+        _scale_calls(row[0], calls)
+        _scale_seconds(row[1], seconds)
+    for axes in panels[:-1].flat:
+        axes.tick_params(labelbottom=False)
+        axes.set_xlabel("")
 
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
     labels = [f"{run.name}: {run.budget}, {backend_label(run.backend)}" for run in runs]

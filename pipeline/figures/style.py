@@ -108,11 +108,25 @@ def new_figure(height: float, *, layout: Literal["constrained"] | None = "constr
 def save(picture: Picture, folder: Path) -> None:
     """Write ``picture`` to ``folder`` as SVG and PNG (200 dots an inch), the same bytes for the same content."""
     with look():
+        _settle(picture.figure)
         # Neither the date nor matplotlib's version belongs into a file that is to be compared.
         picture.figure.savefig(
             folder / f"{picture.name}.svg", metadata={"Date": None, "Creator": None, "Title": picture.title}
         )
         picture.figure.savefig(folder / f"{picture.name}.png", dpi=200, metadata={"Software": None})
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out and round where its axes came to lie.
+
+    The last digits of a layout depend on where in memory its parts are, and names within an SVG are made of them.
+    """
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(edge, 6) for edge in axes.get_position(original=True).bounds])
 
 
 def run_colour(place: int) -> str:
