@@ -10,8 +10,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, ndtr, ndtri
 
 from pipeline.config import ConsistencyConfig, LevelsConfig, MatchingConfig, RunConfig
 
