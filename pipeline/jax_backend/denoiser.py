@@ -69,8 +69,8 @@ class Preconditioned:
             out = Cloud(*self.model.apply(params, 2.0 * c_in.x * noisy.x, features, mask))
             x = c_skip.x * noisy.x + c_out.x * out.x
         else:
-            # Exactly the identity where c_out is 0.
-            scaled = scales.x * jax.lax.rsqrt(above**2 + scales.x**2) * noisy.x
+            # The root of a quotient: exactly the identity where c_out is 0, which a reciprocal root is not.
+            scaled = jnp.sqrt(c_skip.x) * noisy.x
             step = c_out.x[:, 0, 0] / scales.x
             out = Cloud(*self.model.apply(params, 2.0 / scales.x * scaled, features, mask, step))
             x = scaled + 0.5 * scales.x * out.x

@@ -67,8 +67,8 @@ class Preconditioned(Objective):
             out = Cloud(*network(2.0 * c_in.x * noisy.x, features, mask))
             x = c_skip.x * noisy.x + c_out.x * out.x
         else:
-            # Exactly the identity where c_out is 0.
-            scaled = scale * torch.rsqrt(above.square() + scale**2) * noisy.x
+            # The root of a quotient: exactly the identity where c_out is 0, which a reciprocal root is not.
+            scaled = c_skip.x.sqrt() * noisy.x
             out = Cloud(*network(2.0 / scale * scaled, features, mask, c_out.x[:, 0, 0] / scale))
             x = scaled + 0.5 * scale * out.x
         return Cloud(x, c_skip.h * noisy.h + c_out.h * out.h), c_out

@@ -212,6 +212,10 @@ def test_levels_are_as_many_steps() -> None:
             "runs.tuned.init: levels.sigma_data of denoiser should be the same as this run's",
         ),
         (
+            {"runs__denoiser__levels": {"preconditioning": "karras"}},
+            "runs.tuned.init: levels.preconditioning of denoiser should be the same as this run's",
+        ),
+        (
             {"runs__denoiser__objective": "edm"},
             "runs.tuned.init: denoiser is of objective edm, which shares no weights with consistency",
         ),

@@ -30,7 +30,9 @@ class FakeNetwork:
     def config(self) -> SimpleNamespace:
         return SimpleNamespace(preconditioned=self.preconditioned)
 
-    def apply(self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def apply(
+        self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array, step: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         self.asked.append((x, h))
         return self.answer(x, h)
 
@@ -62,9 +64,11 @@ def make_objective() -> Callable[..., EDM]:
 class LinearNetwork:
     """A network of two parameters: factors of the coordinates and of the types that it is given."""
 
-    def apply(self, params: jax.Array, x: jax.Array, h: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def apply(
+        self, params: jax.Array, x: jax.Array, h: jax.Array, mask: jax.Array, step: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         del mask
-        return params[0] * x, params[1] * h[..., :TYPES]
+        return params[0] * x * (1.0 if step is None else step[:, None, None]), params[1] * h[..., :TYPES]
 
 
 class Pair(NamedTuple):

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -40,8 +41,8 @@ def zero(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros_like(x), jnp.zeros_like(h[..., :TYPES])
 
 
-def around(network: Any, epsilon: float = 0.0) -> Denoiser:
-    return Denoiser(network, SCALES, epsilon)
+def around(network: Any, epsilon: float = 0.0, form: str = "karras") -> Denoiser:
+    return Denoiser(network, SCALES, epsilon, form)
 
 
 def draws(sigma: Any = SIGMA, seed: int = 0) -> Draws:
@@ -51,8 +52,8 @@ def draws(sigma: Any = SIGMA, seed: int = 0) -> Draws:
 class Model:
     """A real network with large random weights."""
 
-    def __init__(self, config: RunConfig, epsilon: float = 0.0):
-        self.objective = Denoiser(EGNN(config.model, output_features=TYPES), SCALES, epsilon)
+    def __init__(self, config: RunConfig, form: str, epsilon: float = 0.0, scales: Scales = SCALES):
+        self.objective = Denoiser(EGNN(config.model, output_features=TYPES), scales, epsilon, form)
         self.layout: Layout = build_layout(self.objective)
         weights = np.random.default_rng(0).normal(size=self.layout.size) / 3
         self.params = self.layout.unravel(jnp.asarray(weights, jnp.float32))
@@ -62,9 +63,12 @@ class Model:
         return Cloud(*self._denoise(self.params, mask, state, jnp.asarray(sigma, jnp.float32)))
 
 
-@pytest.fixture(scope="module")
-def model(make_config: Callable[..., RunConfig]) -> Model:
-    return Model(make_config(objective="denoiser"))
+FORMS = ["karras", "estimate"]
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def model(request: pytest.FixtureRequest, make_config: Callable[..., RunConfig]) -> Model:
+    return Model(make_config(objective="denoiser"), request.param)
 
 
 # --- the denoiser -----------------------------------------------------------------------------------------------------
@@ -77,9 +81,15 @@ def test_features_are_types_over_four() -> None:
     np.testing.assert_allclose(data.x, DATA.x, rtol=1e-6)
 
 
+# Scales whose squares are rounded up and down.
+@pytest.mark.parametrize("scale", [1.4, 1.3899735, 0.5, 1.1])
 @pytest.mark.parametrize("epsilon", [0.0, 0.002, 0.03])
-def test_nothing_is_changed_at_the_boundary(make_config: Callable[..., RunConfig], epsilon: float) -> None:
-    model, state = Model(make_config(objective="denoiser"), epsilon), cloud(unit_noise(1))
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_is_changed_at_the_boundary(
+    make_config: Callable[..., RunConfig], form: str, epsilon: float, scale: float
+) -> None:
+    scales = dataclasses.replace(SCALES, coordinates=scale, types=scale / 9)
+    model, state = Model(make_config(objective="denoiser"), form, epsilon, scales), cloud(unit_noise(1))
     for sigma in (epsilon, np.full(3, epsilon)):
         for found, given in zip(model(state, sigma), state, strict=True):
             assert (found == given).all()
@@ -104,23 +114,46 @@ def test_the_factors_are_those_of_karras_for_coordinates_and_types_apart(epsilon
     assert all((a == b).all() for a, b in zip(one, each, strict=True))
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.002])
+def test_the_other_form_lets_the_layers_move_the_molecule_itself(epsilon: float) -> None:
+    state, scale = unit_noise(1), SCALES.coordinates
+    objective = around(LinearNetwork(), epsilon, "estimate")
+    clean, c_out = objective.raw(jnp.array([0.3, -0.6]), MASK, cloud(state), jnp.asarray(SIGMA, jnp.float32))
+    # The network starts from a cloud as wide as the data and takes steps from there, short ones at small levels.
+    start = scale / np.sqrt((SIGMA - epsilon) ** 2 + scale**2)
+    step = factors(SIGMA, scale, epsilon)[1] / scale
+    np.testing.assert_allclose(clean.x, start[:, None, None] * state.x * (1 + 0.3 * step), rtol=1e-5, atol=1e-6)
+    # Types have the one form.
+    np.testing.assert_allclose(clean.h, plainly([0.3, -0.6], state, SIGMA, epsilon).h, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(c_out.x, scale * step, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 1.5, 20.0])
-def test_the_network_is_given_unit_variance_and_asked_for_it(sigma: float) -> None:
+def test_the_network_is_given_unit_variance(sigma: float, form: str) -> None:
     generator = np.random.default_rng(0)
-    shapes = [(2000, 4, 3), (2000, 4, TYPES)]
-    widths = (SCALES.coordinates, SCALES.types)
-    data = [generator.normal(size=shape) * width for shape, width in zip(shapes, widths, strict=True)]
+    data = [generator.normal(size=(2000, 4, size)) * width for size, width in ((3, 1.4), (TYPES, 0.112))]
     state = Cloud(*(jnp.asarray(x + sigma * generator.normal(size=x.shape), jnp.float32) for x in data))
     network = FakeNetwork(zero)
-    clean, c_out = around(network).raw({}, jnp.ones((2000, 4)), state, jnp.float32(sigma))
-    for part in range(2):
-        target = (data[part] - np.asarray(clean[part], np.float64)) / c_out[part]
-        assert np.square(target).mean() == pytest.approx(1.0, rel=0.05)
+    around(network, form=form).denoise({}, jnp.ones((2000, 4)), state, jnp.float32(sigma))
     x, h = network.asked[-1]
     # Coordinates twice as wide.
     assert np.square(x).mean() == pytest.approx(4.0, rel=0.05)
     assert np.square(h[..., :TYPES]).mean() == pytest.approx(1.0, rel=0.05)
     np.testing.assert_allclose(h[..., TYPES], np.log(sigma) / 4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 1.5, 20.0])
+def test_karras_form_asks_the_network_for_unit_variance(sigma: float) -> None:
+    generator = np.random.default_rng(0)
+    shapes = [(2000, 4, 3), (2000, 4, TYPES)]
+    widths = (SCALES.coordinates, SCALES.types)
+    data = [generator.normal(size=shape) * width for shape, width in zip(shapes, widths, strict=True)]
+    state = Cloud(*(jnp.asarray(x + sigma * generator.normal(size=x.shape), jnp.float32) for x in data))
+    clean, c_out = around(FakeNetwork(zero)).raw({}, jnp.ones((2000, 4)), state, jnp.float32(sigma))
+    for part in range(2):
+        target = (data[part] - np.asarray(clean[part], np.float64)) / c_out[part]
+        assert np.square(target).mean() == pytest.approx(1.0, rel=0.05)
 
 
 def rotated(state: Cloud, matrix: npt.NDArray[np.float32]) -> Cloud:
