@@ -352,7 +352,12 @@ def _check_starts(runs: Json, name: str) -> None:
         if other not in runs:
             raise InputError(f"{path}: {shown(other)} should name a run; there are {', '.join(runs)}")
         start = runs[other]
-        if start["model"] != run["model"]:
+        if key == "init" and not can_start(start["model"], run["model"]):
+            raise InputError(
+                f"{path}: the model of {other} should be the same as this run's, key by key, but for layers that it may "
+                "have fewer of"
+            )
+        if key == "teacher" and start["model"] != run["model"]:
             raise InputError(f"{path}: the model of {other} should be the same as this run's, key by key")
         if (start["objective"] == "edm") != (run["objective"] == "edm"):
             raise InputError(
@@ -364,6 +369,11 @@ def _check_starts(runs: Json, name: str) -> None:
     if run["teacher"] is not None and (given := runs[run["teacher"]])["objective"] != "denoiser":
         raise InputError(f"runs.{name}.teacher: {run['teacher']} is of objective {given['objective']}, not denoiser")
     _check_acyclic(runs, name)
+
+
+def can_start(start: Json, model: Json) -> bool:
+    """Return whether the network ``model`` can start from the weights of ``start``: the same one, or one less deep."""
+    return bool(start["layers"] <= model["layers"] and {**start, "layers": model["layers"]} == model)
 
 
 def _check_acyclic(runs: Json, name: str, *after: str) -> None:

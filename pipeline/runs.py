@@ -5,7 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from pipeline.config import RunConfig, run_config
+from pipeline.config import RunConfig, can_start, run_config
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
 from pipeline.files import atomic_path
+from pipeline.growth import deepened
 
 FORMAT = "consistent-edm weights 1"
 
@@ -132,9 +133,14 @@ def _start(
         raise InputError(
             f"{path}: these are weights of the run {weights.config.name}, and those of {run} should be there"
         )
-    if weights.config.model != config.model:
-        raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}")
-    return weights.arrays
+    start = weights.config.model
+    if start != config.model and not (key == "init" and can_start(asdict(start), asdict(config.model))):
+        raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}{_MORE[key]}")
+    return deepened(weights.arrays, start, config.model)
+
+
+# A start may be made deeper; what is asked as it is may not.
+_MORE = {"init": ", or have more layers", "teacher": ""}
 
 
 def _digest(arrays: Mapping[str, npt.NDArray[np.float32]], metadata: Mapping[str, str]) -> str:

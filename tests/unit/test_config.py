@@ -204,8 +204,16 @@ def test_levels_are_as_many_steps() -> None:
         ({"runs__matched__teacher": "none"}, 'runs.matched.teacher: "none" should name a run'),
         ({"runs__matched__teacher": "tuned"}, "runs.matched.teacher: tuned is of objective consistency, not denoiser"),
         (
-            {"runs__denoiser__model": {"layers": 4}},
-            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key",
+            {"runs__denoiser__model": {"layers": 6}},
+            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, but for layers",
+        ),
+        (
+            {"runs__denoiser__model": {"layers": 4, "hidden": 32}},
+            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, but for layers",
+        ),
+        (
+            {"runs__matched__model": {"layers": 6}},
+            "runs.matched.teacher: the model of denoiser should be the same as this run's, key by key",
         ),
         (
             {"runs__denoiser__levels": {"sigma_data": {"types": 0.2}}},
@@ -233,8 +241,8 @@ def test_levels_are_as_many_steps() -> None:
         ({"runs__denoiser__levels": {"mean": -15, "std": 0.5}}, "runs.denoiser.levels.mean: -15.0 should be within"),
         ({"runs__matched__matching": {"score_mean": 11}}, "runs.matched.matching.score_mean: 11.0 should be within"),
         (
-            {"runs__tuned__consistency": {"first_stage": 5}},
-            "runs.tuned.consistency.first_stage: 5 should be at most last_stage, 4",
+            {"runs__tuned__consistency": {"first_stage": 7}},
+            "runs.tuned.consistency.first_stage: 7 should be at most last_stage, 6",
         ),
         (
             {"runs__tuned__consistency": {"last_levels": 9}},

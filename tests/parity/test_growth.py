@@ -1,0 +1,77 @@
+"""A network made deeper computes what it did, in both backends, and can still learn with all of its layers."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from pipeline.growth import deepened
+from pipeline.jax_backend.features import Cloud
+
+from .conftest import InJax, InTorch, Problem, assert_close, run_of
+
+LAYERS = 5
+
+
+def problems(form: str) -> tuple[Problem, Problem]:
+    """Return a problem with a network of two layers, and the same with one made deeper from it."""
+    shallow, deep = (
+        Problem(run_of(objective="denoiser", model={"layers": layers}, levels={"preconditioning": form}))
+        for layers in (2, LAYERS)
+    )
+    single: Any = {name: array.astype(np.float32) for name, array in shallow.networks[0].items()}
+    grown = deepened(single, shallow.config.model, deep.config.model)
+    object.__setattr__(deep, "networks", [dict(grown)])
+    for name in ("positions", "atomic_numbers", "levels", "noise"):
+        object.__setattr__(deep, name, getattr(shallow, name))
+    return shallow, deep
+
+
+@pytest.mark.parametrize("form", ["karras", "estimate"])
+def test_a_deeper_network_computes_the_same_in_jax(form: str) -> None:
+    estimates = []
+    for problem in problems(form):
+        here = InJax(problem, np.dtype("float32"))
+        noise = here.draws.noise
+        estimates.append(
+            here.objective.denoise(
+                here.unravel(here.vector), here.mask, Cloud(here.data.x + noise.x, here.data.h + noise.h), 1.0
+            )
+        )
+    shallow, deep = estimates
+    assert_close(deep.x, shallow.x, 1e-6)
+    assert_close(deep.h, shallow.h, 1e-6)
+
+
+def test_a_deeper_network_computes_the_same_in_pytorch() -> None:
+    losses = []
+    for problem in problems("estimate"):
+        here = InTorch.of(problem, "float32")
+        with torch.no_grad():
+            losses.append(here.objective.losses(here.data, here.mask, here.draws, here.frozen))
+    assert_close(losses[1], losses[0], 1e-6)
+
+
+def test_every_new_layer_has_a_gradient() -> None:
+    here = InJax(problems("estimate")[1], np.dtype("float32"))
+
+    def loss(vector: jax.Array) -> jax.Array:
+        return here.objective.losses(here.unravel(vector), here.data, here.mask, here.draws, here.frozen).sum()
+
+    gradients = here.layout.to_arrays(jax.grad(loss)(here.vector))
+    for index in range(2, LAYERS):
+        for part in ("node_output.kernel", "coordinate_output"):
+            assert np.abs(gradients[f"layer_{index}.{part}"]).max() > 0.0
+
+
+def test_the_same_depth_changes_nothing() -> None:
+    problem = problems("estimate")[0]
+    arrays: Any = problem.networks[0]
+    model = problem.config.model
+    found = deepened(arrays, model, dataclasses.replace(model, layers=2))
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name] is array
