@@ -354,8 +354,8 @@ def _check_starts(runs: Json, name: str) -> None:
         start = runs[other]
         if key == "init" and not can_start(start["model"], run["model"]):
             raise InputError(
-                f"{path}: the model of {other} should be the same as this run's, key by key, but for layers that it may "
-                "have fewer of"
+                f"{path}: the model of {other} should be the same as this run's, key by key, but for layers that it "
+                "may have fewer of"
             )
         if key == "teacher" and start["model"] != run["model"]:
             raise InputError(f"{path}: the model of {other} should be the same as this run's, key by key")

@@ -1,4 +1,4 @@
-"""A network made deeper without changing its function, so that what a shallow one has learnt is where a deep one starts.
+"""A network made deeper without changing its function: a deep one starts with what a shallow one has learnt.
 
 New layers are copies of the last one (stacking: Gong et al. 2019, "Efficient Training of BERT by Progressively
 Stacking") whose outputs are zero: they add nothing at first to features or coordinates. It is a change of named arrays,
