@@ -59,7 +59,8 @@ def test_every_new_layer_has_a_gradient() -> None:
     here = InJax(problems("estimate")[1], np.dtype("float32"))
 
     def loss(vector: jax.Array) -> jax.Array:
-        return here.objective.losses(here.unravel(vector), here.data, here.mask, here.draws, here.frozen).sum()
+        found = here.objective.losses(here.unravel(vector), here.data, here.mask, here.draws, here.frozen)
+        return jax.numpy.sum(found)
 
     gradients = here.layout.to_arrays(jax.grad(loss)(here.vector))
     for index in range(2, LAYERS):
