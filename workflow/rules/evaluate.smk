@@ -7,6 +7,11 @@
 #      results/reference/{data}.json, noise.json      ceiling and floor
 
 
+# Moments of reading JSON: on the machine that Snakemake runs on.
+localrules:
+    gather,
+
+
 rule evaluate:
     input:
         samples="results/runs/{run}/samples/{sampler}.parquet",
@@ -18,8 +23,8 @@ rule evaluate:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=more(2000),
+        runtime=more(60),
     params:
         options=flags(**config["evaluation"]),
     shell:
@@ -41,9 +46,9 @@ rule likelihood:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=4000,
-        runtime=720,
-        gpu=0,
+        mem_mb=sampling_memory,
+        runtime=more(120),
+        gpu=all_gpus,
     shell:
         "python -m pipeline.cli.likelihood --weights {input.weights:q} --shards {input.shards:q} --split test"
         " --output {output:q} --log {log:q}"
@@ -86,8 +91,8 @@ rule reference:
         "../../envs/runtime.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more(4000),
+        runtime=more(60),
     params:
         options=flags(**config["evaluation"]),
     shell:
@@ -105,8 +110,8 @@ rule noise:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=more(1000),
+        runtime=more(10),
     params:
         options=flags(num=config["reference"]["noise_molecules"], seed=config["reference"]["seed"]),
     shell:
@@ -123,8 +128,8 @@ rule noise_floor:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=more(2000),
+        runtime=more(30),
     params:
         options=flags(**config["evaluation"]),
     shell:

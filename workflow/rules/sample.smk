@@ -19,9 +19,9 @@ rule levels:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=4000,
-        runtime=120,
-        gpu=0,
+        mem_mb=sampling_memory,
+        runtime=more(120),
+        gpu=all_gpus,
     params:
         options=lambda wildcards: flags(calls=searched_calls(wildcards.run), **config["search"]),
     shell:
@@ -43,9 +43,9 @@ rule sample:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=4000,
-        runtime=720,
-        gpu=0,
+        mem_mb=sampling_memory,
+        runtime=sampling_runtime,
+        gpu=all_gpus,
     params:
         levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
     shell:
@@ -66,9 +66,9 @@ rule trajectory:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
+        mem_mb=sampling_memory,
+        runtime=more(60),
+        gpu=all_gpus,
     params:
         levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
         options=lambda wildcards: flags(
