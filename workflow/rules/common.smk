@@ -1,8 +1,10 @@
 # What the rules share. No rules here.
 import json
+import math
 
 from pipeline.config import run_config, run_settings, sampler_config, sampler_settings
 from pipeline.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.parts import LARGEST_BATCH
 
 # `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
 if (folder := os.path.dirname(sys.executable)) not in os.get_exec_path():
@@ -35,6 +37,40 @@ def molecule_source(wildcards):
     # Relative to the Snakefile, whatever --directory says; spelt from the working directory, so that a moved project is
     # not a changed one.
     return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+
+
+# In how many jobs the molecules of a sampler are drawn and judged at most; a profile says more.
+scattergather:
+    sample=1,
+    evaluate=1,
+
+
+def most_parts(process):
+    """Return in how many parts ``sample`` or ``evaluate`` may be split."""
+    return len(getattr(gather, process)("{scatteritem}"))
+
+
+def parts(wildcards, process):
+    """Return the names of the parts of a sampler's molecules, such as 2-of-8; each has a batch or more."""
+    num = config["runs"][wildcards.run]["samplers"][wildcards.sampler]["num"]
+    count = min(most_parts(process), math.ceil(num / LARGEST_BATCH))
+    return [f"{number}-of-{count}" for number in range(1, count + 1)]
+
+
+def sample_parts(wildcards):
+    """Return the parts of a sampler's molecules."""
+    return [
+        f"results/runs/{wildcards.run}/samples/{wildcards.sampler}/{part}.parquet"
+        for part in parts(wildcards, "sample")
+    ]
+
+
+def record_parts(wildcards):
+    """Return what the parts of a sampler's molecules were found to be, or none if that is one job's work."""
+    if most_parts("evaluate") == 1:
+        return []
+    folder = f"results/runs/{wildcards.run}/evaluation/{wildcards.sampler}"
+    return [f"{folder}/{part}.parquet" for part in parts(wildcards, "evaluate")]
 
 
 def on_cluster():
@@ -114,7 +150,10 @@ def sampling_runtime(wildcards, attempt):
     """Return the time limit of a job that draws a sampler's molecules, or one shard of them, in minutes."""
     run = run_config(run_settings(config, wildcards.run))
     sampler = sampler_config(sampler_settings(config, wildcards.run, wildcards.sampler))
-    return in_time(sampling_minutes(run, sampler, config["data"]["buckets"], **asked(wildcards)), attempt)
+    shards = len(parts(wildcards, "sample"))
+    return in_time(
+        sampling_minutes(run, sampler, config["data"]["buckets"], shards=shards, **asked(wildcards)), attempt
+    )
 
 
 def sampling_memory(wildcards, attempt):

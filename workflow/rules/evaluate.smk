@@ -2,6 +2,7 @@
 #
 # in:  results/runs/{run}/samples/{sampler}.parquet, weights.safetensors; results/data/{data}/molecules.parquet, shards/
 # out: results/runs/{run}/evaluation/{sampler}.json   stability, validity, uniqueness, novelty
+#      results/runs/{run}/evaluation/{sampler}/       what its parts were found to be, until it is there
 #      results/runs/{run}/likelihood.json             of the test molecules, where the objective has one
 #      results/runs/{run}/metrics.json                both of these for a whole run
 #      results/reference/{data}.json, noise.json      ceiling and floor
@@ -15,7 +16,8 @@ localrules:
 rule evaluate:
     input:
         samples="results/runs/{run}/samples/{sampler}.parquet",
-        train=data_path("molecules.parquet"),
+        train=[] if most_parts("evaluate") > 1 else data_path("molecules.parquet"),
+        records=record_parts,
     output:
         "results/runs/{run}/evaluation/{sampler}.json",
     log:
@@ -26,9 +28,31 @@ rule evaluate:
         mem_mb=more(2000),
         runtime=more(60),
     params:
+        against=lambda wildcards, input: (
+            flags(records=list(input.records)) if input.records else flags(train=input.train)
+        ),
         options=flags(**config["evaluation"]),
     shell:
-        "python -m pipeline.cli.evaluate {input.samples:q} --train {input.train:q} {params.options:q}"
+        "python -m pipeline.cli.evaluate {input.samples:q} {params.against:q} {params.options:q}"
+        " --output {output:q} --log {log:q}"
+
+
+# Only with `--set-scatter evaluate=4` or the like.
+rule judge:
+    input:
+        samples="results/runs/{run}/samples/{sampler}.parquet",
+        train=data_path("molecules.parquet"),
+    output:
+        temp("results/runs/{run}/evaluation/{sampler}/{scatteritem}.parquet"),
+    log:
+        "results/logs/judge/{run}-{sampler}-{scatteritem}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=more(2000),
+        runtime=more(60),
+    shell:
+        "python -m pipeline.cli.judge {input.samples:q} --part {wildcards.scatteritem:q} --train {input.train:q}"
         " --output {output:q} --log {log:q}"
 
 
