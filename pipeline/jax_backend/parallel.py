@@ -34,8 +34,8 @@ def use_cpu_cores(cores: int | None = None) -> None:
 
 
 def make_mesh(batch_size: int, devices: list[jax.Device] | None = None) -> Mesh:
-    """Return a mesh over as many devices as divide ``batch_size`` evenly."""
-    devices = devices if devices is not None else jax.devices()
+    """Return a mesh over as many devices of this process as divide ``batch_size`` evenly."""
+    devices = devices if devices is not None else jax.local_devices()
     count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     return Mesh(np.array(devices[:count]), (AXIS,))
 
