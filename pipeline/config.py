@@ -272,6 +272,7 @@ def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
     """
     _check_kind(dataclasses.asdict(sampler), run.objective, f"sampler {sampler.name}: ")
 
+
 # Settings of a run that do not shape its weights.
 _NOT_IN_WEIGHTS: Final = ("resources", "samplers")
 
@@ -288,6 +289,9 @@ def _check_data(data: Json) -> None:
         )
     if data["source"] != "path" and data["path"] is not None:
         raise InputError(f"data.path: {shown(data['path'])} should be left out, or data.source should be path")
+    if data["path"] and set(data["path"]) & set("{}"):
+        # Snakemake would take them for wildcards.
+        raise InputError(f"data.path: {shown(data['path'])} should have no braces")
     if data["buckets"] != sorted(data["buckets"]):
         raise InputError(f"data.buckets: {shown(data['buckets'])} should be ascending")
 
