@@ -22,7 +22,7 @@ except InputError as error:
     sys.exit(f"study: {error}")
 
 # One job at a time on the one GPU that a machine is taken to have; a cluster deals its GPUs out itself.
-if workflow.local_exec:
+if workflow.nodes is None and not workflow.remote_exec:
     workflow.global_resources.setdefault("gpu", 1)
 
 
