@@ -30,8 +30,12 @@ report: figures  ## the figures and how they were made, as one file: results/rep
 
 torch: .venv/.$(LOCK) .venv/.torch  ## add PyTorch to .venv, for runs with `backend: torch`
 
+# In two halves side by side, of which the second is shown when it is done: the one computes, the other mostly starts jobs.
 test: .venv/.dev .venv/.torch  ## all tests
-	.venv/bin/pytest
+	@mkdir -p .pytest_cache
+	@.venv/bin/pytest tests/workflow tests/slurm >.pytest_cache/workflow.txt 2>&1 & \
+	.venv/bin/pytest --ignore=tests/workflow --ignore=tests/slurm; status=$$?; \
+	wait $$! || status=1; cat .pytest_cache/workflow.txt; exit $$status
 
 lint: .venv/.dev .venv/.torch  ## style, types, layers and rules; changes nothing
 	.venv/bin/ruff check .

@@ -21,8 +21,9 @@ try:
 except InputError as error:
     sys.exit(f"study: {error}")
 
-# One job at a time on the one GPU that a machine is taken to have; a cluster's profile says how many there are.
-workflow.global_resources.setdefault("gpu", 1)
+# One job at a time on the one GPU that a machine is taken to have; a cluster deals its GPUs out itself.
+if workflow.nodes is None and not workflow.remote_exec:
+    workflow.global_resources.setdefault("gpu", 1)
 
 
 wildcard_constraints:

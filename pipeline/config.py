@@ -187,6 +187,7 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
             path = f"runs.{name}.samplers.{sampler}."
             _check_sampler(settings, path)
             _check_kind(settings, run["objective"], path)
+        _check_resources(run, f"runs.{name}.")
     # After all runs are complete: one may name another that stands after it.
     for name in study["runs"]:
         _check_starts(study["runs"], name)
@@ -198,9 +199,9 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
 def run_settings(study: Json, run: str) -> Json:
     """Return what ``results/runs/{run}/config.json`` holds: all of a resolved study that shapes the run's weights.
 
-    The samplers are not in it, so that nothing is trained again for a new one.
+    The samplers are not in it, nor where it trains, so that nothing is trained again for a new one.
     """
-    settings = {key: value for key, value in study["runs"][run].items() if key != "samplers"}
+    settings = {key: value for key, value in study["runs"][run].items() if key not in _NOT_IN_WEIGHTS}
     return {"name": run, "data": study["data"]["name"], **settings}
 
 
@@ -231,9 +232,9 @@ def run_config(raw: Mapping[str, Any]) -> RunConfig:
     properties = {
         "name": {"type": "string"},
         "data": schema["properties"]["data"]["properties"]["name"],
-        **{key: value for key, value in run["properties"].items() if key != "samplers"},
+        **{key: value for key, value in run["properties"].items() if key not in _NOT_IN_WEIGHTS},
     }
-    required = ["name", *(key for key in run["required"] if key != "samplers")]
+    required = ["name", *(key for key in run["required"] if key not in _NOT_IN_WEIGHTS)]
     settings = resolve(raw, run | {"properties": properties, "required": required})
     _complete(settings, "")
     return _build(RunConfig, settings)
@@ -272,6 +273,9 @@ def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
     _check_kind(dataclasses.asdict(sampler), run.objective, f"sampler {sampler.name}: ")
 
 
+# Settings of a run that do not shape its weights.
+_NOT_IN_WEIGHTS: Final = ("resources", "samplers")
+
 # Names that would collide with other files in results/data and results/reference.
 _RESERVED: Final = ("raw", "noise")
 
@@ -285,6 +289,9 @@ def _check_data(data: Json) -> None:
         )
     if data["source"] != "path" and data["path"] is not None:
         raise InputError(f"data.path: {shown(data['path'])} should be left out, or data.source should be path")
+    if data["path"] and set(data["path"]) & set("{}"):
+        # Snakemake would take them for wildcards.
+        raise InputError(f"data.path: {shown(data['path'])} should have no braces")
     if data["buckets"] != sorted(data["buckets"]):
         raise InputError(f"data.buckets: {shown(data['buckets'])} should be ascending")
 
@@ -374,6 +381,17 @@ def _check_starts(runs: Json, name: str) -> None:
 def can_start(start: Json, model: Json) -> bool:
     """Return whether the network ``model`` can start from the weights of ``start``: the same one, or one less deep."""
     return bool(start["layers"] <= model["layers"] and {**start, "layers": model["layers"]} == model)
+
+
+def _check_resources(run: Json, path: str) -> None:
+    """Check that a run's training can be split as its resources say."""
+    nodes, tasks = run["resources"]["nodes"], run["resources"]["tasks"]
+    if tasks % nodes:
+        raise InputError(f"{path}resources.tasks: {tasks} should be a multiple of nodes, {nodes}")
+    if (batch := run["training"]["batch_size"]) % tasks:
+        raise InputError(f"{path}resources.tasks: {tasks} should divide training.batch_size, {batch}")
+    if tasks > 1 and run["backend"] != "jax":
+        raise InputError(f"{path}resources.tasks: {tasks} should be 1 for backend {run['backend']}; jax takes more")
 
 
 def _check_acyclic(runs: Json, name: str, *after: str) -> None:

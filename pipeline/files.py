@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +73,37 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             if previous.exists():
                 os.rename(previous, path)
             raise
+
+
+@contextlib.contextmanager
+def only_one(path: str | os.PathLike[str], *, wait: Callable[[str], None]) -> Iterator[None]:
+    """Run the block while no other process, on this machine or another, is in a block with the same lock file.
+
+    The lock goes with the process that holds it, however that ends; the file stays. Where a file system knows no locks,
+    nothing is locked.
+
+    Args:
+        path: the lock file; its folder is made if need be.
+        wait: called with the host and process that are in such a block, again and again until they are not; it should
+            sleep, and may raise.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                wait(path.read_text(encoding="utf-8") or "another process")
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                break
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

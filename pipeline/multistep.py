@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pipeline.alignment import align
 from pipeline.chemistry.molecules import Molecules
+from pipeline.parts import Part
 from pipeline.progress import Progress
 from pipeline.sampling import Draw, Samples, sample_in_batches, trajectory_frames
 from pipeline.scales import TYPES
@@ -61,7 +62,9 @@ def multistep(
 class MoleculeSampler(Protocol):
     """A sampler of one trained model."""
 
-    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+    def __call__(
+        self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None, part: Part | None = None
+    ) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
@@ -96,7 +99,9 @@ class MultistepSampler:
         self._denoise, self._levels, self._alignment, self._seed = denoise, list(levels), alignment, seed
         self._buckets, self._batch, self._multiple = sorted(buckets), batch, multiple
 
-    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+    def __call__(
+        self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None, part: Part | None = None
+    ) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
 
         def draw(width: int) -> Draw:
@@ -109,7 +114,7 @@ class MultistepSampler:
             return draw_batch
 
         return sample_in_batches(
-            draw, sizes, buckets=self._buckets, batch=self._batch, multiple=self._multiple, progress=progress
+            draw, sizes, buckets=self._buckets, batch=self._batch, multiple=self._multiple, progress=progress, part=part
         )
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:

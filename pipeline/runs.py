@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from pipeline.config import RunConfig, can_start, run_config
 from pipeline.data.statistics import Statistics
@@ -58,7 +58,8 @@ def write_weights(
     }
     metadata["sha256"] = _digest(arrays, metadata)
     with atomic_path(path) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata)
+        # Not by save_file, whose files nobody else may read, whatever the umask.
+        temporary.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
 
 
 def read_weights(path: str | os.PathLike[str]) -> Weights:

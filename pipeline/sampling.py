@@ -17,6 +17,7 @@ from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.noise import VariancePreserving, karras_levels, polynomial_schedule
+from pipeline.parts import Part
 from pipeline.progress import Progress
 
 SMALLEST_GROUP = 128
@@ -35,12 +36,14 @@ class Samples:
 
     Attributes:
       molecules: the samples, in the order of their numbers.
+      numbers: [M] of each among all samples; 0, 1, ... unless only a part of them was drawn.
       seconds: spent in the network and sampler, compilation not counted.
       non_finite: samples that overflowed; they are given as carbon atoms at one point, where no metric calls them
         stable.
     """
 
     molecules: Molecules
+    numbers: npt.NDArray[np.int64]
     seconds: float
     non_finite: int
 
@@ -139,8 +142,12 @@ def sample_in_batches(
     batch: int,
     multiple: int | None = None,
     progress: Progress | None,
+    part: Part | None = None,
 ) -> Samples:
     """Sample one molecule for each of ``sizes`` [M].
+
+    A part consists of whole batches, the same as without parts: every molecule is computed beside the same others, and
+    comes out the same to the last bit.
 
     Args:
       draw: returns what draws ``batch`` molecules padded to a width.
@@ -150,29 +157,43 @@ def sample_in_batches(
       multiple: the last batch is filled up with its first molecule to a multiple of this; to ``batch`` if left out, so
         that there is one shape.
       progress: advances by every molecule.
+      part: draw only this part of them.
+
+    Raises:
+      InputError: there are more parts than batches.
     """
     positions = np.zeros((len(sizes), int(sizes.max()), 3), np.float32)
     atomic_numbers = np.zeros((len(sizes), int(sizes.max())), np.uint8)
     seconds = 0.0
-    for group in group_by_width(sizes, buckets):
-        draw_batch = draw(group.width)
-        width = min(group.width, positions.shape[1])
-        for start in range(0, len(group.members), batch):
-            members = group.members[start : start + batch]
-            fill = -len(members) % (multiple or batch)
-            padded = np.concatenate([members, np.full(fill, members[0])])
-            began = time.perf_counter()
-            x, types = draw_batch(padded.astype(np.int32), sizes[padded])
-            seconds += time.perf_counter() - began
-            positions[members, :width] = x[: len(members), :width]
-            atomic_numbers[members, :width] = np.array(ATOMIC_NUMBERS, np.uint8)[types[: len(members), :width]]
-            if progress:
-                progress.update(len(members))
+    batches = [
+        Group(group.width, group.members[start : start + batch])
+        for group in group_by_width(sizes, buckets)
+        for start in range(0, len(group.members), batch)
+    ]
+    if part:
+        batches = [batches[place] for place in part.of([one.width**2 for one in batches])]
+    programs: dict[int, Draw] = {}
+    for one in batches:
+        if one.width not in programs:
+            programs[one.width] = draw(one.width)
+        draw_batch = programs[one.width]
+        width, members = min(one.width, positions.shape[1]), one.members
+        fill = -len(members) % (multiple or batch)
+        padded = np.concatenate([members, np.full(fill, members[0])])
+        began = time.perf_counter()
+        x, types = draw_batch(padded.astype(np.int32), sizes[padded])
+        seconds += time.perf_counter() - began
+        positions[members, :width] = x[: len(members), :width]
+        atomic_numbers[members, :width] = np.array(ATOMIC_NUMBERS, np.uint8)[types[: len(members), :width]]
+        if progress:
+            progress.update(len(members))
+    numbers = np.sort(np.concatenate([one.members for one in batches]))
+    positions, atomic_numbers, sizes = positions[numbers], atomic_numbers[numbers], sizes[numbers]
     broken = ~np.isfinite(positions).all(axis=(1, 2))
     positions[broken] = 0.0
     atomic_numbers[broken] = CARBON
     molecules = Molecules.from_padded(positions=positions, atomic_numbers=atomic_numbers, sizes=sizes)
-    return Samples(molecules, seconds, int(broken.sum()))
+    return Samples(molecules, numbers, seconds, int(broken.sum()))
 
 
 def trajectory_frames(

@@ -4,6 +4,7 @@ Step k of a run is a function of the state after step k - 1, the seed and k alon
 epoch), a step's noise from (seed, k) (``pipeline.noising``). Where a run is interrupted changes nothing.
 """
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +22,9 @@ from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.errors import InputError
+from pipeline.files import only_one
 from pipeline.noising import Noising, NoisyBatch, prepared
-from pipeline.progress import progress
+from pipeline.progress import Progress, progress
 from pipeline.runs import MetricsLog
 from pipeline.sampling import draw_sizes
 
@@ -35,10 +37,14 @@ PROGRESS_BATCH: Final = 128
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome of a training that reached its last step: averaged weights by name, and seconds spent training."""
+    """The outcome of a training that reached its last step: averaged weights by name, and seconds spent training.
+
+    Of several processes that train together, one leads: it is the one to write this down.
+    """
 
     arrays: Mapping[str, npt.NDArray[np.float32]]
     seconds: float
+    leads: bool = True
 
 
 class Interrupted(Exception):
@@ -101,6 +107,7 @@ def run_training(
     directory: Path,
     log: Path | None,
     stop: Callable[[], bool],
+    agreed: Callable[..., tuple[bool, ...]] = lambda *wishes: wishes,
 ) -> Trained:
     """Train a run to its last step, from its newest sound checkpoint where there is one.
 
@@ -112,6 +119,7 @@ def run_training(
       directory: for the growing log of metrics.
       log: receives the progress.
       stop: asked after every step; True saves and raises.
+      agreed: maps what this process wants to what any of those wants that train together; asked after every step.
 
     Raises:
       Interrupted: ``stop`` asked for it.
@@ -123,7 +131,10 @@ def run_training(
     observer = _Observer(trainer, config, noising, shards["validation"], statistics)
     metrics = MetricsLog(directory / "metrics.jsonl")
     first, seconds = 0, 0.0
-    with progress(total=total, description=f"train {config.name}", unit="steps", log=log) as bar:
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(progress(total=total, description=f"train {config.name}", unit="steps", log=log))
+        # A job that was given up for lost may still be at work.
+        stack.enter_context(only_one(directory / "lock", wait=_Patience(config, bar, stop)))
         if restored := trainer.restore(note=bar.note):
             first, seconds = restored[0], restored[1]["seconds"]
             bar.note(f"{config.name}: resumed at step {first} of {total}")
@@ -137,8 +148,7 @@ def run_training(
             pending.append(trainer.step(batch, step))
             done, last = step + 1, step + 1 == total
             observing = observer.due(done, last=last)
-            stopping = stop()
-            due = time.monotonic() - saved >= training.checkpoint_seconds
+            stopping, due = agreed(stop(), time.monotonic() - saved >= training.checkpoint_seconds)
             if len(pending) == LOG_STEPS or observing or stopping or due:
                 losses, norms = trainer.read(pending).T
                 if not np.isfinite(losses).all() or not np.isfinite(norms).all():
@@ -178,6 +188,21 @@ def run_training(
             if stopping and not last:
                 raise Interrupted(f"run {config.name}: stopped at step {done} of {total}, which is saved")
     return Trained(trainer.averaged_weights(), seconds)
+
+
+class _Patience:
+    """Waits for another process that trains the same run, to go on from where it ends."""
+
+    def __init__(self, config: RunConfig, bar: Progress, stop: Callable[[], bool]):
+        self._config, self._bar, self._stop, self._noted = config, bar, stop, False
+
+    def __call__(self, holder: str) -> None:
+        if not self._noted:
+            self._bar.note(f"{self._config.name}: {holder} is training this run; waiting for it to end")
+            self._noted = True
+        if self._stop():
+            raise Interrupted(f"run {self._config.name}: stopped while {holder} was training it")
+        time.sleep(0.5)
 
 
 def progress_sampler(config: RunConfig) -> SamplerConfig:

@@ -10,12 +10,12 @@ from typing import Any, Final
 from pipeline.benchmark.contest import Arena, Outcome
 from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, is_reference_form, reference_settings
 from pipeline.benchmark.estimates import median, ratio
-from pipeline.benchmark.operations import training_operations
 from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.settings import Settings
 from pipeline.benchmark.tasks import Task
 from pipeline.config import SamplerConfig, run_config, sampler_config
 from pipeline.data.statistics import read_statistics
+from pipeline.operations import training_operations
 from pipeline.runs import read_weights
 from pipeline.sampling import network_calls, run_schedule
 

@@ -3,7 +3,8 @@
     python -m pipeline.cli.evaluate samples.parquet --train results/data/qm9/molecules.parquet --output metrics.json
 
 The metrics are those of ``pipeline.chemistry.metrics``. Several files, such as three seeds of a model, are scored each
-for itself, under "files", and all together, at the top.
+for itself, under "files", and all together, at the top. Of one file, what takes long may have been done in parts, by
+the stage judge: the result is the same.
 """
 
 import argparse
@@ -13,12 +14,14 @@ from pathlib import Path
 
 from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.stability import stability
 from pipeline.chemistry.tables import evaluation_table
 from pipeline.cli.common import add_log, run
 from pipeline.data.molecule_files import read_molecule_file
 from pipeline.data.molecules import read_molecules
+from pipeline.data.records import read_records
 from pipeline.errors import InputError
-from pipeline.files import write_json
+from pipeline.files import sha256, write_json
 from pipeline.progress import progress
 
 
@@ -28,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet (molecule schema), SDF or XYZ")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     parser.add_argument("--train", type=Path, help="molecules whose training split tells what is novel")
+    parser.add_argument("--records", nargs="+", type=Path, help="of all parts of the one FILE, by the stage judge")
     parser.add_argument(
         "--bootstrap", type=int, default=1000, help="resamples for the intervals (default: %(default)s)"
     )
@@ -49,15 +53,23 @@ def _evaluate(args: argparse.Namespace) -> None:
     if repeated := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{repeated[0]}: given twice")
 
+    if args.records and (len(args.files) > 1 or args.train):
+        raise InputError("--records are of one file, and --train is for the stage judge then")
+
     # Everything is read before anything is computed: a bad file is told in seconds.
     parts = [read_molecule_file(path) for path in args.files]
     train = read_molecules(args.train, split="train") if args.train else None
+    records = read_records(args.records, of=sha256(args.files[0]), number=len(parts[0])) if args.records else None
     total = sum(map(len, parts)) + (len(train) if train else 0)
     with progress(total=total, description="evaluate", unit="molecules", log=args.log) as bar:
-        judged = [Judgement.of(molecules, processes=args.processes, advance=bar.update) for molecules in parts]
-        generated = Molecules.concatenate(parts)
-        known = None
+        known = records.known if records else None
+        if records:
+            judged = [Judgement(parts[0], stability(parts[0]), records.perceived)]
+            bar.update(total)
+        else:
+            judged = [Judgement.of(molecules, processes=args.processes, advance=bar.update) for molecules in parts]
         if train:
+            generated = Molecules.concatenate(parts)
             known = known_molecules(train, generated, processes=args.processes, advance=bar.update)
 
     def summary(judgement: Judgement) -> dict[str, object]:

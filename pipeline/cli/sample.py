@@ -17,6 +17,7 @@ from pipeline.cli.common import add_log, run
 from pipeline.config import check_sampler_of, read_sampler_config
 from pipeline.data.molecules import write_molecules
 from pipeline.errors import InputError
+from pipeline.parts import Part
 from pipeline.progress import progress
 from pipeline.runs import read_weights
 from pipeline.sampling import draw_sizes, found_levels, network_calls, run_schedule
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--trajectory", type=int, default=None, metavar="FRAMES", help="write one molecule's way from noise instead"
     )
+    parser.add_argument("--part", default=None, metavar="K-of-N", help="only a part of them, for the stage merge")
     add_backend(parser, override=True)
     add_log(parser)
     return run(_sample, parser, argv)
@@ -55,6 +57,7 @@ def _sample(args: argparse.Namespace) -> None:
         raise InputError(f"--seed {args.seed} should be at least 0")
     if args.trajectory is not None and args.trajectory < 2:
         raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
+    part = Part.parse(args.part) if args.part else None
     sampler = dataclasses.replace(sampler, **given)
     if sampler.kind == "consistency" and sampler.levels is None:
         if args.levels is None:
@@ -84,12 +87,14 @@ def _sample(args: argparse.Namespace) -> None:
         write_molecules(args.output, molecules, extra_columns=columns, metadata=metadata | {"shows": "state"})
         return
     name = f"sample {weights.config.name} {sampler.name}"
-    with progress(total=len(sizes), description=name, unit="molecules", log=args.log) as bar:
-        samples = program(sizes, progress=bar)
+    total = None if part else len(sizes)
+    with progress(total=total, description=name, unit="molecules", log=args.log) as bar:
+        samples = program(sizes, progress=bar, part=part)
         if samples.non_finite:
-            bar.note(f"{samples.non_finite} of {len(sizes)} samples overflowed and count as unstable")
+            bar.note(f"{samples.non_finite} of {len(samples.molecules)} samples overflowed and count as unstable")
     metadata |= {"seconds": round(samples.seconds, 3), "non_finite": samples.non_finite}
-    write_molecules(args.output, samples.molecules, metadata=metadata)
+    metadata |= {"part": str(part)} if part else {}
+    write_molecules(args.output, samples.molecules, index=samples.numbers, metadata=metadata)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,8 @@ def _train(args: argparse.Namespace) -> None:
     except Interrupted as interrupted:
         print(f"train: {interrupted}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+    if not trained.leads:
+        return
     MetricsLog(state / "metrics.jsonl").copy_to(args.output / "metrics.jsonl")
     write_weights(
         args.output / "weights.safetensors",

@@ -17,6 +17,7 @@ from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.train import train
 from pipeline.likelihood import Bound
 from pipeline.multistep import MultistepSampler
+from pipeline.parts import Part
 from pipeline.progress import Progress
 from pipeline.runs import Starts, Weights
 from pipeline.sampling import Samples
@@ -86,9 +87,11 @@ class TrainedSampler:
         buckets = sorted(weights.statistics.buckets)
         self._sampler = RunSampler(weights.config, objective, layout, config, buckets=buckets)
 
-    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+    def __call__(
+        self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None, part: Part | None = None
+    ) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
-        return self._sampler(self._vector, sizes, progress=progress)
+        return self._sampler(self._vector, sizes, progress=progress, part=part)
 
     def at(self, levels: Sequence[float]) -> MultistepSampler:
         """Return the same sampler of a consistency model with other levels."""

@@ -43,14 +43,24 @@ class Checkpoints:
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(path, dict(arrays))
 
 
 def _read(path: Path) -> Arrays:
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         arrays: Arrays = checkpointer.restore(path)
         return arrays
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """Return Orbax for this process alone: of several that train together it would wait for the others."""
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process_{this}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _host_arrays(state: Any) -> dict[str, npt.NDArray[Any]]:

@@ -6,7 +6,6 @@ comes back is one partial sum a device, stacked; adding them up is left to the c
 XLA's in-process all-reduce waits inside the threads that the other devices need, and two cores deadlock within minutes.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from pipeline.cores import available_cores
 
 AXIS = "data"
 # Molecules that a core takes at a time, and how many elements an array of all their pairs may then have.
@@ -26,15 +27,15 @@ def use_cpu_cores(cores: int | None = None) -> None:
 
     Where JAX finds a GPU it takes that and this changes nothing.
     """
-    jax.config.update("jax_num_cpu_devices", cores or len(os.sched_getaffinity(0)))
+    jax.config.update("jax_num_cpu_devices", cores or available_cores())
     # Dispatched asynchronously, a program's parts for two devices run one after the other as often as side by side, at
     # half the throughput (measured): they wait for each other where the same thread has started both.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def make_mesh(batch_size: int, devices: list[jax.Device] | None = None) -> Mesh:
-    """Return a mesh over as many devices as divide ``batch_size`` evenly."""
-    devices = devices if devices is not None else jax.devices()
+    """Return a mesh over as many devices of this process as divide ``batch_size`` evenly."""
+    devices = devices if devices is not None else jax.local_devices()
     count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     return Mesh(np.array(devices[:count]), (AXIS,))
 

@@ -19,6 +19,7 @@ from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
 from pipeline.multistep import Denoise, Floats, MultistepSampler, Sizes
+from pipeline.parts import Part
 from pipeline.progress import Progress
 from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.scales import TYPES
@@ -47,11 +48,18 @@ class RunSampler:
         if config.kind != "consistency":
             self._sampler = Sampler(objective, layout, config, widest=buckets[-1], batch=batch)
 
-    def __call__(self, weights: Array, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+    def __call__(
+        self,
+        weights: Array,
+        sizes: npt.NDArray[np.int32],
+        *,
+        progress: Progress | None = None,
+        part: Part | None = None,
+    ) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
         if self._sampler:
-            return self._sampler(weights, sizes, buckets=self._buckets, progress=progress)
-        return self.multistep(weights, self._levels())(sizes, progress=progress)
+            return self._sampler(weights, sizes, buckets=self._buckets, progress=progress, part=part)
+        return self.multistep(weights, self._levels())(sizes, progress=progress, part=part)
 
     def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""
@@ -133,6 +141,7 @@ class Sampler:
         *,
         buckets: list[int],
         progress: Progress | None = None,
+        part: Part | None = None,
     ) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
         weights = jax.device_put(weights, replicated(self._mesh))
@@ -148,7 +157,7 @@ class Sampler:
 
             return draw_batch
 
-        return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, progress=progress)
+        return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, progress=progress, part=part)
 
     def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""

@@ -4,7 +4,11 @@ Step k of a run is a function of the state after step k - 1, the seed and k alon
 is interrupted changes nothing.
 """
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +39,7 @@ from pipeline.jax_backend.parallel import (
     replicated,
     update_sharding,
 )
+from pipeline.jax_backend.processes import Processes, join
 from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.weights import Layout
 from pipeline.noising import NoisyBatch
@@ -60,14 +65,24 @@ class Stepper:
       teacher: the parameters to learn from, [P].
     """
 
-    def __init__(self, config: RunConfig, objective: Objective, layout: Layout, teacher: Array, mesh: Mesh):
+    def __init__(
+        self,
+        config: RunConfig,
+        objective: Objective,
+        layout: Layout,
+        teacher: Array,
+        mesh: Mesh,
+        processes: Processes | None = None,
+    ):
         """Prepare the step of a run with the parameters ``teacher`` [P] to learn from; nothing is compiled yet."""
         self._config, self._objective, self._layout, self._mesh = config, objective, layout, mesh
+        self._processes = processes or Processes()
         self._optimizer = make_optimizer(config.training, rates=learning_rate_factors(config))
         # Weights that are of no use to a loss are dropped by the compiler.
         self.teacher = jax.device_put(teacher, replicated(mesh))
         self._gradients: dict[int, Callable[..., Any]] = {}
         self._update = jax.jit(self._update_state, donate_argnums=0)
+        self._sums = jax.jit(lambda losses, gradients: jnp.append(jnp.sum(gradients, axis=0), jnp.sum(losses)))
 
     @property
     def compiled(self) -> int:
@@ -81,6 +96,7 @@ class Stepper:
 
     def __call__(self, state: State, batch: NoisyBatch) -> tuple[State, Array, Array]:
         """Take a step; return the new state (the old one is consumed), the mean loss and the gradient's norm."""
+        batch = self._processes.share(batch)
         params, averaged = jax.device_put((state.params, state.ema), replicated(self._mesh))
         arguments = (params, batch, (averaged, self.teacher))
         bucket = batch.positions.shape[1]
@@ -88,6 +104,10 @@ class Stepper:
             self._gradients[bucket] = jax.jit(self._gradient).lower(*arguments).compile()
         partial = self._gradients[bucket](*arguments)
         losses, gradients = jax.device_put(partial, update_sharding(self._mesh)) if is_cpu(self._mesh) else partial
+        if self._processes.count > 1:
+            total = self._processes.sum(self._sums(losses, gradients))
+            total = jax.device_put(total, update_sharding(self._mesh))
+            losses, gradients = total[-1:], total[None, :-1]
         after, loss, norm = self._update(state, losses, gradients)
         return after, loss, norm
 
@@ -95,7 +115,7 @@ class Stepper:
         training = self._config.training
         chunk = chunk_size(
             self._mesh,
-            training.batch_size // self._mesh.size,
+            len(batch.sizes) // self._mesh.size,
             parts=training.accumulate,
             elements=batch.positions.shape[1] ** 2 * self._config.model.edge_hidden,
         )
@@ -175,8 +195,35 @@ def train(
     """
     if not shards["train"]:
         raise InputError("shards: there is no training molecule")
-    trainer = JaxTrainer(config, config_digest=config_digest, statistics=statistics, starts=starts, directory=directory)
-    return run_training(trainer, config, shards=shards, statistics=statistics, directory=directory, log=log, stop=stop)
+    join()
+    processes = Processes()
+    if config.training.batch_size % processes.count:
+        raise InputError(f"{processes.count} processes: they should divide batch_size, {config.training.batch_size}")
+    with contextlib.ExitStack() as stack:
+        if not processes.leads:
+            # All of them do the same; what the leader writes and says is enough.
+            directory, log = Path(stack.enter_context(tempfile.TemporaryDirectory())), None
+            silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stderr(silence))
+        trainer = JaxTrainer(
+            config,
+            config_digest=config_digest,
+            statistics=statistics,
+            starts=starts,
+            directory=directory,
+            processes=processes,
+        )
+        trained = run_training(
+            trainer,
+            config,
+            shards=shards,
+            statistics=statistics,
+            directory=directory,
+            log=log,
+            stop=stop,
+            agreed=processes.any,
+        )
+    return replace(trained, leads=processes.leads)
 
 
 class JaxTrainer:
@@ -190,16 +237,18 @@ class JaxTrainer:
         statistics: Statistics,
         starts: Starts,
         directory: Path,
+        processes: Processes | None = None,
     ):
         """Take the initial weights, or draw them; nothing is compiled yet."""
         self._config = config
+        self._processes = processes or Processes()
         self._objective = build_objective(config, statistics)
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
         self._layout = build_layout(self._objective)
         params = self._layout.from_arrays(starts.init) if starts.init else build_weights(self._objective, key)
         teacher = self._layout.from_arrays(starts.teacher) if starts.teacher else params
-        mesh = make_mesh(config.training.batch_size)
-        self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh)
+        mesh = make_mesh(config.training.batch_size // self._processes.count)
+        self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh, self._processes)
         # Further networks estimate what the first one makes; they start as the teacher.
         others = [teacher] * (self._objective.networks - 1)
         self._state = self._stepper.initial_state(jnp.concatenate([params, *others]))
@@ -254,15 +303,17 @@ class JaxTrainer:
 
     def save(self, step: int, extra: dict[str, Any]) -> None:
         """Write the state after ``step`` steps as a checkpoint."""
-        self._checkpoints.save(step, self._state, extra)
+        if self._processes.leads:
+            self._checkpoints.save(step, self._state, extra)
 
     def restore(self, *, note: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
         """Take up the newest sound checkpoint; return its number of steps and its ``extra``, or None without one."""
-        restored = self._checkpoints.restore(self._state, note=note)
-        if restored is None:
-            return None
-        self._state = State(*jax.device_put(restored[0], self._sharding))
-        return int(self._state.step), restored[1]
+        restored = self._checkpoints.restore(self._state, note=note) if self._processes.leads else None
+        state, extra = restored or (self._state, {"seconds": 0.0})
+        # Only the leader has seen the files, and only its initial weights count.
+        state = self._processes.as_leader_has(state)
+        self._state = State(*jax.device_put(state, self._sharding))
+        return (int(self._state.step), extra) if int(self._state.step) else None
 
     def averaged_weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the averaged weights by name."""

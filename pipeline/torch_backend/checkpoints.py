@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from pipeline.checkpoint_files import Arrays, CheckpointFiles
 
@@ -15,7 +15,8 @@ def open_checkpoints(directory: Path, *, config_digest: str) -> CheckpointFiles:
 
 def _write(path: Path, arrays: Arrays) -> None:
     file = _file(path)
-    save_file(dict(arrays), file)
+    # Not by save_file, whose files nobody else may read, whatever the umask.
+    file.write_bytes(save(dict(arrays)))
     with file.open("rb") as written:
         os.fsync(written.fileno())
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pipeline.cores import available_cores
 from pipeline.errors import InputError
 from pipeline.files import cache_directory
 
@@ -51,7 +52,7 @@ def start(*, cores: int | None = None, compile: bool = False) -> Machine:
         raise InputError(f"--devices {cores} should be at least 1")
     machine = Machine(
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-        cores=cores or len(os.sched_getaffinity(0)),
+        cores=cores or available_cores(),
         compile=compile,
     )
     torch.set_num_threads(machine.cores)

@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline.chemistry.molecules import Molecules
 from pipeline.config import RunConfig, SamplerConfig
 from pipeline.multistep import Denoise, Floats, MultistepSampler, Sizes
+from pipeline.parts import Part
 from pipeline.progress import Progress
 from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.scales import TYPES
@@ -46,11 +47,13 @@ class RunSampler:
         if config.kind != "consistency":
             self._sampler = Sampler(objective, config, workers, widest=buckets[-1], batch=batch)
 
-    def __call__(self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None) -> Samples:
+    def __call__(
+        self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None, part: Part | None = None
+    ) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
         if self._sampler:
-            return self._sampler(sizes, buckets=self._buckets, progress=progress)
-        return self.at(self._levels())(sizes, progress=progress)
+            return self._sampler(sizes, buckets=self._buckets, progress=progress, part=part)
+        return self.at(self._levels())(sizes, progress=progress, part=part)
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
@@ -111,7 +114,12 @@ class Sampler:
         self.widest = widest
 
     def __call__(
-        self, sizes: npt.NDArray[np.int32], *, buckets: list[int], progress: Progress | None = None
+        self,
+        sizes: npt.NDArray[np.int32],
+        *,
+        buckets: list[int],
+        progress: Progress | None = None,
+        part: Part | None = None,
     ) -> Samples:
         """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
 
@@ -130,7 +138,9 @@ class Sampler:
 
             return draw_batch
 
-        return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, multiple=CPU_CHUNK, progress=progress)
+        return sample_in_batches(
+            draw, sizes, buckets=buckets, batch=self._batch, multiple=CPU_CHUNK, progress=progress, part=part
+        )
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""

@@ -37,7 +37,6 @@ DENOISER: dict[str, Any] = {"objective": "denoiser", "model": {"layers": 1}}
         ("ddim", PLAIN, "float64"),
         ("ancestral", PRECONDITIONED, "float32"),
         ("ancestral", PLAIN, "float64"),
-        ("heun", DENOISER, "float32"),
         ("heun", DENOISER, "float64"),
         ("ddim", DENOISER, "float64"),
     ],

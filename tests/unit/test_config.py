@@ -113,6 +113,10 @@ def test_edge_features_follow_hidden_unless_given() -> None:
         ),
         ({"runs__../x": {}}, 'runs: the name "../x" should be small letters'),
         ({"runs": {1: {}}}, "runs: the name 1 should be text; put it in quotes"),
+        ({"runs__edm__resources": {"nodes": 2, "tasks": 3}}, "resources.tasks: 3 should be a multiple of nodes, 2"),
+        ({"runs__edm__resources": {"tasks": 5}}, "resources.tasks: 5 should divide training.batch_size, 64"),
+        ({"runs__edm__resources": {"tasks": 2}, "runs__edm__backend": "torch"}, "resources.tasks: 2 should be 1 for"),
+        ({"cluster": {"gpus": -1}}, "cluster.gpus: -1 should be a whole number, at least 0"),
         ({"data__buckets": [9, "x"]}, 'data.buckets: "x" should be a whole number'),
         ({"data__buckets": [9, 9]}, "data.buckets: [9, 9] should have no value twice"),
         ({"data__buckets": [29, 15]}, "data.buckets: [29, 15] should be ascending"),
@@ -334,6 +338,12 @@ def test_a_run_reads_back_as_dataclasses(tmp_path: Path) -> None:
 def test_samplers_shape_no_weights() -> None:
     one, other = study(), study(**{"runs__edm__samplers__ddim-9": {"kind": "ddim", "steps": 9}})
     assert run_settings(resolve_study(one), "edm") == run_settings(resolve_study(other), "edm")
+
+
+def test_where_a_run_trains_shapes_no_weights() -> None:
+    other = resolve_study(study(runs__edm__resources={"nodes": 2, "tasks": 4, "gpus": 1}, cluster={"gpus": 8}))
+    assert other["runs"]["edm"]["resources"] == {"nodes": 2, "tasks": 4, "cpus": None, "gpus": 1}
+    assert run_settings(resolve_study(study()), "edm") == run_settings(other, "edm")
 
 
 def test_a_sampler_reads_back(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ TINY = ROOT / "workflow" / "studies" / "tiny.yaml"
 
 
 def run(
-    command: Sequence[str | Path], *, cwd: Path = ROOT, path: Path | None = None
+    command: Sequence[str | Path], *, cwd: Path = ROOT, path: Path | None = None, umask: int = -1
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with this Python's folder on PATH, and ``path`` before it."""
+    """Run a command with this Python's folder on PATH, and ``path`` before it; with another ``umask`` if given."""
     folders = [*([str(path)] if path else []), str(Path(sys.executable).parent), os.environ["PATH"]]
     return subprocess.run(
         list(map(str, command)),
@@ -27,6 +27,7 @@ def run(
         env=os.environ | {"PATH": os.pathsep.join(folders)},
         text=True,
         capture_output=True,
+        umask=umask,
     )
 
 
@@ -37,10 +38,14 @@ class Workflow:
     Attributes:
       directory: where results go.
       path: a folder whose programs are found first, such as a stand-in for Python.
+      umask: what its files withhold from others; as the test's own if left out.
+      within: a command that runs Snakemake, such as one that takes its network away.
     """
 
     directory: Path
     path: Path | None = None
+    umask: int = -1
+    within: tuple[str, ...] = ()
 
     def run(self, *args: str | Path, study: Path | Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
         """Run Snakemake; ``study`` is a file or the content of one, the default study if left out."""
@@ -48,8 +53,8 @@ class Workflow:
             content, study = study, self.directory / "study.yaml"
             study.write_text(yaml.safe_dump(dict(content), sort_keys=False))
         config: list[str | Path] = ["--configfile", study] if study else []
-        command: list[str | Path] = [sys.executable, "-m", "snakemake", *config, "--directory", self.directory, *args]
-        return run(command, path=self.path)
+        snakemake: list[str | Path] = [sys.executable, "-m", "snakemake", *config, "--directory", self.directory, *args]
+        return run([*self.within, *snakemake], path=self.path, umask=self.umask)
 
     def planned(self, *args: str | Path, study: Path | Mapping[str, Any]) -> list[str]:
         """Return what a dry run would do, sorted: the rule of every job with its wildcards, ``sample run=a``."""

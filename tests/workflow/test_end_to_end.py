@@ -3,6 +3,10 @@
 import csv
 import json
 import re
+import shutil
+import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,9 @@ from .conftest import TINY, Workflow
 
 pytestmark = pytest.mark.end_to_end
 
-WEIGHTS = "results/runs/tiny/weights.safetensors"
+WEIGHTS = "results/runs/tiny-denoiser/weights.safetensors"
+# The networks take longer to compile than to compute with, and compile on one core: two jobs at a time.
+THREADS = ("--set-threads", *(f"{rule}=1" for rule in ("train", "levels", "sample", "trajectory", "likelihood")))
 # Every run with one of its samplers.
 RUNS = {
     "tiny": "heun-9",
@@ -25,11 +31,16 @@ RUNS = {
 }
 
 
+# Where the machine lets a user do that: no network, not even to itself.
+OFFLINE = ("unshare", "--map-root-user", "--net")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """Return a workflow in which the tiny study is done."""
-    workflow = Workflow(tmp_path_factory.mktemp("tiny"))
-    done = workflow.run("--cores", "2", "results/figures", study=TINY)
+    """Return a workflow in which the tiny study is done, without a network and hidden from all but owner and group."""
+    allowed = shutil.which(OFFLINE[0]) and not subprocess.run([*OFFLINE, "true"], capture_output=True).returncode
+    workflow = Workflow(tmp_path_factory.mktemp("tiny"), umask=0o027, within=OFFLINE if allowed else ())
+    done = workflow.run("--cores", "2", *THREADS, "--", "results/figures", study=TINY)
     assert done.returncode == 0, done.stderr
     return workflow
 
@@ -99,6 +110,22 @@ def test_every_stage_left_a_log(finished: Workflow) -> None:
     assert stages <= logs
 
 
+def test_it_took_no_network(finished: Workflow) -> None:
+    if not finished.within:
+        pytest.skip(f"this machine does not let its users run {' '.join(OFFLINE)}")
+    # The study is done; what is left to see is that there was no network.
+    reach = "import socket; socket.create_connection(('127.0.0.1', 9), timeout=5)"
+    done = subprocess.run([*finished.within, sys.executable, "-c", reach], capture_output=True, text=True)
+    assert "Network is unreachable" in done.stderr
+
+
+def test_files_are_open_to_those_that_the_umask_says(finished: Workflow) -> None:
+    paths = list((finished.directory / "results").rglob("*"))
+    assert len(paths) > 100
+    for path in paths:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
+
+
 def test_nothing_is_made_twice(finished: Workflow) -> None:
     assert finished.planned("results/figures", study=TINY) == []
 
@@ -114,13 +141,12 @@ def test_the_report_is_one_file_that_needs_no_network(finished: Workflow) -> Non
 
 
 def test_other_settings_and_other_data_give_other_weights_and_the_same_the_same(workflow: Workflow) -> None:
-    short = {"runs__tiny__training__steps": 5, "runs__tiny__training__sample_interval": 0}
-    first = trained(workflow, changed(**short))
-    other_seed = trained(workflow, changed(**short, runs__tiny__seed=1))
-    other_data = trained(workflow, changed(**short, data__split={"seed": 1, "train": 48, "validation": 8}))
+    first = trained(workflow, changed())
+    other_seed = trained(workflow, changed(**{"runs__tiny-denoiser__seed": 1}))
+    other_data = trained(workflow, changed(data__split={"seed": 1, "train": 48, "validation": 8}))
     assert first != other_seed
     assert first != other_data
-    assert trained(workflow, changed(**short)) == first
+    assert trained(workflow, changed()) == first
 
 
 def test_a_missing_source_is_one_line(workflow: Workflow, tmp_path: Path) -> None:

@@ -126,6 +126,14 @@ def test_swapped_values_are_a_change(finished: Workflow) -> None:
     assert "download source=qm9pack" not in planned
 
 
+def test_another_number_of_parts_draws_and_judges_samples_again_and_trains_nothing(finished: Workflow) -> None:
+    # That they come out the same is shown in tests/unit/cli/test_parts.py.
+    planned = finished.planned("results/figures", "--set-scatter", "sample=3", "evaluate=2", study=STUDY)
+    drawn = [job for job in planned if job.startswith("sample_part run=one sampler=heun-9")]
+    assert drawn == [f"sample_part run=one sampler=heun-9 scatteritem={part}-of-3" for part in (1, 2, 3)]
+    assert {job.split()[0] for job in planned} == {"sample_part", "merge", "judge", "evaluate", "gather", "figures"}
+
+
 def test_one_stage_runs_again_by_itself(finished: Workflow) -> None:
     planned = finished.planned("results/runs/one/metrics.json", "--forcerun", "evaluate", study=STUDY)
     assert planned == of_run("one", trained=False)

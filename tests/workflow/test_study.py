@@ -74,7 +74,7 @@ def test_every_default_is_allowed(path: str, schema: dict[str, Any]) -> None:
 )
 def test_schema_and_dataclasses_have_the_same_keys(path: str, kind: Any, extra: set[str]) -> None:
     described = set(dict(keys(study_schema()))[path]["properties"])
-    assert {field.name for field in fields(kind)} - extra == described - {"samplers"}
+    assert {field.name for field in fields(kind)} - extra == described - {"resources", "samplers"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)

@@ -19,9 +19,9 @@ rule benchmark:
     # Nothing else may run meanwhile.
     threads: all_cores
     resources:
-        mem_mb=12000,
-        runtime=120,
-        gpu=0,
+        mem_mb=more(12000),
+        runtime=more(120),
+        gpu=all_gpus,
     params:
         settings=json.dumps(config["benchmark"]),
         trained=lambda wildcards, input: (

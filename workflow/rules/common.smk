@@ -1,7 +1,10 @@
 # What the rules share. No rules here.
 import json
+import math
 
-from pipeline.config import run_settings, sampler_settings
+from pipeline.config import run_config, run_settings, sampler_config, sampler_settings
+from pipeline.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.parts import LARGEST_BATCH
 
 # `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
 if (folder := os.path.dirname(sys.executable)) not in os.get_exec_path():
@@ -36,12 +39,137 @@ def molecule_source(wildcards):
     return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
 
 
-def all_cores(wildcards):
-    """Return --cores as the threads of a job of JAX, which takes every core it finds: such jobs run one after the other.
+# In how many jobs the molecules of a sampler are drawn and judged at most; a profile says more.
+scattergather:
+    sample=1,
+    evaluate=1,
 
-    Asked for only when a job is to run; --report and --unlock need no --cores.
+
+def most_parts(process):
+    """Return in how many parts ``sample`` or ``evaluate`` may be split."""
+    return len(getattr(gather, process)("{scatteritem}"))
+
+
+def parts(wildcards, process):
+    """Return the names of the parts of a sampler's molecules, such as 2-of-8; each has a batch or more."""
+    num = config["runs"][wildcards.run]["samplers"][wildcards.sampler]["num"]
+    count = min(most_parts(process), math.ceil(num / LARGEST_BATCH))
+    return [f"{number}-of-{count}" for number in range(1, count + 1)]
+
+
+def sample_parts(wildcards):
+    """Return the parts of a sampler's molecules."""
+    return [
+        f"results/runs/{wildcards.run}/samples/{wildcards.sampler}/{part}.parquet"
+        for part in parts(wildcards, "sample")
+    ]
+
+
+def record_parts(wildcards):
+    """Return what the parts of a sampler's molecules were found to be, or none if that is one job's work."""
+    if most_parts("evaluate") == 1:
+        return []
+    folder = f"results/runs/{wildcards.run}/evaluation/{wildcards.sampler}"
+    return [f"{folder}/{part}.parquet" for part in parts(wildcards, "evaluate")]
+
+
+def on_cluster():
+    """Return whether jobs are sent to a cluster, or this is such a job."""
+    return workflow.remote_exec or not workflow.local_exec
+
+
+def wanted(wildcards, key):
+    """Return the cpus or gpus of each process of a job: the run's own, or what holds for every job of this cluster."""
+    run = getattr(wildcards, "run", None)
+    own = config["runs"][run]["resources"][key] if run else None
+    return config["cluster"][key] if own is None else own
+
+
+def all_cores(wildcards):
+    """Return the threads of a job of JAX or PyTorch, which take every core they find.
+
+    On one machine --cores: such jobs run one after the other. Asked for only when a job is to run; --report and --unlock
+    need no --cores.
     """
-    return workflow.cores
+    return wanted(wildcards, "cpus") if on_cluster() else workflow.cores
+
+
+def all_gpus(wildcards):
+    """Return the GPUs of a job of one process."""
+    return wanted(wildcards, "gpus")
+
+
+def asked(wildcards):
+    """Return the cpus and gpus that a job's time and memory are estimated for, as keywords."""
+    return {"cpus": all_cores(wildcards), "gpus": all_gpus(wildcards)}
+
+
+def spread(wildcards, key="tasks"):
+    """Return how many tasks or nodes a run trains on; on one machine a training is one process."""
+    return config["runs"][wildcards.run]["resources"][key] if on_cluster() else 1
+
+
+def if_spread(value):
+    """Return a resource that only a training of several processes has."""
+    return lambda wildcards: value(wildcards) if spread(wildcards) > 1 else None
+
+
+def training_gpus(wildcards):
+    """Return the GPUs of a training, of all its processes together."""
+    return all_gpus(wildcards) * spread(wildcards)
+
+
+def training_launch(wildcards):
+    """Return what goes before a training's command.
+
+    Either way the signal that a time limit sends reaches the training itself, which saves its state: a shell in between
+    would die of it and leave the training behind.
+    """
+    tasks = spread(wildcards)
+    if tasks == 1:
+        return "exec"
+    gpus = f" --gpus-per-task={all_gpus(wildcards)}" if all_gpus(wildcards) else ""
+    return f"exec srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
+
+
+def training_runtime(wildcards, attempt):
+    """Return a training's time limit in minutes. What the partition cuts off, the next attempt goes on with."""
+    run = run_config(run_settings(config, wildcards.run))
+    minutes = training_minutes(run, config["data"]["buckets"], tasks=spread(wildcards), **asked(wildcards))
+    return in_time(minutes, attempt)
+
+
+def training_memory(wildcards, attempt):
+    """Return the memory of a training on each of its machines, in MB."""
+    run = run_config(run_settings(config, wildcards.run))
+    tasks = spread(wildcards) // spread(wildcards, "nodes")
+    return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **asked(wildcards))
+
+
+def sampling_runtime(wildcards, attempt):
+    """Return the time limit of a job that draws a sampler's molecules, or one shard of them, in minutes."""
+    run = run_config(run_settings(config, wildcards.run))
+    sampler = sampler_config(sampler_settings(config, wildcards.run, wildcards.sampler))
+    shards = len(parts(wildcards, "sample"))
+    return in_time(
+        sampling_minutes(run, sampler, config["data"]["buckets"], shards=shards, **asked(wildcards)), attempt
+    )
+
+
+def sampling_memory(wildcards, attempt):
+    """Return the memory of a job that only calls a run's network, in MB; less than its gradients take."""
+    run = run_config(run_settings(config, wildcards.run))
+    return attempt * memory_megabytes(run, config["data"]["buckets"], **asked(wildcards))
+
+
+def in_time(minutes, attempt):
+    """Return the time limit of an attempt of a job that should need some minutes."""
+    return min(attempt * minutes, config["cluster"]["max_minutes"])
+
+
+def more(resources):
+    """Return a job's minutes or megabytes as a function of the attempt: twice as much the second time."""
+    return lambda wildcards, attempt: attempt * resources
 
 
 def run_files(name):

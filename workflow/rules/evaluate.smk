@@ -2,15 +2,22 @@
 #
 # in:  results/runs/{run}/samples/{sampler}.parquet, weights.safetensors; results/data/{data}/molecules.parquet, shards/
 # out: results/runs/{run}/evaluation/{sampler}.json   stability, validity, uniqueness, novelty
+#      results/runs/{run}/evaluation/{sampler}/       what its parts were found to be, until it is there
 #      results/runs/{run}/likelihood.json             of the test molecules, where the objective has one
 #      results/runs/{run}/metrics.json                both of these for a whole run
 #      results/reference/{data}.json, noise.json      ceiling and floor
 
 
+# Moments of reading JSON: on the machine that Snakemake runs on.
+localrules:
+    gather,
+
+
 rule evaluate:
     input:
         samples="results/runs/{run}/samples/{sampler}.parquet",
-        train=data_path("molecules.parquet"),
+        train=[] if most_parts("evaluate") > 1 else data_path("molecules.parquet"),
+        records=record_parts,
     output:
         "results/runs/{run}/evaluation/{sampler}.json",
     log:
@@ -18,12 +25,34 @@ rule evaluate:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=more(2000),
+        runtime=more(60),
     params:
+        against=lambda wildcards, input: (
+            flags(records=list(input.records)) if input.records else flags(train=input.train)
+        ),
         options=flags(**config["evaluation"]),
     shell:
-        "python -m pipeline.cli.evaluate {input.samples:q} --train {input.train:q} {params.options:q}"
+        "python -m pipeline.cli.evaluate {input.samples:q} {params.against:q} {params.options:q}"
+        " --output {output:q} --log {log:q}"
+
+
+# Only with `--set-scatter evaluate=4` or the like.
+rule judge:
+    input:
+        samples="results/runs/{run}/samples/{sampler}.parquet",
+        train=data_path("molecules.parquet"),
+    output:
+        temp("results/runs/{run}/evaluation/{sampler}/{scatteritem}.parquet"),
+    log:
+        "results/logs/judge/{run}-{sampler}-{scatteritem}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=more(2000),
+        runtime=more(60),
+    shell:
+        "python -m pipeline.cli.judge {input.samples:q} --part {wildcards.scatteritem:q} --train {input.train:q}"
         " --output {output:q} --log {log:q}"
 
 
@@ -41,9 +70,9 @@ rule likelihood:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=4000,
-        runtime=720,
-        gpu=0,
+        mem_mb=sampling_memory,
+        runtime=more(120),
+        gpu=all_gpus,
     shell:
         "python -m pipeline.cli.likelihood --weights {input.weights:q} --shards {input.shards:q} --split test"
         " --output {output:q} --log {log:q}"
@@ -86,8 +115,8 @@ rule reference:
         "../../envs/runtime.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more(4000),
+        runtime=more(60),
     params:
         options=flags(**config["evaluation"]),
     shell:
@@ -105,8 +134,8 @@ rule noise:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=more(1000),
+        runtime=more(10),
     params:
         options=flags(num=config["reference"]["noise_molecules"], seed=config["reference"]["seed"]),
     shell:
@@ -123,8 +152,8 @@ rule noise_floor:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=more(2000),
+        runtime=more(30),
     params:
         options=flags(**config["evaluation"]),
     shell:

@@ -3,6 +3,7 @@
 # in:  results/runs/{run}/weights.safetensors, samplers/{sampler}.json
 # out: results/runs/{run}/levels.json                      noise levels of few-step samplers, searched for
 #      results/runs/{run}/samples/{sampler}.parquet        in the schema of the data
+#      results/runs/{run}/samples/{sampler}/               parts of them, until they are merged
 #      results/runs/{run}/trajectories/{sampler}.parquet   one molecule's way from noise
 
 
@@ -19,9 +20,9 @@ rule levels:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=4000,
-        runtime=120,
-        gpu=0,
+        mem_mb=sampling_memory,
+        runtime=more(120),
+        gpu=all_gpus,
     params:
         options=lambda wildcards: flags(calls=searched_calls(wildcards.run), **config["search"]),
     shell:
@@ -43,14 +44,50 @@ rule sample:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=4000,
-        runtime=720,
-        gpu=0,
+        mem_mb=sampling_memory,
+        runtime=sampling_runtime,
+        gpu=all_gpus,
     params:
         levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
+        part=[],
     shell:
         "python -m pipeline.cli.sample --weights {input.weights:q} --sampler {input.sampler:q}"
-        " {params.levels:q} --output {output:q} --log {log:q}"
+        " {params.levels:q} {params.part:q} --output {output:q} --log {log:q}"
+
+
+if most_parts("sample") > 1:
+
+    # In several jobs, each a part: `--set-scatter sample=8`, or in a profile.
+    localrules:
+        merge,
+
+    ruleorder: merge > sample
+
+    use rule sample as sample_part with:
+        output:
+            temp("results/runs/{run}/samples/{sampler}/{scatteritem}.parquet"),
+        log:
+            "results/logs/sample/{run}-{sampler}-{scatteritem}.log",
+        benchmark:
+            "results/timings/sample/{run}-{sampler}-{scatteritem}.tsv"
+        params:
+            levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
+            part=lambda wildcards: flags(part=wildcards.scatteritem),
+
+    rule merge:
+        input:
+            sample_parts,
+        output:
+            "results/runs/{run}/samples/{sampler}.parquet",
+        log:
+            "results/logs/merge/{run}-{sampler}.log",
+        conda:
+            "../../envs/runtime.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        shell:
+            "python -m pipeline.cli.merge {input:q} --output {output:q} --log {log:q}"
 
 
 rule trajectory:
@@ -66,9 +103,9 @@ rule trajectory:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
+        mem_mb=sampling_memory,
+        runtime=more(60),
+        gpu=all_gpus,
     params:
         levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
         options=lambda wildcards: flags(

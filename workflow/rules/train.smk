@@ -65,14 +65,21 @@ rule train:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=6000,
-        runtime=1440,
-        gpu=0,
+        mem_mb=training_memory,
+        runtime=training_runtime,
+        gpu=training_gpus,
+        # Several processes, only on a cluster and where the run asks for them.
+        nodes=if_spread(lambda wildcards: spread(wildcards, "nodes")),
+        tasks=if_spread(spread),
+        mpi=if_spread(lambda wildcards: "srun"),
+        # The executor would multiply tasks and GPUs.
+        tasks_per_gpu=if_spread(lambda wildcards: 0),
+        launch=training_launch,
     params:
         directory=lambda wildcards, output: os.path.dirname(output.weights),
         starts=lambda wildcards, input: flags(
             **{key: input[key] for key in ("init", "teacher") if config["runs"][wildcards.run][key]}
         ),
     shell:
-        "python -m pipeline.cli.train --config {input.config:q} --shards {input.shards:q}"
+        "{resources.launch} python -m pipeline.cli.train --config {input.config:q} --shards {input.shards:q}"
         " --statistics {input.statistics:q} {params.starts:q} --output {params.directory:q} --log {log:q}"

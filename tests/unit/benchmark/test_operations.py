@@ -6,10 +6,10 @@ import pytest
 from pipeline.benchmark.contestants import CONTESTANTS, reference_settings
 from pipeline.benchmark.jax_ladder import PlainTraining
 from pipeline.benchmark.molecules import synthetic_shard
-from pipeline.benchmark.operations import forward_operations, training_operations
 from pipeline.config import run_config
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
+from pipeline.operations import forward_operations, training_operations
 
 
 @pytest.mark.parametrize("rung", ["jax-naive", "jax-factored"])

@@ -1,0 +1,49 @@
+"""Stage judge: what takes long in scoring samples, for a part of them; the stage evaluate goes on from there.
+
+    python -m pipeline.cli.judge samples.parquet --part 1-of-4 --train results/data/qm9/molecules.parquet \
+        --output records/1-of-4.parquet
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.chemistry.metrics import known_molecules
+from pipeline.chemistry.rdkit_molecules import perceive
+from pipeline.cli.common import add_log, run
+from pipeline.data.molecules import read_molecules
+from pipeline.data.records import Records, write_records
+from pipeline.files import sha256
+from pipeline.parts import Part
+from pipeline.progress import progress
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="judge", description="Judge a part of the molecules of a file.")
+    parser.add_argument("samples", type=Path, metavar="FILE", help="Parquet (molecule schema)")
+    parser.add_argument("--part", required=True, metavar="K-of-N", help="which part")
+    parser.add_argument("--train", type=Path, help="molecules whose training split tells what is novel")
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    add_log(parser)
+    return run(_judge, parser, argv)
+
+
+def _judge(args: argparse.Namespace) -> None:
+    part = Part.parse(args.part)
+    samples = read_molecules(args.samples)
+    train = read_molecules(args.train, split="train") if args.train else None
+    places = np.asarray(part.of([1.0] * len(samples)), np.int32)
+    own = samples.select(places)
+    total = len(own) + (len(train) if train else 0)
+    with progress(total=total, description=f"judge {part}", unit="molecules", log=args.log) as bar:
+        perceived = perceive(own, advance=bar.update)
+        known = known_molecules(train, own, advance=bar.update) if train else None
+    write_records(args.output, Records.of(places, perceived, known), of=sha256(args.samples), part=str(part))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

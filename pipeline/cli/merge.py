@@ -1,0 +1,32 @@
+"""Stage merge: samples that were drawn in parts, as if they had been drawn at once.
+
+    python -m pipeline.cli.merge results/runs/edm/samples/heun-50/*.parquet \
+        --output results/runs/edm/samples/heun-50.parquet
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli.common import add_log, run
+from pipeline.data.molecules import read_columns, read_molecules, write_molecules
+from pipeline.parts import merge_samples
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="merge", description="Put samples together that were drawn in parts.")
+    parser.add_argument("parts", nargs="+", type=Path, metavar="FILE", help="written by the stage sample with --part")
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    add_log(parser)
+    return run(_merge, parser, argv)
+
+
+def _merge(args: argparse.Namespace) -> None:
+    parts = [(read_molecules(path), read_columns(path, ["index"])["index"]) for path in args.parts]
+    write_molecules(args.output, merge_samples(parts, args.parts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What disturbs Snakemake itself. The stages are stood in for."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .conftest import ROOT, Workflow
+from .test_reruns import STUDY, stand_in
+from .test_schedule import BOTH
+
+
+def test_a_second_snakemake_is_told_that_the_first_is_at_work(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, path=stand_in(tmp_path / "bin"))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    command = [sys.executable, "-m", "snakemake", "--configfile", tmp_path / "study.yaml", "--directory", tmp_path]
+    path = f"{workflow.path}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    held = tmp_path / "held"
+    held.touch()
+    first = subprocess.Popen(
+        [*map(str, command), "--cores", "2", *BOTH],
+        cwd=ROOT,
+        env={"PATH": path, "HOME": str(tmp_path), "STAND_IN_HOLD": str(held)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "training.txt").exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    second = workflow.run("--cores", "2", *BOTH, study=tmp_path / "study.yaml")
+    held.unlink()
+    assert second.returncode != 0
+    assert "Directory cannot be locked" in second.stderr
+    assert first.wait(timeout=60) == 0
+    assert workflow.planned(*BOTH, study=STUDY) == []
+
+
+@pytest.mark.parametrize("skew", ["1 hour", "-1 hour"])
+def test_jobs_of_a_machine_whose_clock_is_wrong_are_not_made_again(
+    tmp_path: Path, skew: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_SKEW", skew)
+    workflow = Workflow(tmp_path, path=stand_in(tmp_path / "bin"))
+    done = workflow.run("--cores", "2", BOTH[0], study=STUDY)
+    assert done.returncode == 0, done.stderr
+    assert workflow.planned(BOTH[0], study=STUDY) == []
