@@ -62,6 +62,10 @@ def search(score: Score, calls: Iterable[int], *, sigma_max: float) -> dict[int,
             score, best, count, sigma_max=sigma_max, sweeps=SWEEPS_OF_MANY if found and count > FEW_CALLS else SWEEPS
         )
         found[count] = (best.levels(count), value)
+        if count == 1:
+            # The levels after a low first one lie below it.
+            low = min(best.second, best.first / 2)
+            best = replace(best, second=low, last=low)
     return found
 
 
@@ -78,7 +82,7 @@ def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, swee
     best = start
     for _ in range(sweeps):
         before = best
-        for candidates in (_first, _second, _last, _rho):
+        for candidates in (_anywhere, _first, _second, _last, _rho):
             able = [
                 spacing
                 for spacing in candidates(best, calls)
@@ -88,6 +92,14 @@ def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, swee
         if best == before:
             break
     return best, value(best)
+
+
+def _anywhere(best: Spacing, calls: int) -> list[Spacing]:
+    """One call is cheap, and there may be nothing to choose between high levels: all of them are tried."""
+    octaves = [best.first / 2**octave for octave in range(5)]
+    return (
+        [replace(best, first=part * octave) for octave in octaves for part in (1.0, FACTORS[1])] if calls == 1 else []
+    )
 
 
 def _first(best: Spacing, calls: int) -> list[Spacing]:

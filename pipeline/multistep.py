@@ -17,7 +17,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.parts import Part
 from pipeline.progress import Progress
 from pipeline.sampling import Draw, Samples, sample_in_batches, trajectory_frames
-from pipeline.scales import TYPES
+from pipeline.scales import TYPES, Scales
 
 # Wider than any molecule; its square is finite.
 LARGEST: Final = 1e6
@@ -30,9 +30,18 @@ Denoise = Callable[[Floats, float, Sizes], Floats]
 
 
 def multistep(
-    denoise: Denoise, draw: Callable[[], Floats], levels: Sequence[float], sizes: Sizes, *, alignment: str
+    denoise: Denoise,
+    draw: Callable[[], Floats],
+    levels: Sequence[float],
+    sizes: Sizes,
+    *,
+    alignment: str,
+    sigma_data: Scales,
 ) -> list[Floats]:
     """Sample with as many network calls as there are levels.
+
+    The first cloud is as wide as data with noise of the first level is, sqrt(sigma^2 + sigma_data^2): at high levels
+    that is pure noise, and at low ones, where a single call does best, about what the network was trained on.
 
     Args:
       denoise: the model.
@@ -40,11 +49,13 @@ def multistep(
       levels: decreasing, at least one.
       sizes: numbers of atoms, [B].
       alignment: of the run's training: none, permutation or full.
+      sigma_data: root mean squares of coordinates and types.
 
     Returns:
       The cloud before every call, and at last the sample.
     """
-    states = [np.float32(levels[0]) * draw()]
+    scales = np.array([sigma_data.coordinates] * 3 + [sigma_data.types] * TYPES)
+    states = [np.hypot(levels[0], scales).astype(np.float32) * draw()]
     estimate = denoise(states[0], levels[0], sizes)
     for sigma in levels[1:]:
         noise = draw()
@@ -87,6 +98,7 @@ class MultistepSampler:
         *,
         levels: Sequence[float],
         alignment: str,
+        sigma_data: Scales,
         seed: int,
         buckets: Iterable[int],
         batch: int,
@@ -96,7 +108,8 @@ class MultistepSampler:
 
         The last batch is filled up to a multiple of ``multiple``, see ``pipeline.sampling.sample_in_batches``.
         """
-        self._denoise, self._levels, self._alignment, self._seed = denoise, list(levels), alignment, seed
+        self._denoise, self._levels, self._seed = denoise, list(levels), seed
+        self._alignment, self._sigma_data = alignment, sigma_data
         self._buckets, self._batch, self._multiple = sorted(buckets), batch, multiple
 
     def __call__(
@@ -127,7 +140,12 @@ class MultistepSampler:
     def _states(self, denoise: Denoise, numbers: Sizes, sizes: Sizes, width: int) -> list[Floats]:
         generators = [np.random.default_rng((self._seed, int(number))) for number in numbers]
         return multistep(
-            denoise, lambda: noise_of_each(generators, sizes, width), self._levels, sizes, alignment=self._alignment
+            denoise,
+            lambda: noise_of_each(generators, sizes, width),
+            self._levels,
+            sizes,
+            alignment=self._alignment,
+            sigma_data=self._sigma_data,
         )
 
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from pipeline.chemistry.molecules import Molecules
 from pipeline.config import RunConfig, SamplerConfig
 from pipeline.jax_backend import samplers
+from pipeline.jax_backend.denoiser import Preconditioned
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
 from pipeline.jax_backend.objective import Objective
@@ -82,10 +83,12 @@ class RunSampler:
 
             return call
 
+        assert isinstance(self._objective, Preconditioned), "an edm run has no few-step sampler"
         return MultistepSampler(
             denoise,
             levels=levels,
             alignment=self._config.alignment or self._run.levels.alignment,
+            sigma_data=self._objective.sigma_data,
             seed=self._config.seed,
             buckets=self._buckets,
             batch=batch,

@@ -16,6 +16,7 @@ from pipeline.progress import Progress
 from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.scales import TYPES
 from pipeline.torch_backend import samplers
+from pipeline.torch_backend.denoiser import Preconditioned
 from pipeline.torch_backend.edm import EDM
 from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded, take
 from pipeline.torch_backend.objective import Objective
@@ -70,10 +71,12 @@ class RunSampler:
         return self._config.levels
 
     def _multistep(self, levels: Sequence[float], *, batch: int) -> MultistepSampler:
+        assert isinstance(self._objective, Preconditioned), "an edm run has no few-step sampler"
         return MultistepSampler(
             self._denoiser,
             levels=levels,
             alignment=self._config.alignment or self._run.levels.alignment,
+            sigma_data=self._objective.sigma_data,
             seed=self._config.seed,
             buckets=self._buckets,
             batch=batch,

@@ -35,6 +35,13 @@ def test_the_best_levels_are_found(first: float, second: float) -> None:
         assert score == pytest.approx(0.0)
 
 
+def test_one_call_finds_a_low_level_beyond_a_plateau() -> None:
+    found = search(lambda levels: float(levels[0] < 2.0), [1, 2, 4], sigma_max=SIGMA_MAX)
+    assert found[1] == ((1.775,), 1.0)
+    for levels, _ in found.values():
+        assert all(before > after for before, after in pairwise(levels))
+
+
 def test_levels_of_many_calls_come_near_the_best_ones() -> None:
     best: dict[int, tuple[float, ...]] = {8: (14.0, 4.0, 2.0, 1.0, 0.6, 0.3, 0.15, 0.07)}
     alone = Toy(best)

@@ -12,11 +12,13 @@ from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.multistep import Denoise, MultistepSampler, multistep, noise_of_each
 from pipeline.noising import draw_noise, one_hot
+from pipeline.scales import Scales
 
 Floats = npt.NDArray[np.float32]
 Sizes = npt.NDArray[np.integer[Any]]
 
 ALIGNMENTS = ["none", "permutation", "full"]
+SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
 alignments = pytest.mark.parametrize("alignment", ALIGNMENTS)
 SIZES = np.array([3, 7, 5, 2, 7, 6, 9, 4, 8, 5], np.int32)
 
@@ -54,7 +56,13 @@ def sampler(
     batch: int = 4,
 ) -> MultistepSampler:
     return MultistepSampler(
-        lambda width: denoise, levels=levels, alignment=alignment, seed=seed, buckets=[bucket], batch=batch
+        lambda width: denoise,
+        levels=levels,
+        alignment=alignment,
+        sigma_data=SCALES,
+        seed=seed,
+        buckets=[bucket],
+        batch=batch,
     )
 
 
@@ -62,20 +70,21 @@ def sampler(
 
 
 @alignments
-def test_one_call_is_the_estimate_from_pure_noise(alignment: str) -> None:
+def test_one_call_is_the_estimate_from_noise_as_wide_as_noisy_data(alignment: str) -> None:
     network = Recording()
-    states = multistep(network, draws(SIZES, 9), [12.0], SIZES, alignment=alignment)
+    states = multistep(network, draws(SIZES, 9), [1.2], SIZES, alignment=alignment, sigma_data=SCALES)
     noise = draws(SIZES, 9)()
     assert len(states) == 2
-    np.testing.assert_allclose(states[0], 12 * noise, rtol=1e-6)
-    np.testing.assert_allclose(states[1], shrinking(np.float32(12) * noise, 12.0, SIZES), rtol=1e-6)
-    assert [sigma for _, sigma in network.asked] == [12.0]
+    np.testing.assert_allclose(states[0][..., :3], (1.2**2 + 1.4**2) ** 0.5 * noise[..., :3], rtol=1e-6)
+    np.testing.assert_allclose(states[0][..., 3:], (1.2**2 + 0.1**2) ** 0.5 * noise[..., 3:], rtol=1e-6)
+    np.testing.assert_allclose(states[1], shrinking(states[0], 1.2, SIZES), rtol=1e-6)
+    assert [sigma for _, sigma in network.asked] == [1.2]
 
 
 @alignments
 def test_every_level_is_one_call_on_the_state_before_it(alignment: str) -> None:
     network = Recording()
-    states = multistep(network, draws(SIZES, 9), [20.0, 3.0, 0.4], SIZES, alignment=alignment)
+    states = multistep(network, draws(SIZES, 9), [20.0, 3.0, 0.4], SIZES, alignment=alignment, sigma_data=SCALES)
     assert [sigma for _, sigma in network.asked] == [20.0, 3.0, 0.4]
     for state, (asked, _) in zip(states, network.asked, strict=False):
         assert (state == asked).all()
@@ -83,7 +92,7 @@ def test_every_level_is_one_call_on_the_state_before_it(alignment: str) -> None:
 
 
 def test_without_alignment_a_step_adds_the_noise_as_it_is_drawn() -> None:
-    states = multistep(shrinking, draws(SIZES, 9), [20.0, 3.0], SIZES, alignment="none")
+    states = multistep(shrinking, draws(SIZES, 9), [20.0, 3.0], SIZES, alignment="none", sigma_data=SCALES)
     draw = draws(SIZES, 9)
     draw()
     estimate = shrinking(states[0], 20.0, SIZES)
@@ -102,7 +111,7 @@ def fixed(sizes: Sizes, width: int) -> Floats:
 @pytest.mark.parametrize("alignment", ["permutation", "full"])
 def test_fresh_noise_is_moved_and_stays_as_it_was_but_for_that(alignment: str) -> None:
     estimate = fixed(SIZES, 9)
-    states = multistep(lambda *_: estimate, draws(SIZES, 9), [20.0, 0.5], SIZES, alignment=alignment)
+    states = multistep(lambda *_: estimate, draws(SIZES, 9), [20.0, 0.5], SIZES, alignment=alignment, sigma_data=SCALES)
     draw = draws(SIZES, 9)
     draw()
     drawn, moved = draw(), (states[1] - estimate) / np.float32(0.5)
@@ -128,7 +137,7 @@ def test_fresh_noise_is_moved_and_stays_as_it_was_but_for_that(alignment: str) -
 def test_aligned_noise_is_as_wide_as_any(alignment: str) -> None:
     sizes = np.full(4000, 4)
     estimate = fixed(sizes, 4)
-    states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment=alignment)
+    states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment=alignment, sigma_data=SCALES)
     noise = (states[1] - estimate).astype(np.float64)
     # Three of four atoms are free to move, all have features of their own.
     assert stats.kstest(np.square(noise[..., :3]).sum((1, 2)), "chi2", args=(9,)).pvalue > 1e-3
@@ -141,7 +150,7 @@ def test_aligned_noise_is_gaussian_to_who_does_not_know_the_estimate() -> None:
     sizes = np.full(4000, 4)
     estimate = draws(sizes, 4, seed=9)()
     estimate[..., 3:] = one_hot(generator.choice(ATOMIC_NUMBERS, (4000, 4))) / 4
-    states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment="full")
+    states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment="full", sigma_data=SCALES)
     x = (states[1] - estimate)[..., :3].astype(np.float64)
     np.testing.assert_allclose(np.einsum("bic,bjd->icjd", x, x) / 4000, _projection(), atol=0.07)
     # A coordinate by itself, of variance 3 / 4.
@@ -156,7 +165,9 @@ def _projection() -> npt.NDArray[np.float64]:
 @alignments
 def test_composition_and_order_of_the_atoms_are_kept(alignment: str) -> None:
     estimate = fixed(SIZES, 9)
-    states = multistep(lambda *_: estimate, draws(SIZES, 9), [20.0, 0.01, 0.005], SIZES, alignment=alignment)
+    states = multistep(
+        lambda *_: estimate, draws(SIZES, 9), [20.0, 0.01, 0.005], SIZES, alignment=alignment, sigma_data=SCALES
+    )
     present = np.arange(9) < SIZES[:, None]
     for state in states[1:]:
         assert (state[..., 3:].argmax(-1) == estimate[..., 3:].argmax(-1))[present].all()
