@@ -78,6 +78,7 @@ class ConsistencyConfig:
     q: float
     first_stage: int
     last_stage: int
+    anchor: float
     first_levels: int
     last_levels: int
     weight: str

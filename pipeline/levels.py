@@ -49,6 +49,8 @@ def pairs(
         return _grid_pairs(generator, count, levels, config, progress=progress)
     t = lognormal(generator, count, levels)
     r = t * (1.0 - gap(t, stage=stage(config, progress), q=config.q))
+    # Noise so small leaves no doubt about the data, and there is nothing to be gained from steps through lower levels.
+    r[t < config.anchor] = 0.0
     return np.stack([t, r, 1.0 / (t - r)], axis=1)
 
 

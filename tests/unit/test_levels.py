@@ -120,6 +120,15 @@ def test_the_gap_is_the_published_one_and_closes(t: float, later: int, q: float)
     assert float(gap(np.array(1e3), stage=later, q=q)) == pytest.approx(q**-later)
 
 
+@pytest.mark.parametrize("kind", ["tuning", "distillation"])
+def test_levels_below_the_anchor_are_compared_with_the_data(kind: str) -> None:
+    config = consistency_of(kind=kind, first_stage=8, last_stage=8, anchor=0.3)
+    t, r, weight = pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0).T
+    assert ((r == 0) == (t < 0.3)).all()
+    assert 0 < (r == 0).sum() < 500
+    np.testing.assert_allclose(weight, 1 / (t - r))
+
+
 def test_the_first_stage_compares_with_the_data() -> None:
     config = consistency_of(kind="tuning", first_stage=0, last_stage=3)
     assert (pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0)[:, 1] == 0).all()

@@ -36,7 +36,7 @@ FROZEN = Frozen(AVERAGED, TEACHER)
 
 def config_of(**changes: Any) -> ConsistencyConfig:
     default = ConsistencyConfig(
-        kind="ict", q=2.0, first_stage=2, last_stage=4, first_levels=10, last_levels=160,
+        kind="ict", q=2.0, first_stage=2, last_stage=4, anchor=0.2, first_levels=10, last_levels=160,
         weight="gap", huber=0.0, type_weight=4.0,
     )  # fmt: skip
     return dataclasses.replace(default, **changes)
