@@ -70,7 +70,7 @@ def memory_megabytes(run: RunConfig, buckets: Sequence[int], *, cpus: int, gpus:
     """Return the megabytes of memory that ``tasks`` processes of a job of this run need at most on one machine."""
     if gpus:
         return GPU_MEGABYTES * gpus * tasks
-    model, edge = run.model, 4 * max(buckets) ** 2 * _edge_features(run.model)
+    model, edge = run.model, 4 * max(buckets) ** 2 * run.model.edge_hidden
     temporaries = cpus * CHUNK * model.layers * COPIES_OF_AN_EDGE * edge
     networks = 2 if run.objective == "matching" else 1
     copies = networks * COPIES_OF_THE_WEIGHTS + cpus
@@ -79,13 +79,9 @@ def memory_megabytes(run: RunConfig, buckets: Sequence[int], *, cpus: int, gpus:
 
 def parameters(model: ModelConfig) -> int:
     """Return about how many parameters a network has."""
-    hidden, edges = model.hidden, _edge_features(model)
+    hidden, edges = model.hidden, model.edge_hidden
     edge_network = (2 * hidden + 2) * edges + edges * edges
     return model.layers * (2 * edge_network + (hidden + edges) * hidden + hidden * hidden)
-
-
-def _edge_features(model: ModelConfig) -> int:
-    return model.edge_hidden or model.hidden
 
 
 def _mean_operations(model: ModelConfig, buckets: Sequence[int]) -> float:

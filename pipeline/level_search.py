@@ -96,10 +96,9 @@ def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, swee
 
 def _anywhere(best: Spacing, calls: int) -> list[Spacing]:
     """One call is cheap, and there may be nothing to choose between high levels: all of them are tried."""
-    octaves = [best.first / 2**octave for octave in range(5)]
-    return (
-        [replace(best, first=part * octave) for octave in octaves for part in (1.0, FACTORS[1])] if calls == 1 else []
-    )
+    if calls > 1:
+        return []
+    return [replace(best, first=part * best.first / 2**octave) for octave in range(5) for part in (1.0, FACTORS[1])]
 
 
 def _first(best: Spacing, calls: int) -> list[Spacing]:

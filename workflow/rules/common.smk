@@ -132,23 +132,28 @@ def training_launch(wildcards):
     return f"exec srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
 
 
+def configured(wildcards):
+    """Return the configuration of a job's run."""
+    return run_config(run_settings(config, wildcards.run))
+
+
 def training_runtime(wildcards, attempt):
     """Return a training's time limit in minutes. What the partition cuts off, the next attempt goes on with."""
-    run = run_config(run_settings(config, wildcards.run))
+    run = configured(wildcards)
     minutes = training_minutes(run, config["data"]["buckets"], tasks=spread(wildcards), **asked(wildcards))
     return in_time(minutes, attempt)
 
 
 def training_memory(wildcards, attempt):
     """Return the memory of a training on each of its machines, in MB."""
-    run = run_config(run_settings(config, wildcards.run))
+    run = configured(wildcards)
     tasks = spread(wildcards) // spread(wildcards, "nodes")
     return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **asked(wildcards))
 
 
 def sampling_runtime(wildcards, attempt):
     """Return the time limit of a job that draws a sampler's molecules, or one shard of them, in minutes."""
-    run = run_config(run_settings(config, wildcards.run))
+    run = configured(wildcards)
     sampler = sampler_config(sampler_settings(config, wildcards.run, wildcards.sampler))
     shards = len(parts(wildcards, "sample"))
     return in_time(
@@ -158,7 +163,7 @@ def sampling_runtime(wildcards, attempt):
 
 def sampling_memory(wildcards, attempt):
     """Return the memory of a job that only calls a run's network, in MB; less than its gradients take."""
-    run = run_config(run_settings(config, wildcards.run))
+    run = configured(wildcards)
     return attempt * memory_megabytes(run, config["data"]["buckets"], **asked(wildcards))
 
 
