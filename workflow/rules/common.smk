@@ -132,6 +132,11 @@ def training_launch(wildcards):
     return f"exec srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
 
 
+def levels_option(wildcards, input):
+    """Return the option that gives a sampler the levels which were searched for, if it has none of its own."""
+    return flags(levels=input.levels) if input.levels else []
+
+
 def configured(wildcards):
     """Return the configuration of a job's run."""
     return run_config(run_settings(config, wildcards.run))

@@ -48,7 +48,7 @@ rule sample:
         runtime=sampling_runtime,
         gpu=all_gpus,
     params:
-        levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
+        levels=levels_option,
         part=[],
     shell:
         "python -m pipeline.cli.sample --weights {input.weights:q} --sampler {input.sampler:q}"
@@ -71,7 +71,7 @@ if most_parts("sample") > 1:
         benchmark:
             "results/timings/sample/{run}-{sampler}-{scatteritem}.tsv"
         params:
-            levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
+            levels=levels_option,
             part=lambda wildcards: flags(part=wildcards.scatteritem),
 
     rule merge:
@@ -107,7 +107,7 @@ rule trajectory:
         runtime=more(60),
         gpu=all_gpus,
     params:
-        levels=lambda wildcards, input: flags(levels=input.levels) if input.levels else [],
+        levels=levels_option,
         options=lambda wildcards: flags(
             trajectory=config["figures"]["trajectory"]["frames"], seed=config["figures"]["trajectory"]["seed"]
         ),
