@@ -4,8 +4,8 @@ import sys
 
 from snakemake.utils import min_version
 
-from pipeline.config import resolve_study
-from pipeline.errors import InputError
+from pipeline.study.config import resolve_study
+from pipeline.core.errors import InputError
 
 min_version("9.27")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.config import RunConfig, run_config
+from pipeline.study.config import RunConfig, run_config
 
 REFERENCE: Final = "edm"
 """What speed-ups are relative to."""

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from pipeline.config import RunConfig
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.jax_backend.build import build_edm, build_layout, build_weights
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EdgeMLP, Linear
@@ -22,7 +22,7 @@ from pipeline.jax_backend.features import draw_noise, node_mask
 from pipeline.jax_backend.objective import Draws
 from pipeline.jax_backend.optimizer import ema_decay, make_optimizer
 from pipeline.jax_backend.train import State
-from pipeline.scales import FEATURES
+from pipeline.study.config import RunConfig
 
 
 class PlainEdgeMLP(nn.Module):

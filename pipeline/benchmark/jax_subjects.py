@@ -19,15 +19,15 @@ from pipeline.benchmark.subjects import (
 )
 from pipeline.benchmark.tasks import Task
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import run_config, sampler_config
 from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.statistics import read_statistics
 from pipeline.jax_backend import runtime
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.train import JaxTrainer
-from pipeline.runs import Starts, read_weights
-from pipeline.sampling import draw_sizes
+from pipeline.sampling.molecule_batches import draw_sizes
+from pipeline.study.config import run_config, sampler_config
+from pipeline.training.run_folder import Starts, read_weights
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """What JAX calls the event of a program being compiled, or taken from the cache on disk."""

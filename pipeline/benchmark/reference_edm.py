@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
-from pipeline.noise import VariancePreserving
-from pipeline.scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES
+from pipeline.diffusion.schedules import VariancePreserving
 
 QUEUE_LENGTH: Final = 50
 QUEUE_START: Final = 3000.0

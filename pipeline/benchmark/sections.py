@@ -13,11 +13,11 @@ from pipeline.benchmark.estimates import median, ratio
 from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.settings import Settings
 from pipeline.benchmark.tasks import Task
-from pipeline.config import SamplerConfig, run_config, sampler_config
 from pipeline.data.statistics import read_statistics
-from pipeline.operations import training_operations
-from pipeline.runs import read_weights
-from pipeline.sampling import network_calls, run_schedule
+from pipeline.sampling.molecule_batches import network_calls, run_schedule
+from pipeline.study.config import SamplerConfig, run_config, sampler_config
+from pipeline.study.operations import training_operations
+from pipeline.training.run_folder import read_weights
 
 Json = dict[str, Any]
 

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from pipeline.benchmark.contestants import CONTESTANTS
-from pipeline.errors import InputError
-from pipeline.schema import resolve, study_schema
+from pipeline.core.errors import InputError
+from pipeline.study.schema import resolve, study_schema
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pipeline.benchmark import sections
 from pipeline.benchmark.machine import describe_machine, load_average
 from pipeline.benchmark.sections import Inputs, Json
-from pipeline.files import write_json
+from pipeline.core.files import write_json
 
 VERSION: Final = 1
 

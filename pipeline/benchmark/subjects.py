@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.molecules import bucket_batches, bucket_shares, random_batches, trimmed
+from pipeline.benchmark.workload import bucket_batches, bucket_shares, random_batches, trimmed
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig
 from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
-from pipeline.noising import Noising
-from pipeline.training import Trainer
+from pipeline.study.config import RunConfig
+from pipeline.training.loop import Trainer
+from pipeline.training.noisy_batches import Noising
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def random_training(
 def backend_training(
     trainer: Trainer, config: RunConfig, shards: Sequence[Shard], *, compilations: Callable[[], int]
 ) -> Subject:
-    """Return a training by one of the backends, as ``pipeline.training`` drives it but waiting for every step."""
+    """Return a training by one of the backends, as ``pipeline.training.loop`` drives it but waiting for every step."""
     noising, taken = Noising(config, list(shards)), 0
 
     def step(batch: Batch) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pipeline.benchmark.molecules import synthetic_shard
+from pipeline.benchmark.workload import synthetic_shard
 from pipeline.data.shards import Shard, read_shards
 
 
@@ -18,12 +18,12 @@ class Task:
       work: ``train`` (a unit is a training step), ``sample`` (a unit is ``molecules`` samples), or ``multiply`` (a unit
         is a product of two square matrices with ``molecules`` rows).
       cores: how many it may use.
-      run: settings of the run, see ``pipeline.config.run_config``.
+      run: settings of the run, see ``pipeline.study.config.run_config``.
       statistics: file of the data's statistics.
       shards: directory of the molecules to train on; None for made-up ones.
       atoms: number of atoms of the made-up ones.
       molecules: see ``work``; ignored for ``train``.
-      sampler: settings of the sampler, see ``pipeline.config.sampler_config``.
+      sampler: settings of the sampler, see ``pipeline.study.config.sampler_config``.
       weights: file of trained weights to sample with, whose run goes before ``run``; None for random ones.
     """
 

@@ -15,18 +15,18 @@ from pipeline.benchmark.subjects import Subject, backend_training, multiplying, 
 from pipeline.benchmark.tasks import Task
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig, run_config, sampler_config
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import read_statistics
-from pipeline.noise import polynomial_schedule
-from pipeline.runs import Starts, Weights, read_weights
-from pipeline.sampling import draw_sizes, network_calls
+from pipeline.diffusion.schedules import polynomial_schedule
+from pipeline.sampling.molecule_batches import draw_sizes, network_calls
+from pipeline.study.config import RunConfig, run_config, sampler_config
 from pipeline.torch_backend import runtime
 from pipeline.torch_backend.build import build_objective, load_objective
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import RunSampler
 from pipeline.torch_backend.train import TorchTrainer
+from pipeline.training.run_folder import Starts, Weights, read_weights
 
 COMPILED: Final = "torch-compiled"
 

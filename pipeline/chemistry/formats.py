@@ -15,8 +15,8 @@ import numpy as np
 from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.elements import ATOMIC_NUMBER_OF_SYMBOL, SYMBOL_OF_ATOMIC_NUMBER, SYMBOLS
 from pipeline.chemistry.molecules import Molecules
-from pipeline.errors import InputError
-from pipeline.files import write_text
+from pipeline.core.errors import InputError
+from pipeline.core.files import write_text
 
 SUFFIXES: Final = (".sdf", ".xyz")
 """Of the files that ``read_molecule_text`` reads."""

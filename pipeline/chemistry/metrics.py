@@ -38,8 +38,8 @@ from pipeline.chemistry.intervals import Estimate, bootstrap
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import Perceived, perceive
 from pipeline.chemistry.stability import Stability, stability
-from pipeline.errors import InputError
-from pipeline.files import read_json
+from pipeline.core.errors import InputError
+from pipeline.core.files import read_json
 
 VERSION: Final = 1
 """Of the dictionary that ``summarise`` returns."""

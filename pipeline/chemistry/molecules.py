@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.elements import TYPE_OF_ATOMIC_NUMBER, UNKNOWN, types_of
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 
 def noise_molecules(*, size_counts: Mapping[int, int], coordinate_scale: float, num: int, seed: int) -> Molecules:

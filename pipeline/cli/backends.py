@@ -6,15 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
-from pipeline.config import RunConfig, SamplerConfig
+from pipeline.core.errors import InputError
+from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.errors import InputError
-from pipeline.likelihood import Bound
-from pipeline.multistep import RunSampler
-from pipeline.progress import Progress
-from pipeline.runs import Starts, Weights
-from pipeline.training import Trained
+from pipeline.diffusion.likelihood import Bound
+from pipeline.sampling.few_step import RunSampler
+from pipeline.study.config import RunConfig, SamplerConfig
+from pipeline.training.loop import Trained
+from pipeline.training.run_folder import Starts, Weights
 
 BACKENDS: Final = ("jax", "torch")
 

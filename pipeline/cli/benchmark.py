@@ -19,13 +19,13 @@ from pipeline.benchmark.settings import benchmark_settings, check_installed
 from pipeline.benchmark.study import run_benchmark
 from pipeline.benchmark.tables import tables
 from pipeline.cli.common import add_log, run
-from pipeline.config import read_sampler_config
+from pipeline.core.errors import InputError
+from pipeline.core.files import atomic_directory, write_text
+from pipeline.core.progress import progress
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
-from pipeline.errors import InputError
-from pipeline.files import atomic_directory, write_text
-from pipeline.progress import progress
-from pipeline.runs import read_weights
+from pipeline.study.config import read_sampler_config
+from pipeline.training.run_folder import read_weights
 
 TABLE = "table.md"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.common import add_log, run
-from pipeline.config import run_config, sampler_config
-from pipeline.errors import InputError
-from pipeline.files import write_json
+from pipeline.core.errors import InputError
+from pipeline.core.files import write_json
+from pipeline.study.config import run_config, sampler_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,12 +17,12 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.stability import stability
 from pipeline.chemistry.tables import evaluation_table
 from pipeline.cli.common import add_log, run
+from pipeline.core.errors import InputError
+from pipeline.core.files import sha256, write_json
+from pipeline.core.progress import progress
 from pipeline.data.molecule_files import read_molecule_file
-from pipeline.data.molecules import read_molecules
+from pipeline.data.molecule_parquet import read_molecules
 from pipeline.data.records import read_records
-from pipeline.errors import InputError
-from pipeline.files import sha256, write_json
-from pipeline.progress import progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:

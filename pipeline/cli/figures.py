@@ -13,13 +13,13 @@ from pathlib import Path
 
 from pipeline.chemistry.metrics import read_summary
 from pipeline.cli.common import add_log, run
-from pipeline.data.molecules import read_molecules
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.files import atomic_directory
+from pipeline.core.progress import progress
+from pipeline.data.molecule_parquet import read_molecules
 from pipeline.figures.benchmark_results import read_benchmarks
 from pipeline.figures.inputs import read_runs, read_trajectory
 from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
-from pipeline.files import atomic_directory
-from pipeline.progress import progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:

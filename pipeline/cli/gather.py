@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.common import add_log, run
-from pipeline.files import read_json, write_json
+from pipeline.core.files import read_json, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,11 +14,11 @@ import numpy as np
 from pipeline.chemistry.metrics import known_molecules
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.cli.common import add_log, run
-from pipeline.data.molecules import read_molecules
+from pipeline.core.files import sha256
+from pipeline.core.progress import progress
+from pipeline.data.molecule_parquet import read_molecules
 from pipeline.data.records import Records, write_records
-from pipeline.files import sha256
-from pipeline.parts import Part
-from pipeline.progress import progress
+from pipeline.sampling.parts import Part
 
 
 def main(argv: Sequence[str] | None = None) -> int:

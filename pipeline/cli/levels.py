@@ -12,13 +12,13 @@ from pathlib import Path
 from pipeline.chemistry.metrics import stability_metrics
 from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
-from pipeline.config import sampler_config
-from pipeline.errors import InputError
-from pipeline.files import write_json
-from pipeline.level_search import search
-from pipeline.progress import progress
-from pipeline.runs import read_weights
-from pipeline.sampling import draw_sizes
+from pipeline.core.errors import InputError
+from pipeline.core.files import write_json
+from pipeline.core.progress import progress
+from pipeline.sampling.level_search import search
+from pipeline.sampling.molecule_batches import draw_sizes
+from pipeline.study.config import sampler_config
+from pipeline.training.run_folder import read_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:

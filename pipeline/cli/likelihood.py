@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
+from pipeline.core.errors import InputError
+from pipeline.core.files import write_json
+from pipeline.core.progress import progress
 from pipeline.data.shards import read_shards
-from pipeline.errors import InputError
-from pipeline.files import write_json
-from pipeline.progress import progress
-from pipeline.runs import read_weights
+from pipeline.training.run_folder import read_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:

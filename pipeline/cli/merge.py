@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.common import add_log, run
-from pipeline.data.molecules import read_columns, read_molecules, write_molecules
-from pipeline.parts import merge_samples
+from pipeline.data.molecule_parquet import read_columns, read_molecules, write_molecules
+from pipeline.sampling.parts import merge_samples
 
 
 def main(argv: Sequence[str] | None = None) -> int:

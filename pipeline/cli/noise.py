@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.chemistry.noise_floor import noise_molecules
 from pipeline.cli.common import add_log, run
-from pipeline.data.molecules import write_molecules
+from pipeline.data.molecule_parquet import write_molecules
 from pipeline.data.statistics import read_statistics
 
 

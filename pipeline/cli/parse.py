@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.common import add_log, run
+from pipeline.core.progress import progress
 from pipeline.data.figshare import parse_figshare
 from pipeline.data.qm9 import NUM_MOLECULES
 from pipeline.data.qm9pack import parse_qm9pack
 from pipeline.data.source import write_canonical
 from pipeline.data.user_files import parse_user_files
-from pipeline.progress import progress
 
 _PARSERS = {"qm9pack": parse_qm9pack, "figshare": parse_figshare, "path": parse_user_files}
 

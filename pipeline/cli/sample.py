@@ -14,13 +14,13 @@ import numpy as np
 
 from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
-from pipeline.config import check_sampler_of, read_sampler_config
-from pipeline.data.molecules import write_molecules
-from pipeline.errors import InputError
-from pipeline.parts import Part
-from pipeline.progress import progress
-from pipeline.runs import read_weights
-from pipeline.sampling import draw_sizes, found_levels, network_calls, run_schedule
+from pipeline.core.errors import InputError
+from pipeline.core.progress import progress
+from pipeline.data.molecule_parquet import write_molecules
+from pipeline.sampling.molecule_batches import draw_sizes, found_levels, network_calls, run_schedule
+from pipeline.sampling.parts import Part
+from pipeline.study.config import check_sampler_of, read_sampler_config
+from pipeline.training.run_folder import read_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.common import run
-from pipeline.files import write_text
-from pipeline.settings_table import settings_table, with_settings_table
+from pipeline.core.files import write_text
+from pipeline.study.settings_table import settings_table, with_settings_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:

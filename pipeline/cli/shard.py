@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.common import add_log, run
-from pipeline.data.molecules import read_columns, read_molecules
+from pipeline.data.molecule_parquet import read_columns, read_molecules
 from pipeline.data.shards import make_shards, write_shards
 from pipeline.data.statistics import measure, write_statistics
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from pipeline.chemistry.metrics import read_summary
 from pipeline.chemistry.tables import summary_csv, summary_markdown
 from pipeline.cli.common import add_log, run
-from pipeline.errors import InputError
-from pipeline.files import write_text
+from pipeline.core.errors import InputError
+from pipeline.core.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:

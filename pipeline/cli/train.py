@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
-from pipeline.config import read_run_config
+from pipeline.core.files import json_digest
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
-from pipeline.files import json_digest
-from pipeline.runs import MetricsLog, provenance, read_starts, write_weights
-from pipeline.training import Interrupted
+from pipeline.study.config import read_run_config
+from pipeline.training.loop import Interrupted
+from pipeline.training.run_folder import MetricsLog, provenance, read_starts, write_weights
 
 INTERRUPTED = 128 + signal.SIGTERM
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pipeline.core.errors import InputError
+from pipeline.core.files import atomic_directory, sha256
+from pipeline.core.progress import Progress, progress
 from pipeline.data.figshare import ARCHIVE, UNCHARACTERIZED
 from pipeline.data.qm9pack import WHEEL
-from pipeline.errors import InputError
-from pipeline.files import atomic_directory, sha256
-from pipeline.progress import Progress, progress
 
 QM9PACK_REQUIREMENT: Final = "qm9pack==1.0.3"
 QM9PACK_SHA256: Final = "1d88c2988007c6778e717ee3224cf511bd60e10732ebe3b7ed500ea5af05c9f0"

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
+from pipeline.core.errors import InputError
 from pipeline.data.qm9 import PROPERTIES, Chunk, assemble, read_columns
 from pipeline.data.source import SourceData
-from pipeline.errors import InputError
 
 ARCHIVE: Final = "dsgdb9nsd.xyz.tar.bz2"
 UNCHARACTERIZED: Final = "uncharacterized.txt"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipeline.chemistry.formats import SUFFIXES, read_molecule_text
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import read_molecules
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.data.molecule_parquet import read_molecules
 
 
 def read_molecule_file(path: str | os.PathLike[str]) -> Molecules:

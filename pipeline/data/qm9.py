@@ -15,8 +15,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.data.source import SourceData
-from pipeline.errors import InputError
 
 NUM_MOLECULES: Final = 130_831
 """Characterised molecules of QM9."""

@@ -15,9 +15,9 @@ import pyarrow as pa
 from pyarrow import csv
 
 from pipeline.chemistry.elements import ATOMIC_NUMBER_OF_SYMBOL, SYMBOLS
+from pipeline.core.errors import InputError
 from pipeline.data.qm9 import PROPERTIES, Chunk, assemble, read_columns
 from pipeline.data.source import SourceData
-from pipeline.errors import InputError
 
 WHEEL: Final = "qm9pack-1.0.3-py3-none-any.whl"
 

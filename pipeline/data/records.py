@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from pipeline.chemistry.metrics import KnownMolecules
 from pipeline.chemistry.rdkit_molecules import Perceived
-from pipeline.data.parquet import read_table, write_table
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.data.parquet_tables import read_table, write_table
 
 KIND: Final = "records"
 _COLUMNS: Final = ("index", "edm", "connected", "edm_known", "connected_known")

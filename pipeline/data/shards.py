@@ -25,10 +25,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import SPLITS
-from pipeline.data.parquet import read_table, write_table
-from pipeline.errors import InputError
-from pipeline.files import atomic_directory
+from pipeline.core.errors import InputError
+from pipeline.core.files import atomic_directory
+from pipeline.data.molecule_parquet import SPLITS
+from pipeline.data.parquet_tables import read_table, write_table
 
 KIND: Final = "shard"
 

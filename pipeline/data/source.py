@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import SPLITS, write_molecules
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.data.molecule_parquet import SPLITS, write_molecules
 
 
 @dataclass(frozen=True, eq=False)

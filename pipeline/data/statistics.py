@@ -8,10 +8,10 @@ from typing import Any, Final, Self
 import numpy as np
 
 from pipeline.chemistry.elements import ELEMENTS
-from pipeline.data.molecules import SPLITS
+from pipeline.core.errors import InputError
+from pipeline.core.files import read_json, write_json
+from pipeline.data.molecule_parquet import SPLITS
 from pipeline.data.shards import Shard
-from pipeline.errors import InputError
-from pipeline.files import read_json, write_json
 
 TYPE_FEATURE_SCALE: Final = 0.25
 """A one-hot atom type enters the model divided by four ("Scaling features" in Hoogeboom et al. 2022)."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from pipeline.chemistry.formats import read_molecule_text, read_xyz
 from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.data.source import SourceData
-from pipeline.errors import InputError
 
 
 def parse_user_files(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.files import read_json
 from pipeline.figures import style
-from pipeline.files import read_json
 
 LADDER: Final = ("jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax")
 """The rungs of the ablation, in order, by their names in the results."""

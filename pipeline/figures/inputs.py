@@ -17,10 +17,10 @@ import numpy.typing as npt
 from pipeline.chemistry.intervals import Estimate
 from pipeline.chemistry.metrics import check_summary
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import read_columns, read_molecules
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.files import read_json
+from pipeline.data.molecule_parquet import read_columns, read_molecules
 from pipeline.figures import style
-from pipeline.files import read_json
 
 Floats = npt.NDArray[np.float64]
 

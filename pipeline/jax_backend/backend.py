@@ -7,21 +7,21 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig, SamplerConfig
+from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.likelihood import Bound
 from pipeline.jax_backend.build import build_edm, build_layout, build_objective
 from pipeline.jax_backend.likelihood import variational_bound
 from pipeline.jax_backend.runtime import start
 from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.train import train
-from pipeline.likelihood import Bound
-from pipeline.multistep import MultistepSampler
-from pipeline.parts import Part
-from pipeline.progress import Progress
-from pipeline.runs import Starts, Weights
-from pipeline.sampling import Samples
-from pipeline.training import Trained
+from pipeline.sampling.few_step import MultistepSampler
+from pipeline.sampling.molecule_batches import Samples
+from pipeline.sampling.parts import Part
+from pipeline.study.config import RunConfig, SamplerConfig
+from pipeline.training.loop import Trained
+from pipeline.training.run_folder import Starts, Weights
 
 
 class JaxBackend:
@@ -77,7 +77,7 @@ class JaxBackend:
 
 
 class TrainedSampler:
-    """A sampler of a trained run (``pipeline.multistep.RunSampler``)."""
+    """A sampler of a trained run (``pipeline.sampling.few_step.RunSampler``)."""
 
     def __init__(self, weights: Weights, config: SamplerConfig):
         """Check the weights; nothing is compiled yet."""

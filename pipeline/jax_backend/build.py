@@ -2,8 +2,10 @@
 
 from jax import Array
 
-from pipeline.config import RunConfig
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.feature_scales import FEATURES, feature_count, given_scales, measured_scales
+from pipeline.diffusion.schedules import polynomial_schedule
+from pipeline.diffusion.training_levels import boundary_level
 from pipeline.jax_backend.consistency import Consistency
 from pipeline.jax_backend.denoiser import Denoiser
 from pipeline.jax_backend.edm import EDM
@@ -11,9 +13,7 @@ from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.matching import Matching
 from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
-from pipeline.levels import boundary_level
-from pipeline.noise import polynomial_schedule
-from pipeline.scales import FEATURES, feature_count, given_scales, measured_scales
+from pipeline.study.config import RunConfig
 
 
 def build_objective(config: RunConfig, statistics: Statistics) -> Objective:

@@ -1,4 +1,4 @@
-"""Checkpoints of the full training state, stored with Orbax in the folders of ``pipeline.checkpoint_files``."""
+"""Checkpoints of the full training state, stored with Orbax (``pipeline.training.checkpoint_files``)."""
 
 import logging
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import orbax.checkpoint as ocp
 
-from pipeline.checkpoint_files import Arrays, CheckpointFiles
+from pipeline.training.checkpoint_files import Arrays, CheckpointFiles
 
 State = TypeVar("State")
 

@@ -2,7 +2,7 @@
 
 Song et al. 2023 (arXiv 2303.01469) for the idea and for kinds ct and distillation, Song and Dhariwal 2023 (arXiv
 2310.14189) for ict, Geng et al. 2024 (ECT, arXiv 2406.14548) for tuning. Which levels are compared, and how a pair is
-weighed, is ``pipeline.levels``.
+weighed, is ``pipeline.diffusion.training_levels``.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from pipeline.config import ConsistencyConfig
 from pipeline.jax_backend.denoiser import Preconditioned
 from pipeline.jax_backend.features import Cloud
 from pipeline.jax_backend.objective import Draws, Frozen, Params
+from pipeline.study.config import ConsistencyConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from pipeline.diffusion.feature_scales import TYPE_SCALE, TYPES, Scales
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, one_hot_types
 from pipeline.jax_backend.objective import Draws, Frozen, Params
-from pipeline.scales import TYPE_SCALE, TYPES, Scales
 
 
 @dataclass(frozen=True)

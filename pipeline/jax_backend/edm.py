@@ -13,11 +13,11 @@ import numpy as np
 from jax import Array
 from jax.scipy.stats import norm
 
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
+from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, one_hot_types
 from pipeline.jax_backend.objective import Draws, Frozen, Params
-from pipeline.noise import VariancePreserving
-from pipeline.scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
 
 
 @dataclass(frozen=True)

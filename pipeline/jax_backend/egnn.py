@@ -11,10 +11,10 @@ with phi_x bounded by tanh and, as in the code, fed with the new h. The first la
 [h_i, h_j, a_ij], so it is computed as W_receiver h_i + W_sender h_j + W_distance a_ij: the same function and weights, a
 third of the multiplications.
 
-Two forms share this code (``pipeline.config.ModelConfig``). The reference form is EDM's: a_ij = (d_ij^2, d_ij^2 at the
-input). The stabilised form trains at a twenty times higher learning rate: radial functions of the distances instead of
-their raw squares, RMS-normalised node features before each MLP, and optionally one edge MLP for both messages and
-coordinates (phi_x a function of m_ij, as in the EGNN paper, arXiv 2102.09844, eq. 4).
+Two forms share this code (``pipeline.study.config.ModelConfig``). The reference form is EDM's: a_ij = (d_ij^2, d_ij^2
+at the input). The stabilised form trains at a twenty times higher learning rate: radial functions of the distances
+instead of their raw squares, RMS-normalised node features before each MLP, and optionally one edge MLP for both
+messages and coordinates (phi_x a function of m_ij, as in the EGNN paper, arXiv 2102.09844, eq. 4).
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pipeline.config import ModelConfig
 from pipeline.jax_backend.products import edge_product
+from pipeline.study.config import ModelConfig
 
 # Keeps the gradient of a distance finite where two atoms coincide (and on the diagonal); EDM's value.
 DISTANCE_EPSILON = 1e-8

@@ -12,16 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.feature_scales import FEATURES
+from pipeline.diffusion.likelihood import BATCH, Bound, gather_bound
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
 from pipeline.jax_backend.objective import Draws
 from pipeline.jax_backend.parallel import make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
-from pipeline.likelihood import BATCH, Bound, gather_bound
-from pipeline.progress import Progress
-from pipeline.scales import FEATURES
 
 
 def variational_bound(

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pipeline.diffusion.feature_scales import TYPES
 from pipeline.jax_backend.denoiser import Preconditioned, unit_errors
 from pipeline.jax_backend.features import Cloud
 from pipeline.jax_backend.objective import Draws, Frozen, Params
-from pipeline.scales import TYPES
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class Draws(NamedTuple):
 
     Attributes:
       noise: unit noise.
-      levels: [B, L], see ``pipeline.noising.NoisyBatch``.
+      levels: [B, L], see ``pipeline.training.noisy_batches.NoisyBatch``.
     """
 
     noise: Cloud

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from pipeline.config import ClipConfig, TrainingConfig
+from pipeline.study.config import ClipConfig, TrainingConfig
 
 ADAPTIVE_WINDOW = 50
 ADAPTIVE_START = 3000.0

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from pipeline.cores import available_cores
+from pipeline.core.cores import available_cores
 
 AXIS = "data"
 # Molecules that a core takes at a time, and how many elements an array of all their pairs may then have.

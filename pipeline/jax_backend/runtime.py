@@ -2,15 +2,15 @@
 
 import jax
 
-from pipeline.errors import InputError
-from pipeline.files import cache_directory
+from pipeline.core.errors import InputError
+from pipeline.core.files import cache_directory
 from pipeline.jax_backend.parallel import use_cpu_cores
 
 
 def start(*, cores: int | None = None) -> None:
     """Set JAX up; call before anything is computed.
 
-    Compiled programs are kept (see ``pipeline.files.cache_directory``): the second start of a study takes seconds.
+    Compiled programs are kept (see ``pipeline.core.files.cache_directory``): the second start of a study takes seconds.
 
     Args:
       cores: CPU cores to use as devices; None for all that this process may use.

@@ -11,7 +11,8 @@ from jax import Array
 from jax.sharding import Mesh
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig, SamplerConfig
+from pipeline.core.progress import Progress
+from pipeline.diffusion.feature_scales import TYPES
 from pipeline.jax_backend import samplers
 from pipeline.jax_backend.denoiser import Preconditioned
 from pipeline.jax_backend.edm import EDM
@@ -19,11 +20,10 @@ from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
 from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
-from pipeline.multistep import Denoise, Floats, MultistepSampler, Sizes
-from pipeline.parts import Part
-from pipeline.progress import Progress
-from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
-from pipeline.scales import TYPES
+from pipeline.sampling.few_step import Denoise, Floats, MultistepSampler, Sizes
+from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
+from pipeline.sampling.parts import Part
+from pipeline.study.config import RunConfig, SamplerConfig
 
 BATCH = 128
 
@@ -63,7 +63,7 @@ class RunSampler:
         return self.multistep(weights, self._levels())(sizes, progress=progress, part=part)
 
     def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""
+        """Return one molecule on its way from noise, see ``pipeline.sampling.molecule_batches.trajectory_frames``."""
         if self._config.kind != "consistency":
             alone = Sampler(self._objective, self._layout, self._config, widest=self._buckets[-1], batch=1)
             return alone.trajectory(weights, size, frames=frames)
@@ -163,7 +163,7 @@ class Sampler:
         return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, progress=progress, part=part)
 
     def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""
+        """Return one molecule on its way from noise, see ``pipeline.sampling.molecule_batches.trajectory_frames``."""
         weights = jax.device_put(weights, replicated(self._mesh))
         program = self._program(size, trajectory=True)
         number, sizes = np.zeros(self._batch, np.int32), np.full(self._batch, size, np.int32)

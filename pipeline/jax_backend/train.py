@@ -1,7 +1,7 @@
 """Training: a compiled gradient for each size bucket, one compiled update, and checkpoints to resume from bit for bit.
 
-Step k of a run is a function of the state after step k - 1, the seed and k alone (``pipeline.training``). Where a run
-is interrupted changes nothing.
+Step k of a run is a function of the state after step k - 1, the seed and k alone (``pipeline.training.loop``). Where a
+run is interrupted changes nothing.
 """
 
 import contextlib
@@ -21,10 +21,9 @@ from jax import Array
 from jax.sharding import Mesh
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig
+from pipeline.core.errors import InputError
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.errors import InputError
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.checkpoints import Checkpoints
 from pipeline.jax_backend.features import Cloud, node_mask
@@ -42,9 +41,10 @@ from pipeline.jax_backend.parallel import (
 from pipeline.jax_backend.processes import Processes, join
 from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.weights import Layout
-from pipeline.noising import NoisyBatch
-from pipeline.runs import Starts
-from pipeline.training import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
+from pipeline.study.config import RunConfig
+from pipeline.training.loop import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
+from pipeline.training.noisy_batches import NoisyBatch
+from pipeline.training.run_folder import Starts
 
 
 class State(NamedTuple):
@@ -227,7 +227,7 @@ def train(
 
 
 class JaxTrainer:
-    """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.Trainer``)."""
+    """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.loop.Trainer``)."""
 
     def __init__(
         self,

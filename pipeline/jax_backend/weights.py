@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.jax_backend.egnn import EGNN
 
 

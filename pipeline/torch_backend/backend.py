@@ -3,19 +3,19 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipeline.config import RunConfig, SamplerConfig
+from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.likelihood import Bound
-from pipeline.progress import Progress
-from pipeline.runs import Starts, Weights
+from pipeline.diffusion.likelihood import Bound
+from pipeline.study.config import RunConfig, SamplerConfig
 from pipeline.torch_backend.build import load_edm, load_objective
 from pipeline.torch_backend.likelihood import variational_bound
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import start
 from pipeline.torch_backend.sample import RunSampler
 from pipeline.torch_backend.train import train
-from pipeline.training import Trained
+from pipeline.training.loop import Trained
+from pipeline.training.run_folder import Starts, Weights
 
 
 class TorchBackend:

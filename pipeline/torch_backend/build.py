@@ -1,11 +1,10 @@
 """From a run's configuration and its data's statistics to its network and objective."""
 
-from pipeline.config import RunConfig
 from pipeline.data.statistics import Statistics
-from pipeline.levels import boundary_level
-from pipeline.noise import polynomial_schedule
-from pipeline.runs import Weights
-from pipeline.scales import feature_count, given_scales, measured_scales
+from pipeline.diffusion.feature_scales import feature_count, given_scales, measured_scales
+from pipeline.diffusion.schedules import polynomial_schedule
+from pipeline.diffusion.training_levels import boundary_level
+from pipeline.study.config import RunConfig
 from pipeline.torch_backend.consistency import Consistency
 from pipeline.torch_backend.denoiser import Denoiser
 from pipeline.torch_backend.edm import EDM
@@ -14,6 +13,7 @@ from pipeline.torch_backend.features import seeded
 from pipeline.torch_backend.matching import Matching
 from pipeline.torch_backend.objective import Objective
 from pipeline.torch_backend.weights import from_arrays
+from pipeline.training.run_folder import Weights
 
 
 def build_objective(config: RunConfig, statistics: Statistics) -> Objective:

@@ -1,11 +1,11 @@
-"""Checkpoints of the full training state, stored as safetensors in the folders of ``pipeline.checkpoint_files``."""
+"""Checkpoints of the full training state, stored as safetensors (``pipeline.training.checkpoint_files``)."""
 
 import os
 from pathlib import Path
 
 from safetensors.numpy import load_file, save
 
-from pipeline.checkpoint_files import Arrays, CheckpointFiles
+from pipeline.training.checkpoint_files import Arrays, CheckpointFiles
 
 
 def open_checkpoints(directory: Path, *, config_digest: str) -> CheckpointFiles:

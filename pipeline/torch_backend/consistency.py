@@ -2,14 +2,14 @@
 
 Song et al. 2023 (arXiv 2303.01469) for the idea and for kinds ct and distillation, Song and Dhariwal 2023 (arXiv
 2310.14189) for ict, Geng et al. 2024 (ECT, arXiv 2406.14548) for tuning. Which levels are compared, and how a pair is
-weighed, is ``pipeline.levels``.
+weighed, is ``pipeline.diffusion.training_levels``.
 """
 
 import torch
 from torch import Tensor
 
-from pipeline.config import ConsistencyConfig
-from pipeline.scales import Scales
+from pipeline.diffusion.feature_scales import Scales
+from pipeline.study.config import ConsistencyConfig
 from pipeline.torch_backend.denoiser import Preconditioned, at_level
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine

@@ -12,7 +12,7 @@ distances of the molecule that it is making. D(x, 0) = x and the accuracy at sma
 import torch
 from torch import Tensor
 
-from pipeline.scales import TYPE_SCALE, TYPES, Scales
+from pipeline.diffusion.feature_scales import TYPE_SCALE, TYPES, Scales
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine, one_hot_types
 from pipeline.torch_backend.objective import Draws, Frozen, Objective

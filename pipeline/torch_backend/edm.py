@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.special import ndtr
 
-from pipeline.noise import VariancePreserving
-from pipeline.scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
+from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, one_hot_types
 from pipeline.torch_backend.objective import Draws, Frozen, Objective

@@ -11,14 +11,14 @@ with phi_x bounded by tanh and fed with the new h. The first layer of phi_e and 
 it is computed as W_receiver h_i + W_sender h_j + W_distance a_ij.
 
 Parameters have the names and shapes of a run's weight file: linear maps are [inputs, outputs]. The reference and the
-stabilised form share this code; ``pipeline.config.ModelConfig`` chooses.
+stabilised form share this code; ``pipeline.study.config.ModelConfig`` chooses.
 """
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from pipeline.config import ModelConfig
+from pipeline.study.config import ModelConfig
 
 # Keeps the gradient of a distance finite where two atoms coincide (and on the diagonal); EDM's value.
 DISTANCE_EPSILON = 1e-8

@@ -1,4 +1,4 @@
-"""The terms of the variational bound of an EDM that need its network; see ``pipeline.likelihood``."""
+"""The terms of the variational bound of an EDM that need its network; see ``pipeline.diffusion.likelihood``."""
 
 import math
 
@@ -7,12 +7,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.core.progress import Progress
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.likelihood import Bound, gather_bound
-from pipeline.progress import Progress
-from pipeline.scales import FEATURES
+from pipeline.diffusion.feature_scales import FEATURES
+from pipeline.diffusion.likelihood import Bound, gather_bound
 from pipeline.torch_backend.edm import EDM
 from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded, take
 from pipeline.torch_backend.objective import Draws, Inputs

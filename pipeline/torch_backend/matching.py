@@ -11,7 +11,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from pipeline.scales import TYPES, Scales
+from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.torch_backend.denoiser import Preconditioned, at_level, unit_errors
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine

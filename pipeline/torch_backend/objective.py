@@ -6,9 +6,9 @@ from typing import ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from pipeline.noising import NoisyBatch
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, node_mask, take
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 class Draws(NamedTuple):
@@ -16,7 +16,7 @@ class Draws(NamedTuple):
 
     Attributes:
       noise: unit noise.
-      levels: [B, L], see ``pipeline.noising.NoisyBatch``.
+      levels: [B, L], see ``pipeline.training.noisy_batches.NoisyBatch``.
     """
 
     noise: Cloud

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.config import ClipConfig, TrainingConfig
+from pipeline.study.config import ClipConfig, TrainingConfig
 
 ADAPTIVE_WINDOW = 50
 ADAPTIVE_START = 3000.0

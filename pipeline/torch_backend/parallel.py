@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.config import ModelConfig
+from pipeline.study.config import ModelConfig
 from pipeline.torch_backend.objective import Frozen, Inputs, Objective
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.weights import use_gradient, use_vector

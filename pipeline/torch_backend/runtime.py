@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.cores import available_cores
-from pipeline.errors import InputError
-from pipeline.files import cache_directory
+from pipeline.core.cores import available_cores
+from pipeline.core.errors import InputError
+from pipeline.core.files import cache_directory
 
 # Programs that torch.compile may make of one layer: one for each size bucket, with and without gradients, and more.
 PROGRAMS = 128
@@ -39,7 +39,7 @@ class Machine:
 def start(*, cores: int | None = None, compile: bool = False) -> Machine:
     """Set PyTorch up and return what it runs on; call before anything is computed.
 
-    Compiled programs are kept (see ``pipeline.files.cache_directory``).
+    Compiled programs are kept (see ``pipeline.core.files.cache_directory``).
 
     Args:
       cores: CPU cores to use; None for all that this process may use.

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig, SamplerConfig
-from pipeline.multistep import Denoise, Floats, MultistepSampler, Sizes
-from pipeline.parts import Part
-from pipeline.progress import Progress
-from pipeline.sampling import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
-from pipeline.scales import TYPES
+from pipeline.core.progress import Progress
+from pipeline.diffusion.feature_scales import TYPES
+from pipeline.sampling.few_step import Denoise, Floats, MultistepSampler, Sizes
+from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
+from pipeline.sampling.parts import Part
+from pipeline.study.config import RunConfig, SamplerConfig
 from pipeline.torch_backend import samplers
 from pipeline.torch_backend.denoiser import Preconditioned
 from pipeline.torch_backend.edm import EDM
@@ -28,7 +28,7 @@ BATCH = 256
 class RunSampler:
     """Samples a run's network by any kind of sampler, with the weights that it has when it is called.
 
-    It is a ``pipeline.multistep.RunSampler``.
+    It is a ``pipeline.sampling.few_step.RunSampler``.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Sampler:
         )
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way from noise, see ``pipeline.sampling.trajectory_frames``."""
+        """Return one molecule on its way from noise, see ``pipeline.sampling.molecule_batches.trajectory_frames``."""
         with torch.inference_mode():
             states = list(self._states(np.zeros(1, np.int32), np.array([size], np.int32), size))
         positions = torch.stack([state.x[0] for state in states]).cpu().numpy()

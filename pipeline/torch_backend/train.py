@@ -13,14 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.checkpoint_files import Arrays
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig
+from pipeline.core.errors import InputError
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.errors import InputError
-from pipeline.noising import NoisyBatch
-from pipeline.runs import Starts
+from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.checkpoints import open_checkpoints
 from pipeline.torch_backend.objective import Frozen, Inputs
@@ -29,7 +26,10 @@ from pipeline.torch_backend.parallel import Replicas, Workers
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import RunSampler
 from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
-from pipeline.training import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
+from pipeline.training.checkpoint_files import Arrays
+from pipeline.training.loop import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
+from pipeline.training.noisy_batches import NoisyBatch
+from pipeline.training.run_folder import Starts
 
 
 def train(
@@ -76,7 +76,7 @@ def train(
 
 
 class TorchTrainer:
-    """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.Trainer``)."""
+    """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.loop.Trainer``)."""
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 
 def to_vector(model: nn.Module) -> Tensor:

@@ -22,10 +22,10 @@ import pipeline.torch_backend.build
 import pipeline.torch_backend.features
 import pipeline.torch_backend.objective
 import pipeline.torch_backend.weights
-from pipeline.config import RunConfig, run_config
 from pipeline.data.statistics import Statistics
-from pipeline.noising import draw_levels
-from pipeline.scales import feature_count
+from pipeline.diffusion.feature_scales import feature_count
+from pipeline.study.config import RunConfig, run_config
+from pipeline.training.noisy_batches import draw_levels
 
 Doubles = npt.NDArray[np.float64]
 Arrays = dict[str, Doubles]
@@ -75,7 +75,7 @@ class Problem:
       atomic_numbers: [B, N].
       mask: [B, N].
       levels: [B, L]; the lowest ones that there may be are among them.
-      noise: as in ``pipeline.noising.NoisyBatch``.
+      noise: as in ``pipeline.training.noisy_batches.NoisyBatch``.
     """
 
     config: RunConfig

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.growth import deepened
 from pipeline.jax_backend.features import Cloud
+from pipeline.training.growth import deepened
 
 from .conftest import InJax, InTorch, Problem, assert_close, run_of
 

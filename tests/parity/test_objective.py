@@ -9,7 +9,7 @@ import torch
 
 import pipeline.jax_backend.likelihood
 import pipeline.torch_backend.likelihood
-from pipeline.config import RunConfig
+from pipeline.study.config import RunConfig
 
 from .conftest import TOLERANCE, InJax, InTorch, Problem, assert_close, in_precision, run_of
 

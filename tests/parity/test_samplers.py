@@ -13,8 +13,8 @@ import pipeline.jax_backend.sample
 import pipeline.jax_backend.samplers
 import pipeline.torch_backend.sample
 import pipeline.torch_backend.samplers
-from pipeline.config import RunConfig, sampler_config
-from pipeline.sampling import noise_levels, run_schedule
+from pipeline.sampling.molecule_batches import noise_levels, run_schedule
+from pipeline.study.config import RunConfig, sampler_config
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
 

@@ -12,10 +12,10 @@ import pipeline.jax_backend.train
 import pipeline.torch_backend.train
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.shards import Shard
-from pipeline.noising import Noising
-from pipeline.runs import Starts
 from pipeline.torch_backend.runtime import Machine
-from pipeline.training import steps_from
+from pipeline.training.loop import steps_from
+from pipeline.training.noisy_batches import Noising
+from pipeline.training.run_folder import Starts
 
 from .conftest import STATISTICS, WIDTH, Problem, assert_close, run_of
 

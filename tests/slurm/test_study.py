@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from pipeline.data.molecules import read_molecules
+from pipeline.data.molecule_parquet import read_molecules
 
 from .conftest import Study, rule_of
 

@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.cli.parse import main as parse
 from pipeline.cli.shard import main as shard
-from pipeline.config import RunConfig, resolve_study, run_config, run_settings
 from pipeline.data.shards import Shard, read_shards
 from pipeline.data.statistics import Statistics, read_statistics
+from pipeline.study.config import RunConfig, resolve_study, run_config, run_settings
 
 SDF = Path(__file__).parents[1] / "data" / "molecules64.sdf"
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipeline.settings_table import with_settings_table
+from pipeline.study.settings_table import with_settings_table
 
 from .conftest import ROOT
 

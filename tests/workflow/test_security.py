@@ -12,8 +12,8 @@ from pipeline.cli.levels import main as levels
 from pipeline.cli.likelihood import main as likelihood
 from pipeline.cli.parse import main as parse
 from pipeline.cli.shard import main as shard
-from pipeline.config import resolve_study
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.study.config import resolve_study
 
 from .conftest import Workflow
 from .test_end_to_end import changed

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipeline.config import (
+from pipeline.study.config import (
     ClipConfig,
     ConsistencyConfig,
     LevelsConfig,
@@ -23,7 +23,7 @@ from pipeline.config import (
     TrainingConfig,
     resolve_study,
 )
-from pipeline.schema import study_schema
+from pipeline.study.schema import study_schema
 
 from .conftest import ROOT, Workflow
 

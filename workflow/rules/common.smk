@@ -2,9 +2,9 @@
 import json
 import math
 
-from pipeline.config import run_config, run_settings, sampler_config, sampler_settings
-from pipeline.costs import memory_megabytes, sampling_minutes, training_minutes
-from pipeline.parts import LARGEST_BATCH
+from pipeline.study.config import run_config, run_settings, sampler_config, sampler_settings
+from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.sampling.parts import LARGEST_BATCH
 
 # `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
 if (folder := os.path.dirname(sys.executable)) not in os.get_exec_path():

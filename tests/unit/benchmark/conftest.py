@@ -15,8 +15,8 @@ from pipeline.benchmark.estimates import median
 from pipeline.benchmark.sections import summarise
 from pipeline.benchmark.study import VERSION
 from pipeline.benchmark.tasks import Task
+from pipeline.core.files import write_json
 from pipeline.data.statistics import Statistics
-from pipeline.files import write_json
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Data

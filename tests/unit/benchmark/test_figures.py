@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.benchmark.tables import three_figures
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.figures import style
 from pipeline.figures.benchmark import figures_of
 from pipeline.figures.benchmark_results import read_benchmarks

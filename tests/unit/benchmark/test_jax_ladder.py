@@ -7,11 +7,11 @@ import pytest
 
 from pipeline.benchmark.contestants import LADDER, reference_settings
 from pipeline.benchmark.jax_ladder import EDGE_NETWORKS, PlainTraining
-from pipeline.benchmark.molecules import synthetic_shard
-from pipeline.config import run_config
+from pipeline.benchmark.workload import synthetic_shard
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
 from pipeline.jax_backend.egnn import EdgeMLP
+from pipeline.study.config import run_config
 
 
 def test_every_rung_but_the_whole_backend_has_its_edge_network() -> None:

@@ -5,11 +5,11 @@ import pytest
 
 from pipeline.benchmark.contestants import CONTESTANTS, reference_settings
 from pipeline.benchmark.jax_ladder import PlainTraining
-from pipeline.benchmark.molecules import synthetic_shard
-from pipeline.config import run_config
+from pipeline.benchmark.workload import synthetic_shard
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
-from pipeline.operations import forward_operations, training_operations
+from pipeline.study.config import run_config
+from pipeline.study.operations import forward_operations, training_operations
 
 
 @pytest.mark.parametrize("rung", ["jax-naive", "jax-factored"])

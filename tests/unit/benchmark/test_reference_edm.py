@@ -17,12 +17,12 @@ from pipeline.benchmark.reference_edm import (
     load_weights,
     sum_by_node,
 )
-from pipeline.config import run_config
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend.build import build_edm, build_layout, build_weights
 from pipeline.jax_backend.features import Cloud
 from pipeline.jax_backend.objective import Draws
-from pipeline.noise import polynomial_schedule
+from pipeline.study.config import run_config
 
 CONFIG = run_config(reference_settings(hidden=16, layers=3, batch_size=4))
 SCHEDULE = polynomial_schedule(steps=1000, precision=1e-5)
@@ -74,7 +74,8 @@ def test_the_network_is_ours_without_the_factoring(ours: Any, reference: Referen
     found = reference.model(torch.tensor(x), torch.tensor(h), torch.tensor(mask))
     for theirs, our in zip(found, expected, strict=True):
         assert np.abs(our).max() > 0.1
-        np.testing.assert_allclose(theirs.detach().numpy(), our, atol=2e-5)
+        # Coordinates reach 35, where one rounding of float32 is 4e-6.
+        np.testing.assert_allclose(theirs.detach().numpy(), our, rtol=5e-6, atol=2e-5)
 
 
 @pytest.mark.parametrize("t", [0, 1, 500, 1000])

@@ -5,10 +5,10 @@ import pytest
 from pipeline.benchmark import settings
 from pipeline.benchmark.contestants import CONTESTANTS, LADDER, REFERENCE, is_reference_form, reference_settings
 from pipeline.benchmark.settings import Contest, Sampling, Scaling, Settings, benchmark_settings, check_installed
-from pipeline.config import run_config
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.figures import benchmark_results
-from pipeline.schema import study_schema
+from pipeline.study.config import run_config
+from pipeline.study.schema import study_schema
 
 
 def properties(*path: str) -> dict[str, Any]:

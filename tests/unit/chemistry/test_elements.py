@@ -9,7 +9,7 @@ from pipeline.chemistry.elements import (
     UNKNOWN,
     types_of,
 )
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 
 def test_order_is_the_one_all_feature_vectors_use() -> None:

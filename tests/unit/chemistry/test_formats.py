@@ -11,7 +11,7 @@ from rdkit import Chem
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.formats import read_molecule_text, read_sdf, read_xyz, write_sdf, write_xyz
 from pipeline.chemistry.molecules import Molecules
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 Examples = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
 

@@ -15,7 +15,7 @@ from pipeline.chemistry.metrics import (
     summarise,
 )
 from pipeline.chemistry.molecules import Molecules
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 Examples = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
 

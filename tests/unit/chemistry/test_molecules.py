@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 
 def random_molecules(sizes: list[int], seed: int = 0, **keywords: Any) -> Molecules:

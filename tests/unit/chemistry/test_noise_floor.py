@@ -4,7 +4,7 @@ import pytest
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.noise_floor import noise_molecules
 from pipeline.chemistry.stability import stability
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 # Of QM9's training split, thinned.
 SIZES = {9: 40, 12: 300, 15: 2000, 17: 3000, 18: 3300, 19: 3400, 20: 2000, 21: 1900, 23: 700, 25: 300, 29: 5}

@@ -12,9 +12,9 @@ import pytest
 from pipeline.cli import backends
 from pipeline.cli.likelihood import main as likelihood
 from pipeline.cli.sample import main as sample
-from pipeline.data.molecules import read_molecules
-from pipeline.errors import InputError
-from pipeline.runs import read_weights
+from pipeline.core.errors import InputError
+from pipeline.data.molecule_parquet import read_molecules
+from pipeline.training.run_folder import read_weights
 
 SAMPLER = {"name": "heun", "kind": "heun", "steps": 3, "num": 4}
 

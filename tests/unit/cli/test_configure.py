@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.configure import main
-from pipeline.config import read_run_config, read_sampler_config
+from pipeline.study.config import read_run_config, read_sampler_config
 
 
 def test_a_run_is_written_with_its_defaults(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pipeline.chemistry.formats import write_sdf, write_xyz
 from pipeline.chemistry.metrics import LABELS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.cli import evaluate
-from pipeline.data.molecules import write_molecules
+from pipeline.data.molecule_parquet import write_molecules
 
 Molecule = tuple[list[int], list[list[float]]]
 

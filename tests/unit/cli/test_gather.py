@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.gather import main
-from pipeline.files import read_json, write_json
+from pipeline.core.files import read_json, write_json
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.cli.levels import main
 from pipeline.cli.sample import main as sample
-from pipeline.data.molecules import read_molecules
+from pipeline.data.molecule_parquet import read_molecules
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli import noise
-from pipeline.data.molecules import read_molecules
+from pipeline.data.molecule_parquet import read_molecules
 
 STATISTICS = {
     "dataset": "qm9",

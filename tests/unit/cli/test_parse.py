@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.parse import main
-from pipeline.data.molecules import read_columns, read_molecules
+from pipeline.data.molecule_parquet import read_columns, read_molecules
 from pipeline.data.source import split_labels
 
 SDF = Path(__file__).parents[2] / "data" / "molecules64.sdf"

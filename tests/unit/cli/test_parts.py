@@ -12,9 +12,9 @@ from pipeline.cli.evaluate import main as evaluate
 from pipeline.cli.judge import main as judge
 from pipeline.cli.merge import main as merge
 from pipeline.cli.sample import main as sample
+from pipeline.core.files import write_json
 from pipeline.data.molecule_files import read_molecule_file
-from pipeline.data.molecules import read_molecules, write_molecules
-from pipeline.files import write_json
+from pipeline.data.molecule_parquet import read_molecules, write_molecules
 
 NUM = 520
 """Three batches or more, whatever the backend."""

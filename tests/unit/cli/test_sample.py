@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli.sample import main
-from pipeline.data.molecules import read_columns, read_molecules
+from pipeline.data.molecule_parquet import read_columns, read_molecules
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

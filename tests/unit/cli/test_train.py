@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.train import main
-from pipeline.runs import read_weights
+from pipeline.training.run_folder import read_weights
 
 STEPS = 16
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.errors import InputError
+from pipeline.core.files import sha256
 from pipeline.data import download
 from pipeline.data.download import FIGSHARE_FILES, RemoteFile, download_figshare, download_qm9pack
 from pipeline.data.qm9pack import WHEEL
-from pipeline.errors import InputError
-from pipeline.files import sha256
 
 CONTENT = bytes(range(256)) * 2000
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.figshare import ARCHIVE, UNCHARACTERIZED, parse_figshare
 from pipeline.data.qm9 import PROPERTIES
 from pipeline.data.qm9pack import parse_qm9pack
-from pipeline.errors import InputError
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 
 from pipeline.chemistry.formats import write_sdf, write_xyz
 from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.data.molecule_files import read_molecule_file
-from pipeline.data.molecules import write_molecules
-from pipeline.errors import InputError
+from pipeline.data.molecule_parquet import write_molecules
 
 WATER = ([8, 1, 1], [[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.qm9 import PROPERTIES
 from pipeline.data.qm9pack import WHEEL, parse_qm9pack
 from pipeline.data.source import write_canonical
-from pipeline.errors import InputError
 
 
 def test_real_rows_come_out_as_they_are_written(

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import SPLITS
-from pipeline.data.parquet import METADATA_KEY
+from pipeline.core.errors import InputError
+from pipeline.data.molecule_parquet import SPLITS
+from pipeline.data.parquet_tables import METADATA_KEY
 from pipeline.data.shards import Shard, make_shards, read_shards, write_shards
-from pipeline.errors import InputError
 
 PER_FUNCTION = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 BUCKETS = [4, 6, 10]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import read_columns, read_molecules
+from pipeline.core.errors import InputError
+from pipeline.data.molecule_parquet import read_columns, read_molecules
 from pipeline.data.source import SourceData, split_labels, write_canonical
-from pipeline.errors import InputError
 
 
 def test_the_split_is_edms() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.data.shards import make_shards
 from pipeline.data.statistics import Statistics, measure, read_statistics, write_statistics
 from pipeline.data.user_files import parse_user_files
-from pipeline.errors import InputError
 
 
 @pytest.fixture

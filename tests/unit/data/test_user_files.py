@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.chemistry.formats import write_xyz
 from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.data.user_files import parse_user_files
-from pipeline.errors import InputError
 
 WATER = "3\nwater\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n"
 METHANE = "5\n\nC 0 0 0\nH 0.63 0.63 0.63\nH -0.63 -0.63 0.63\nH -0.63 0.63 -0.63\nH 0.63 -0.63 -0.63\n"

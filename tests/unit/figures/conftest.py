@@ -11,7 +11,7 @@ import pytest
 from pipeline.chemistry.formats import read_sdf
 from pipeline.chemistry.metrics import Judgement, summarise
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import write_molecules
+from pipeline.data.molecule_parquet import write_molecules
 
 MOLECULES64 = Path(__file__).parents[2] / "data" / "molecules64.sdf"
 

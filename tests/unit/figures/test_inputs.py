@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import read_molecules, write_molecules
+from pipeline.data.molecule_parquet import read_molecules, write_molecules
 from pipeline.figures.inputs import Run, read_runs, read_trajectory
 
 if TYPE_CHECKING:

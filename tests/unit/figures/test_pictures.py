@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from pipeline.chemistry.metrics import read_summary
 from pipeline.chemistry.molecules import Molecules
-from pipeline.data.molecules import read_molecules, write_molecules
+from pipeline.data.molecule_parquet import read_molecules, write_molecules
 from pipeline.figures import distributions, gallery, quality, stability, steps, style, training, trajectory
 from pipeline.figures.inputs import Run, read_runs, read_trajectory
 

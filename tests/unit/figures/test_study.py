@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.cli.figures import main
-from pipeline.data.molecules import read_molecules, write_molecules
+from pipeline.data.molecule_parquet import read_molecules, write_molecules
 
 if TYPE_CHECKING:
     from tests.unit.figures.conftest import FakeStudy

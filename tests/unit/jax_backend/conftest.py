@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.diffusion.feature_scales import TYPES, Scales
+from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.noise import polynomial_schedule
-from pipeline.noising import draw_noise, one_hot
-from pipeline.scales import TYPES, Scales
+from pipeline.training.noisy_batches import draw_noise, one_hot
 
 Doubles = npt.NDArray[np.float64]
 

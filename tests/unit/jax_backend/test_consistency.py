@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pipeline.config import ConsistencyConfig
+from pipeline.diffusion.feature_scales import TYPES
 from pipeline.jax_backend.consistency import Consistency
 from pipeline.jax_backend.features import node_mask
 from pipeline.jax_backend.objective import Draws, Frozen
-from pipeline.scales import TYPES
+from pipeline.study.config import ConsistencyConfig
 
 from .conftest import (
     DATA,

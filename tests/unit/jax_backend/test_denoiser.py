@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.config import RunConfig
+from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.denoiser import Denoiser, Preconditioned
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, node_mask
 from pipeline.jax_backend.objective import Draws, Frozen
 from pipeline.jax_backend.weights import Layout
-from pipeline.scales import TYPES, Scales
+from pipeline.study.config import RunConfig
 
 from .conftest import (
     ATOMIC_NUMBERS,

@@ -8,15 +8,15 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from pipeline.config import RunConfig
+from pipeline.diffusion.feature_scales import FEATURES, Scales
+from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend import features
 from pipeline.jax_backend.build import build_layout
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, node_mask
 from pipeline.jax_backend.objective import Draws
-from pipeline.noise import polynomial_schedule
-from pipeline.scales import FEATURES, Scales
+from pipeline.study.config import RunConfig
 
 MakeObjective = Callable[..., EDM]
 

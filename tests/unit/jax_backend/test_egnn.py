@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import ModelConfig, RunConfig
 from pipeline.jax_backend.egnn import EGNN, remove_mean
 from pipeline.jax_backend.weights import initial_weights, layout
+from pipeline.study.config import ModelConfig, RunConfig
 
 Doubles = npt.NDArray[np.float64]
 

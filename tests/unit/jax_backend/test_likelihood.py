@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from pipeline.config import RunConfig
+from pipeline.core.progress import progress
+from pipeline.diffusion.feature_scales import FEATURES
+from pipeline.diffusion.likelihood import Bound
 from pipeline.jax_backend.build import build_edm, build_layout
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import node_mask
 from pipeline.jax_backend.likelihood import bound_terms, prior_divergence, variational_bound
-from pipeline.likelihood import Bound
-from pipeline.progress import progress
-from pipeline.scales import FEATURES
+from pipeline.study.config import RunConfig
 
 MakeObjective = Callable[..., EDM]
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.config import RunConfig, TrainingConfig
 from pipeline.jax_backend.optimizer import clip_by_recent_norms, ema_decay, learning_rate, make_optimizer
+from pipeline.study.config import RunConfig, TrainingConfig
 
 Floats = npt.NDArray[np.float64]
 MakeConfig = Callable[..., RunConfig]

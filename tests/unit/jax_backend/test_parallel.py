@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, partial_value_and_grad
 from pipeline.jax_backend.runtime import start
 
@@ -18,15 +18,15 @@ from pipeline.jax_backend.runtime import start
 GRADIENTS = """
 import json, re
 import jax, jax.numpy as jnp, numpy as np
-from pipeline.config import ModelConfig
+from pipeline.study.config import ModelConfig
 from pipeline.jax_backend.build import build_layout
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, node_mask
 from pipeline.jax_backend.objective import Draws
 from pipeline.jax_backend.parallel import make_mesh, partial_value_and_grad, use_cpu_cores
-from pipeline.noise import polynomial_schedule
-from pipeline.scales import FEATURES, Scales
+from pipeline.diffusion.schedules import polynomial_schedule
+from pipeline.diffusion.feature_scales import FEATURES, Scales
 
 use_cpu_cores(8)
 model = ModelConfig(hidden=8, edge_hidden=8, layers=1, attention=True, radial_features="gaussian", node_norm="rms",

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.runs import read_weights
+from pipeline.training.run_folder import read_weights
 
 STEPS = 12
 # jax.distributed derives the port from the job's number: 61440 and the number modulo 4096.

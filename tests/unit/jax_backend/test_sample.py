@@ -8,11 +8,11 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.config import RunConfig, SamplerConfig, sampler_config
 from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.sample import Sampler
-from pipeline.sampling import Samples
+from pipeline.sampling.molecule_batches import Samples
+from pipeline.study.config import RunConfig, SamplerConfig, sampler_config
 
 HEUN = sampler_config({"name": "heun", "kind": "heun", "steps": 3, "sigma_min": 0.05})
 SIZES = np.array([3, 7, 5, 2, 7, 6, 9, 4, 8, 5], np.int32)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pipeline.config import sampler_config
+from pipeline.diffusion.schedules import karras_levels, polynomial_schedule
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
 from pipeline.jax_backend.samplers import Denoise, ancestral, ddim, heun
-from pipeline.noise import karras_levels, polynomial_schedule
-from pipeline.sampling import network_calls, noise_levels
+from pipeline.sampling.molecule_batches import network_calls, noise_levels
+from pipeline.study.config import sampler_config
 
 WIDTH = 1.3
 SIZES = jnp.array([6, 3, 4])

@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.config import RunConfig
+from pipeline.core.errors import InputError
 from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.errors import InputError
 from pipeline.jax_backend.features import Cloud, node_mask
 from pipeline.jax_backend.objective import Draws, Frozen
 from pipeline.jax_backend.train import JaxTrainer, train
-from pipeline.noising import Noising, NoisyBatch
-from pipeline.runs import Starts
-from pipeline.training import Interrupted, Trained, steps_from, validation_molecules
+from pipeline.study.config import RunConfig
+from pipeline.training.loop import Interrupted, Trained, steps_from, validation_molecules
+from pipeline.training.noisy_batches import Noising, NoisyBatch
+from pipeline.training.run_folder import Starts
 
 MakeConfig = Callable[..., RunConfig]
 Shards = dict[str, list[Shard]]

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pipeline.config import RunConfig
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.weights import Layout, layout
+from pipeline.study.config import RunConfig
 
 
 @pytest.fixture

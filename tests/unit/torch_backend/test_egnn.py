@@ -7,7 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pipeline.config import RunConfig
+from pipeline.study.config import RunConfig
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import node_mask, seeded
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pipeline.config import ClipConfig, RunConfig
+from pipeline.study.config import ClipConfig, RunConfig
 from pipeline.torch_backend.optimizer import GradientClip, learning_rate, make_optimizer, update
 
 

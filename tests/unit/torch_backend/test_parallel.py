@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import RunConfig
 from pipeline.data.batches import Batch
-from pipeline.noising import Noising
+from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import take
@@ -17,6 +16,7 @@ from pipeline.torch_backend.objective import Frozen, Inputs, Objective
 from pipeline.torch_backend.parallel import Replicas, Workers
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.weights import to_vector
+from pipeline.training.noisy_batches import Noising
 
 MakeConfig = Callable[..., RunConfig]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import RunConfig, sampler_config
 from pipeline.data.statistics import Statistics
+from pipeline.study.config import RunConfig, sampler_config
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine

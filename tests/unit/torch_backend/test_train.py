@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import RunConfig, run_config
+from pipeline.core.errors import InputError
 from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.errors import InputError
-from pipeline.noising import Noising
-from pipeline.runs import Starts, read_weights
+from pipeline.study.config import RunConfig, run_config
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.train import TorchTrainer, train
 from pipeline.torch_backend.weights import to_arrays
-from pipeline.training import Interrupted, Trained, validation_molecules
+from pipeline.training.loop import Interrupted, Trained, validation_molecules
+from pipeline.training.noisy_batches import Noising
+from pipeline.training.run_folder import Starts, read_weights
 
 MakeConfig = Callable[..., RunConfig]
 Molecules = tuple[dict[str, list[Shard]], Statistics]

@@ -1,0 +1,143 @@
+"""Files that are either complete or absent, and digests to tell one from another."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.core.errors import InputError
+
+CACHE_VARIABLE: Final = "CONSISTENT_EDM_CACHE"
+
+
+def cache_directory(name: str) -> Path:
+    """Return the folder for what can be made again, such as compiled programs: kept between runs, and not made here.
+
+    It is in the folder that the environment variable ``CONSISTENT_EDM_CACHE`` names, else in the user's cache folder.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "consistent-edm"
+    return Path(os.environ.get(CACHE_VARIABLE, default)) / name
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it there on success, delete it on failure.
+
+    What was at ``path`` before stays until the new content is complete and on disk.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # mkdtemp makes the folder private; the file inside is created by the caller and obeys the umask.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new, empty temporary directory; let it take the place of ``path`` on success, delete it on failure.
+
+    What was at ``path`` before stays until the new content is complete and on disk, and then goes as a whole: no file
+    of an earlier run is left between the new ones.
+
+    Raises:
+        NotADirectoryError: ``path`` is a file.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary, previous = Path(folder) / "new", Path(folder) / "previous"
+        temporary.mkdir()
+        yield temporary
+        for name in temporary.rglob("*"):
+            if name.is_file():
+                with name.open("rb") as file:
+                    os.fsync(file.fileno())
+        # A directory with content cannot be replaced in one step; it waits in the folder that is deleted at the end.
+        if path.exists():
+            os.rename(path, previous)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if previous.exists():
+                os.rename(previous, path)
+            raise
+
+
+@contextlib.contextmanager
+def only_one(path: str | os.PathLike[str], *, wait: Callable[[str], None]) -> Iterator[None]:
+    """Run the block while no other process, on this machine or another, is in a block with the same lock file.
+
+    The lock goes with the process that holds it, however that ends; the file stays. Where a file system knows no locks,
+    nothing is locked.
+
+    Args:
+        path: the lock file; its folder is made if need be.
+        wait: called with the host and process that are in such a block, again and again until they are not; it should
+            sleep, and may raise.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                wait(path.read_text(encoding="utf-8") or "another process")
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                break
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` to ``path`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write ``value`` to ``path`` as indented JSON, atomically; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return the JSON value that a file holds.
+
+    Raises:
+        InputError: the file is missing, or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:  # UnicodeDecodeError too
+        raise InputError(f"{path}: not JSON, truncated or damaged ({error})") from None
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the hexadecimal SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_digest(value: Any) -> str:
+    """Return a SHA-256 of a JSON value that does not depend on the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""The noise levels of a few-step sampler, found by trying them.
+
+A sampler of S calls starts at a first level and goes on through S - 1 more, spaced like Karras's (arXiv 2206.00364,
+eq. 5) between a second and a last level with an exponent. These four numbers are searched for one after the other,
+around the best of the next smaller S, until none of them improves the score.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from pipeline.diffusion.schedules import karras_levels
+
+# Most rounds over the four numbers; one where many calls take time and fewer calls have told where to look.
+SWEEPS: Final = 6
+SWEEPS_OF_MANY: Final = 1
+FEW_CALLS: Final = 4
+FACTORS: Final = (0.5, 0.71, 1.41, 2.0)
+EXPONENTS: Final = (1.0, 2.0, 3.5, 7.0)
+
+Score = Callable[[tuple[float, ...]], float]
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Levels in four numbers: the first, the second and the last level, and the exponent of the spacing between."""
+
+    first: float
+    second: float
+    last: float
+    rho: float
+
+    def levels(self, calls: int) -> tuple[float, ...]:
+        """Return the levels of a sampler of so many calls, descending."""
+        if calls == 1:
+            return (self.first,)
+        spaced = karras_levels(steps=calls - 1, sigma_min=self.last, sigma_max=self.second, rho=self.rho)[:-1]
+        return (self.first, *(round(float(level), 6) for level in spaced))
+
+    def is_descending(self, calls: int) -> bool:
+        """Return whether the levels fall."""
+        return bool((np.diff(self.levels(calls)) < 0).all())
+
+
+def search(score: Score, calls: Iterable[int], *, sigma_max: float) -> dict[int, tuple[tuple[float, ...], float]]:
+    """Return the best levels found for each number of calls, and their score.
+
+    Args:
+      score: of levels; higher is better, and the same for the same levels.
+      calls: numbers of calls.
+      sigma_max: the level of pure noise in training; no level is above it.
+    """
+    best = Spacing(first=sigma_max, second=sigma_max / 10, last=sigma_max / 10, rho=3.5)
+    found: dict[int, tuple[tuple[float, ...], float]] = {}
+    for count in sorted(set(calls)):
+        if count == 4 or (count > 2 and best.last == best.second):
+            # Two levels and more now lie between second and last.
+            best = replace(best, second=min(1.5 * best.second, best.first / 1.5), last=best.second / 3)
+        best, value = _improve(
+            score, best, count, sigma_max=sigma_max, sweeps=SWEEPS_OF_MANY if found and count > FEW_CALLS else SWEEPS
+        )
+        found[count] = (best.levels(count), value)
+        if count == 1:
+            # The levels after a low first one lie below it.
+            low = min(best.second, best.first / 2)
+            best = replace(best, second=low, last=low)
+    return found
+
+
+def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, sweeps: int) -> tuple[Spacing, float]:
+    """Return the best spacing for a number of calls near ``start``, and its score."""
+    tried: dict[tuple[float, ...], float] = {}
+
+    def value(spacing: Spacing) -> float:
+        levels = spacing.levels(calls)
+        if levels not in tried:
+            tried[levels] = score(levels)
+        return tried[levels]
+
+    best = start
+    for _ in range(sweeps):
+        before = best
+        for candidates in (_anywhere, _first, _second, _last, _rho):
+            able = [
+                spacing
+                for spacing in candidates(best, calls)
+                if spacing.first <= sigma_max and spacing.is_descending(calls)
+            ]
+            best = max([best, *able], key=value)
+        if best == before:
+            break
+    return best, value(best)
+
+
+def _anywhere(best: Spacing, calls: int) -> list[Spacing]:
+    """One call is cheap, and there may be nothing to choose between high levels: all of them are tried."""
+    if calls > 1:
+        return []
+    return [replace(best, first=part * best.first / 2**octave) for octave in range(5) for part in (1.0, FACTORS[1])]
+
+
+def _first(best: Spacing, calls: int) -> list[Spacing]:
+    del calls
+    return [replace(best, first=factor * best.first) for factor in FACTORS]
+
+
+def _second(best: Spacing, calls: int) -> list[Spacing]:
+    if calls == 1:
+        return []
+    if calls == 2:
+        return [replace(best, second=factor * best.second, last=factor * best.second) for factor in FACTORS]
+    return [replace(best, second=factor * best.second) for factor in FACTORS]
+
+
+def _last(best: Spacing, calls: int) -> list[Spacing]:
+    return [replace(best, last=factor * best.last) for factor in FACTORS] if calls > 2 else []
+
+
+def _rho(best: Spacing, calls: int) -> list[Spacing]:
+    return [replace(best, rho=rho) for rho in EXPONENTS] if calls > 3 else []

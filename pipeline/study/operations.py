@@ -1,0 +1,44 @@
+"""How many floating-point operations the network takes: the products of its matrices, counted from its shape.
+
+A product of [M, K] by [K, F] counts 2 M K F. Elementwise operations are not counted: their number depends on how
+they are written, and they are few beside the products of edges (a tenth of them at 64 features, and less beyond). The
+backward pass takes twice the forward pass: a product has a gradient for each of its two factors.
+"""
+
+from pipeline.chemistry.elements import ELEMENTS
+from pipeline.study.config import ModelConfig
+
+FEATURES = len(ELEMENTS) + 1
+"""Features of an atom in EDM's form: its one-hot type and its charge."""
+
+RADIAL_SQUARED = 2
+"""Features of an edge in EDM's form: its squared distance, now and at the input."""
+
+
+def forward_operations(model: ModelConfig, width: int, *, factored: bool = True) -> int:
+    """Return the operations of one network call on one molecule padded to ``width`` atoms.
+
+    Args:
+      model: the network, in EDM's form.
+      width: N; all N^2 ordered pairs are computed, as every contestant does.
+      factored: whether the first edge layer is computed as a product of nodes and one of distances; else as one of the
+        concatenation [h_i, h_j, a_ij] of every pair.
+    """
+    nodes, pairs = width, width * width
+    hidden, features = model.hidden, model.edge_hidden
+    if factored:
+        first = nodes * 2 * hidden * features + pairs * RADIAL_SQUARED * features
+    else:
+        first = pairs * (2 * hidden + RADIAL_SQUARED) * features
+    edge_network = first + pairs * features * features
+    # Messages, their attention and their sum; the node update; the coordinate's weight and the sum of directions.
+    messages = edge_network + pairs * features * (1 + 1)
+    update = nodes * ((hidden + features) * hidden + hidden * hidden)
+    coordinates = edge_network + pairs * (features + 3)
+    ends = nodes * ((FEATURES + 1) * hidden + hidden * FEATURES)
+    return 2 * (model.layers * (messages + update + coordinates) + ends)
+
+
+def training_operations(model: ModelConfig, width: int, *, factored: bool = True) -> int:
+    """Return the operations of the loss and its gradient for one molecule padded to ``width`` atoms."""
+    return 3 * forward_operations(model, width, factored=factored)

@@ -1,0 +1,287 @@
+"""The training loop of every backend: what to train on, what to log, when to look and when to save.
+
+Step k of a run is a function of the state after step k - 1, the seed and k alone: the epoch's plan is drawn from (seed,
+epoch), a step's noise from (seed, k) (``pipeline.training.noisy_batches``). Where a run is interrupted changes nothing.
+"""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.metrics import stability_metrics
+from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
+from pipeline.core.files import only_one
+from pipeline.core.progress import Progress, progress
+from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
+from pipeline.data.shards import Shard
+from pipeline.data.statistics import Statistics
+from pipeline.sampling.molecule_batches import draw_sizes
+from pipeline.study.config import RunConfig, SamplerConfig, sampler_config
+from pipeline.training.noisy_batches import Noising, NoisyBatch, prepared
+from pipeline.training.run_folder import MetricsLog
+
+LOG_STEPS: Final = 50
+VALIDATION_MOLECULES: Final = 1024
+# A multiple of 8 x 4 molecules can be split over the devices and chunks of any usual machine.
+VALIDATION_MULTIPLE: Final = 32
+PROGRESS_BATCH: Final = 128
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a training that reached its last step: averaged weights by name, and seconds spent training.
+
+    Of several processes that train together, one leads: it is the one to write this down.
+    """
+
+    arrays: Mapping[str, npt.NDArray[np.float32]]
+    seconds: float
+    leads: bool = True
+
+
+class Interrupted(Exception):
+    """The training was asked to stop; its state is saved."""
+
+
+class Trainer(Protocol):
+    """A training run as a backend implements it. It owns the state: weights, optimiser, average, number of steps."""
+
+    def step(self, batch: NoisyBatch, step: int) -> Any:
+        """Take a step; return its mean loss and gradient norm in any form, perhaps not computed yet."""
+
+    def read(self, outcomes: Sequence[Any]) -> npt.NDArray[np.float64]:
+        """Return what some steps returned as numbers: losses and norms, [K, 2]."""
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+
+    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+        """Return the losses [B] of the averaged weights."""
+
+    def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
+        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
+
+    def is_finite(self) -> bool:
+        """Return whether the averaged weights are."""
+
+    def save(self, step: int, extra: dict[str, Any]) -> None:
+        """Write the state after ``step`` steps as a checkpoint."""
+
+    def restore(self, *, note: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
+        """Take up the newest sound checkpoint; return its number of steps and its ``extra``, or None if there is none.
+
+        Raises:
+          InputError: a checkpoint belongs to another configuration of the run.
+        """
+
+    def averaged_weights(self) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Return the averaged weights by name."""
+
+
+def steps_from(step: int, counts: dict[int, int], config: RunConfig) -> Iterator[tuple[int, float, Batch]]:
+    """Yield (step, epochs done, batch) from ``step`` on to the last one of the run."""
+    before = 0
+    for epoch in itertools.count():
+        plan = epoch_plan(counts, config.training.batch_size, config.seed, epoch)
+        for place in range(max(0, step - before), len(plan)):
+            if before + place >= config.training.steps:
+                return
+            yield before + place, epoch + (place + 1) / len(plan), plan[place]
+        before += len(plan)
+
+
+def run_training(
+    trainer: Trainer,
+    config: RunConfig,
+    *,
+    shards: Mapping[str, list[Shard]],
+    statistics: Statistics,
+    directory: Path,
+    log: Path | None,
+    stop: Callable[[], bool],
+    agreed: Callable[..., tuple[bool, ...]] = lambda *wishes: wishes,
+) -> Trained:
+    """Train a run to its last step, from its newest sound checkpoint where there is one.
+
+    Args:
+      trainer: the backend's part.
+      config: of the run.
+      shards: of the splits ``train`` and ``validation``.
+      statistics: of the data.
+      directory: for the growing log of metrics.
+      log: receives the progress.
+      stop: asked after every step; True saves and raises.
+      agreed: maps what this process wants to what any of those wants that train together; asked after every step.
+
+    Raises:
+      Interrupted: ``stop`` asked for it.
+      InputError: a checkpoint is of another configuration; the loss is not finite.
+    """
+    training, total = config.training, config.training.steps
+    counts = {shard.bucket: len(shard) for shard in shards["train"]}
+    noising = Noising(config, shards["train"])
+    observer = _Observer(trainer, config, noising, shards["validation"], statistics)
+    metrics = MetricsLog(directory / "metrics.jsonl")
+    first, seconds = 0, 0.0
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(progress(total=total, description=f"train {config.name}", unit="steps", log=log))
+        # A job that was given up for lost may still be at work.
+        stack.enter_context(only_one(directory / "lock", wait=_Patience(config, bar, stop)))
+        if restored := trainer.restore(note=bar.note):
+            first, seconds = restored[0], restored[1]["seconds"]
+            bar.note(f"{config.name}: resumed at step {first} of {total}")
+        bar.resume(first)
+        metrics.rewind(first)
+        began = saved = time.monotonic()
+        began -= seconds
+        pending: list[Any] = []
+        logged = time.monotonic()
+        for step, epoch, batch in prepared(steps_from(first, counts, config), noising.training):
+            pending.append(trainer.step(batch, step))
+            done, last = step + 1, step + 1 == total
+            observing = observer.due(done, last=last)
+            stopping, due = agreed(stop(), time.monotonic() - saved >= training.checkpoint_seconds)
+            if len(pending) == LOG_STEPS or observing or stopping or due:
+                losses, norms = trainer.read(pending).T
+                if not np.isfinite(losses).all() or not np.isfinite(norms).all():
+                    raise _diverged(config, done)
+                seconds = time.monotonic() - began
+                rate = len(pending) * training.batch_size / (time.monotonic() - logged)
+                logged = time.monotonic()
+                metrics.append(
+                    "train",
+                    step=done,
+                    epoch=round(epoch, 4),
+                    seconds=round(seconds, 2),
+                    loss=float(losses.mean()),
+                    gradient_norm=float(np.median(norms)),
+                    learning_rate=trainer.learning_rate(step),
+                    molecules_per_second=round(rate, 1),
+                )
+                bar.update(len(pending), loss=f"{losses.mean():.4f}", molecules_per_second=f"{rate:.0f}")
+                pending = []
+            if observing:
+                at = {"step": done, "epoch": round(epoch, 4), "seconds": round(seconds, 2)}
+                for kind in observing:
+                    values = observer.look(kind)
+                    if not np.isfinite(values.get("loss", 0.0)):
+                        raise _diverged(config, done)
+                    metrics.append(kind, **at, **values)
+                    bar.note(f"step {done}: {_in_words(kind, values)}")
+            if last or stopping or due:
+                # The losses are those before the last step.
+                if not trainer.is_finite():
+                    raise _diverged(config, done)
+                trainer.save(done, {"seconds": time.monotonic() - began})
+                saved = time.monotonic()
+            if observing or last or stopping or due:
+                # What is no training has no part in the rate.
+                logged = time.monotonic()
+            if stopping and not last:
+                raise Interrupted(f"run {config.name}: stopped at step {done} of {total}, which is saved")
+    return Trained(trainer.averaged_weights(), seconds)
+
+
+class _Patience:
+    """Waits for another process that trains the same run, to go on from where it ends."""
+
+    def __init__(self, config: RunConfig, bar: Progress, stop: Callable[[], bool]):
+        self._config, self._bar, self._stop, self._noted = config, bar, stop, False
+
+    def __call__(self, holder: str) -> None:
+        if not self._noted:
+            self._bar.note(f"{self._config.name}: {holder} is training this run; waiting for it to end")
+            self._noted = True
+        if self._stop():
+            raise Interrupted(f"run {self._config.name}: stopped while {holder} was training it")
+        time.sleep(0.5)
+
+
+def progress_sampler(config: RunConfig) -> SamplerConfig:
+    """Return what the weights of a running training are sampled with, to see them improve.
+
+    Cheap, and good enough to compare; a consistency model is asked for what it is for, one step.
+    """
+    if config.objective in ("consistency", "matching"):
+        return sampler_config({"name": "one-step", "kind": "consistency", "levels": [config.levels.sigma_max]})
+    return sampler_config({"name": "heun-12", "kind": "heun", "steps": 12, "sigma_max": 20.0, "sigma_min": 0.01})
+
+
+def learning_rate_factors(config: RunConfig) -> tuple[float, ...]:
+    """Return what each network of an objective multiplies the learning rate with."""
+    return (1.0, config.matching.estimator_rate) if config.objective == "matching" else (1.0,)
+
+
+def _diverged(config: RunConfig, step: int) -> InputError:
+    return InputError(
+        f"run {config.name}: the loss is not finite near step {step}; the last good checkpoint is kept. "
+        "Lower training.optimizer.learning_rate or use model.radial_features: gaussian"
+    )
+
+
+class _Observer:
+    """Looks at the averaged weights of a running training: validation loss, and the stability of a few samples."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        config: RunConfig,
+        noising: Noising,
+        validation: list[Shard],
+        statistics: Statistics,
+    ):
+        training = config.training
+        self._trainer, self._sampler = trainer, progress_sampler(config)
+        molecules = validation_molecules(validation, max(statistics.buckets), config.seed)
+        self._validation = (noising.validation(molecules[0]), molecules[1]) if molecules else None
+        self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
+        self._intervals = {
+            "validation": training.validation_interval if self._validation else 0,
+            "samples": training.sample_interval,
+        }
+
+    def due(self, step: int, *, last: bool) -> list[str]:
+        """Return the kinds of lines to log after ``step`` steps."""
+        return [kind for kind, every in self._intervals.items() if every and (step % every == 0 or last)]
+
+    def look(self, kind: str) -> dict[str, Any]:
+        """Return the values of a line of one kind."""
+        if kind == "validation":
+            assert self._validation is not None
+            batch, count = self._validation
+            losses = np.asarray(self._trainer.validation_loss(batch), np.float64)[:count]
+            return {"loss": float(losses.mean())}
+        samples = self._trainer.sample(self._sizes)
+        return {"sampler": self._sampler.name, "num": len(samples), **stability_metrics(samples, seed=0)}
+
+
+def _in_words(kind: str, values: Mapping[str, Any]) -> str:
+    if kind == "validation":
+        return f"validation loss {values['loss']:.4f}"
+    return f"{100 * values['atom_stability']['value']:.1f} % of sampled atoms stable"
+
+
+def validation_molecules(shards: list[Shard], width: int, seed: int) -> tuple[PaddedMolecules, int] | None:
+    """Return up to 1,024 molecules padded to one width and filled up to whole chunks, and how many; or None."""
+    places = [(shard, row) for shard in shards for row in range(len(shard))]
+    if not places:
+        return None
+    chosen = np.random.default_rng(seed).permutation(len(places))[:VALIDATION_MOLECULES]
+    count = len(chosen)
+    chosen = np.resize(chosen, -(-count // VALIDATION_MULTIPLE) * VALIDATION_MULTIPLE)
+    positions = np.zeros((len(chosen), width, 3), np.float32)
+    atomic_numbers = np.zeros((len(chosen), width), np.uint8)
+    sizes = np.zeros(len(chosen), np.int32)
+    for place, (shard, row) in enumerate(places[i] for i in chosen):
+        positions[place, : shard.bucket] = shard.positions[row]
+        atomic_numbers[place, : shard.bucket] = shard.atomic_numbers[row]
+        sizes[place] = shard.sizes[row]
+    return PaddedMolecules(np.arange(len(chosen), dtype=np.int32), positions, atomic_numbers, sizes), count

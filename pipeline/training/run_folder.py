@@ -1,0 +1,194 @@
+"""A run's files: its weights, which are all that sampling needs, and the log of its training."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from pipeline.core.errors import InputError
+from pipeline.core.files import atomic_path
+from pipeline.data.statistics import Statistics
+from pipeline.study.config import RunConfig, can_start, run_config
+from pipeline.training.growth import deepened
+
+FORMAT = "consistent-edm weights 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Trained weights with all that is needed to use them.
+
+    Attributes:
+      arrays: float32 arrays by name, such as ``layer_0.message.receiver.kernel`` (linear maps are [inputs, outputs]).
+      config: the run's configuration.
+      statistics: of the data it was trained on: the sizes to sample, the scale of the coordinates.
+      provenance: steps trained, versions, machine.
+    """
+
+    arrays: Mapping[str, npt.NDArray[np.float32]]
+    config: RunConfig
+    statistics: Statistics
+    provenance: Mapping[str, Any]
+
+
+def write_weights(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, npt.NDArray[np.float32]],
+    *,
+    config: Mapping[str, Any],
+    statistics: Statistics,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write weights as safetensors, atomically; ``config`` is the resolved JSON of the run."""
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(config),
+        "statistics": json.dumps(statistics.to_json()),
+        "provenance": json.dumps(provenance),
+    }
+    metadata["sha256"] = _digest(arrays, metadata)
+    with atomic_path(path) as temporary:
+        # Not by save_file, whose files nobody else may read, whatever the umask.
+        temporary.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
+
+
+def read_weights(path: str | os.PathLike[str]) -> Weights:
+    """Read weights.
+
+    Raises:
+      InputError: the file is missing, damaged, or not the weights of a run.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"{path}: these are not weights of a run (no '{FORMAT}' in the file's metadata)")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if metadata.pop("sha256", None) != _digest(arrays, metadata):
+            raise InputError(f"{path}: its content does not match its checksum: the file is damaged")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; train the run first") from error
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: not a complete safetensors file ({error})") from error
+    if damaged := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise InputError(f"{path}: {damaged[0]} holds values that are not finite")
+    return Weights(
+        arrays=arrays,
+        config=run_config(json.loads(metadata["config"])),
+        statistics=Statistics.from_json(json.loads(metadata["statistics"])),
+        provenance=json.loads(metadata["provenance"]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Weights of other runs that a training needs, by name; None where its configuration names none.
+
+    Attributes:
+      init: what it starts from.
+      teacher: what it learns from.
+    """
+
+    init: Mapping[str, npt.NDArray[np.float32]] | None = None
+    teacher: Mapping[str, npt.NDArray[np.float32]] | None = None
+
+    def digests(self) -> list[str]:
+        """Return a digest of each that is there."""
+        return [_digest(arrays, {}) for arrays in (self.init, self.teacher) if arrays is not None]
+
+
+def read_starts(config: RunConfig, *, init: Path | None, teacher: Path | None) -> Starts:
+    """Read the weights that a run starts from and learns from.
+
+    Raises:
+      InputError: the run names another one and its weights are missing, or the other way round; they are those of
+        another network.
+    """
+    return Starts(
+        _start(config, "init", config.init, init),
+        _start(config, "teacher", config.teacher, teacher),
+    )
+
+
+def _start(
+    config: RunConfig, key: str, run: str | None, path: Path | None
+) -> Mapping[str, npt.NDArray[np.float32]] | None:
+    if run is None:
+        if path:
+            raise InputError(f"run {config.name}: it has no {key}, so there should be no --{key} {path}")
+        return None
+    if path is None:
+        raise InputError(f"run {config.name}: --{key} should name the weights of the run {run}")
+    weights = read_weights(path)
+    if weights.config.name != run:
+        raise InputError(
+            f"{path}: these are weights of the run {weights.config.name}, and those of {run} should be there"
+        )
+    start = weights.config.model
+    if start != config.model and not (key == "init" and can_start(asdict(start), asdict(config.model))):
+        raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}{_MORE[key]}")
+    return deepened(weights.arrays, start, config.model)
+
+
+# A start may be made deeper; what is asked as it is may not.
+_MORE = {"init": ", or have more layers", "teacher": ""}
+
+
+def _digest(arrays: Mapping[str, npt.NDArray[np.float32]], metadata: Mapping[str, str]) -> str:
+    """Return a SHA-256 of all that a file of weights holds."""
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def provenance(*packages: str) -> dict[str, Any]:
+    """Return what a result was made with: Python, the versions of ``packages``, the processor and its cores."""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+class MetricsLog:
+    """A training's ``metrics.jsonl``: one JSON object a line, in the order of steps."""
+
+    def __init__(self, path: Path):
+        """Open ``path`` for appending."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after ``step`` (a resumed run does it again) and any line cut short by a kill."""
+        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+        with atomic_path(self._path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Add a line."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **values}, allow_nan=False) + "\n")
+
+    def copy_to(self, path: Path) -> None:
+        """Write the whole log to ``path``, atomically."""
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(self._lines()), encoding="utf-8")
+
+    def _lines(self) -> list[str]:
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [line for line in lines if line.endswith("\n")]

@@ -1,0 +1,231 @@
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from pipeline.diffusion.schedules import karras_levels
+from pipeline.diffusion.training_levels import (
+    boundary_level,
+    gap,
+    grid,
+    grid_size,
+    lognormal,
+    matching_levels,
+    pairs,
+    stage,
+)
+from pipeline.study.config import ConsistencyConfig, LevelsConfig, MatchingConfig, RunConfig, run_config
+
+KINDS = ["ct", "ict", "tuning", "distillation"]
+
+
+def run_of(**run: Any) -> RunConfig:
+    default = {"objective": "consistency", "consistency": {"kind": "ict"}, "training": {"steps": 1000}}
+    return run_config({"name": "run", "data": "qm9"} | default | run)
+
+
+LEVELS: LevelsConfig = run_of().levels
+CONSISTENCY: ConsistencyConfig = run_of().consistency
+MATCHING: MatchingConfig = run_of().matching
+
+
+def levels_of(**changes: Any) -> LevelsConfig:
+    return dataclasses.replace(LEVELS, **changes)
+
+
+def consistency_of(**changes: Any) -> ConsistencyConfig:
+    return dataclasses.replace(CONSISTENCY, **changes)
+
+
+def probability(sigma: Any, config: LevelsConfig = LEVELS) -> Any:
+    """Return the distribution function of a lognormal that is cut at sigma_min and sigma_max."""
+    low, high, at = (
+        stats.norm.cdf((np.log(edge) - config.mean) / config.std)
+        for edge in (config.sigma_min, config.sigma_max, sigma)
+    )
+    return (at - low) / (high - low)
+
+
+# --- lognormal --------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 100),
+    st.floats(-3, 3),
+    st.floats(0.1, 5),
+    st.floats(1e-4, 1.0),
+    st.floats(1.5, 1000),
+)
+def test_levels_lie_between_the_least_and_the_largest(
+    seed: int, count: int, mean: float, std: float, low: float, high: float
+) -> None:
+    config = levels_of(mean=mean, std=std, sigma_min=low, sigma_max=high)
+    found = lognormal(np.random.default_rng(seed), count, config)
+    assert found.shape == (count,)
+    assert (found >= low).all()
+    assert (found <= high).all()
+
+
+@pytest.mark.parametrize(("mean", "std"), [(-1.0, 1.5), (2.5, 2.0), (-6.0, 0.5)])
+def test_a_level_has_the_distribution_wherever_it_is_in_the_batch(mean: float, std: float) -> None:
+    config = levels_of(mean=mean, std=std)
+    generator = np.random.default_rng(0)
+    batches = np.stack([lognormal(generator, 4, config) for _ in range(2000)])
+    for place in range(4):
+        assert stats.kstest(probability(batches[:, place], config), "uniform").pvalue > 1e-3
+
+
+@given(st.integers(0, 10_000), st.integers(1, 64))
+def test_a_batch_covers_the_distribution_evenly(seed: int, count: int) -> None:
+    found = lognormal(np.random.default_rng(seed), count, LEVELS)
+    shares = probability(np.sort(found)) * count
+    assert (shares > np.arange(count) - 1e-6).all()
+    assert (shares < np.arange(count) + 1 + 1e-6).all()
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(KINDS), st.integers(0, 10_000), st.integers(1, 40), st.floats(0, 1))
+def test_a_pair_is_a_level_and_one_below_it(kind: str, seed: int, count: int, progress: float) -> None:
+    config = consistency_of(kind=kind)
+    found = pairs(np.random.default_rng(seed), count, LEVELS, config, progress=progress)
+    assert found.shape == (count, 3)
+    t, r, weight = found.T
+    assert (t > r).all()
+    assert (r >= (0.0 if kind in ("tuning", "distillation") else LEVELS.sigma_min * (1 - 1e-12))).all()
+    assert (t <= LEVELS.sigma_max * (1 + 1e-12)).all()
+    np.testing.assert_allclose(weight, 1.0 if kind == "ct" else 1 / (t - r))
+    # As 32-bit numbers too, which is what a loss sees.
+    assert (t.astype(np.float32) > r.astype(np.float32)).all()
+
+
+@given(st.integers(0, 10), st.integers(0, 10))
+def test_the_stages_of_the_curriculum_rise_and_are_equally_long(first: int, more: int) -> None:
+    config = consistency_of(first_stage=first, last_stage=first + more)
+    steps = 60 * (more + 1)
+    stages = [stage(config, step / steps) for step in range(steps + 1)]
+    assert stages == sorted(stages)
+    assert stages[0] == first
+    assert stages[-1] == first + more
+    counts = np.bincount(stages[:-1], minlength=first + more + 1)[first:]
+    # A step may fall on either side for rounding.
+    assert (np.abs(counts - 60) <= 1).all()
+
+
+@given(st.floats(1e-3, 1e4), st.integers(1, 12), st.floats(1.5, 4))
+def test_the_gap_is_the_published_one_and_closes(t: float, later: int, q: float) -> None:
+    now, after = (float(gap(np.array(t), stage=number, q=q)) for number in (later - 1, later))
+    sigmoid = 1 / (1 + math.exp(min(t, 700)))
+    assert after == pytest.approx(min(1.0, (1 + 8 * sigmoid) / q**later))
+    assert 0 < after <= now <= 1
+    # In the end r / t = 1 - 1 / q^stage at large levels.
+    assert float(gap(np.array(1e3), stage=later, q=q)) == pytest.approx(q**-later)
+
+
+@pytest.mark.parametrize("kind", ["tuning", "distillation"])
+def test_levels_below_the_anchor_are_compared_with_the_data(kind: str) -> None:
+    config = consistency_of(kind=kind, first_stage=8, last_stage=8, anchor=0.3)
+    t, r, weight = pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0).T
+    assert ((r == 0) == (t < 0.3)).all()
+    assert 0 < (r == 0).sum() < 500
+    np.testing.assert_allclose(weight, 1 / (t - r))
+
+
+def test_the_first_stage_compares_with_the_data() -> None:
+    config = consistency_of(kind="tuning", first_stage=0, last_stage=3)
+    assert (pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0)[:, 1] == 0).all()
+    # Later it does so at small levels only.
+    t, r, _ = pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.6).T
+    assert (r == 0).any()
+    assert (r > 0).any()
+    assert t[r == 0].max() < t[r > 0].min()
+
+
+@pytest.mark.parametrize(("first", "last"), [(10, 160), (2, 3), (10, 10), (3, 100)])
+def test_grids_grow_from_the_first_size_to_the_last(first: int, last: int) -> None:
+    for kind, at_first, at_last in [("ct", first, last + 1), ("ict", first + 1, last + 1)]:
+        config = consistency_of(kind=kind, first_levels=first, last_levels=last)
+        sizes = [grid_size(config, step / 500) for step in range(501)]
+        assert sizes == sorted(sizes)
+        assert (sizes[0], sizes[-1]) == (at_first, at_last)
+        assert len(set(sizes)) > (1 if last > first else 0)
+
+
+def test_ict_doubles_its_grid_in_stages_that_are_equally_long() -> None:
+    config = consistency_of(kind="ict", first_levels=10, last_levels=160)
+    sizes = [grid_size(config, step / 1000) for step in range(1000)]
+    assert sorted(set(sizes)) == [11, 21, 41, 81, 161]
+    assert [sizes.count(size) for size in (11, 21, 41, 81, 161)] == [200] * 5
+
+
+def test_ct_grows_its_grid_with_the_root_of_the_steps() -> None:
+    config = consistency_of(kind="ct", first_levels=2, last_levels=150)
+    # Song et al. 2023, appendix C, with K = 100 steps.
+    for k in (0, 1, 25, 99, 100):
+        expected = math.ceil(math.sqrt(k / 100 * (151**2 - 2**2) + 2**2) - 1) + 1
+        assert grid_size(config, k / 100) == expected
+
+
+def test_the_grid_is_karras_and_others() -> None:
+    found = grid(LEVELS, 12)
+    expected = karras_levels(steps=12, sigma_min=LEVELS.sigma_min, sigma_max=LEVELS.sigma_max)[:-1][::-1]
+    np.testing.assert_allclose(found, expected)
+    assert (np.diff(found) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["ct", "ict"])
+def test_pairs_of_a_grid_are_neighbours_drawn_as_published(kind: str) -> None:
+    config = consistency_of(kind=kind, first_levels=6, last_levels=6)
+    # The share of training that is done makes no difference when the grid does not grow.
+    sigmas = grid(LEVELS, grid_size(config, 0.3))
+    t, r, _ = pairs(np.random.default_rng(0), 20_000, LEVELS, config, progress=0.3).T
+    place = np.searchsorted(sigmas, t)
+    assert (sigmas[place] == t).all()
+    assert (sigmas[place - 1] == r).all()
+    counts = np.bincount(place - 1, minlength=len(sigmas) - 1)
+    mass = np.ones(len(sigmas) - 1) if kind == "ct" else np.diff(probability(sigmas))
+    expected = mass / mass.sum() * 20_000
+    seen = expected > 5
+    assert stats.chisquare(counts[seen], expected[seen] * counts[seen].sum() / expected[seen].sum()).pvalue > 1e-3
+    assert counts[~seen].sum() < 30
+
+
+# --- matching ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_generator_is_fed_pure_noise_or_noisy_data() -> None:
+    config = dataclasses.replace(MATCHING, one_step=0.3, score_mean=1.0, score_std=0.5)
+    t, share_of_data, s = matching_levels(np.random.default_rng(0), 4000, LEVELS, config).T
+    pure = share_of_data == 0
+    assert pure.mean() == pytest.approx(0.3, abs=0.03)
+    assert (share_of_data[~pure] == 1).all()
+    assert (t[pure] == LEVELS.sigma_max).all()
+    assert stats.kstest(probability(t[~pure]), "uniform").pvalue > 1e-3
+    compared = levels_of(mean=1.0, std=0.5)
+    assert stats.kstest(probability(s, compared), "uniform").pvalue > 1e-3
+    # The level that is compared at says nothing of the one that was fed.
+    assert abs(np.corrcoef(np.log(t[~pure]), np.log(s[~pure]))[0, 1]) < 0.06
+    for share in (0.0, 1.0):
+        of_one_kind = dataclasses.replace(MATCHING, one_step=share)
+        assert (matching_levels(np.random.default_rng(0), 99, LEVELS, of_one_kind)[:, 1] == 1 - share).all()
+
+
+# --- the boundary -----------------------------------------------------------------------------------------------------
+
+
+def test_what_goes_on_from_a_denoiser_keeps_its_boundary() -> None:
+    given_levels = {"sigma_min": 0.004}
+    for kind in ("ct", "ict"):
+        assert boundary_level(run_of(consistency={"kind": kind}, levels=given_levels)) == 0.004
+    assert boundary_level(run_of(consistency={"kind": "tuning"}, init="denoiser", levels=given_levels)) == 0.0
+    assert boundary_level(run_of(consistency={"kind": "distillation"}, teacher="denoiser")) == 0.0
+    for objective in ("edm", "denoiser"):
+        assert boundary_level(run_of(objective=objective, levels=given_levels)) == 0.0
+    assert boundary_level(run_of(objective="matching", teacher="denoiser")) == 0.0

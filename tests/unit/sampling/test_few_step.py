@@ -1,0 +1,246 @@
+"""Sampling in a few steps, around stand-ins for a network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.chemistry.molecules import Molecules
+from pipeline.diffusion.feature_scales import Scales
+from pipeline.sampling.few_step import Denoise, MultistepSampler, multistep, noise_of_each
+from pipeline.training.noisy_batches import draw_noise, one_hot
+
+Floats = npt.NDArray[np.float32]
+Sizes = npt.NDArray[np.integer[Any]]
+
+ALIGNMENTS = ["none", "permutation", "full"]
+SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
+alignments = pytest.mark.parametrize("alignment", ALIGNMENTS)
+SIZES = np.array([3, 7, 5, 2, 7, 6, 9, 4, 8, 5], np.int32)
+
+
+def shrinking(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+    """The best denoiser of Gaussian data of unit variance: equivariant, and deaf to padding and to other molecules."""
+    del sizes
+    return np.asarray(clouds / np.float32(1 + sigma**2))
+
+
+class Recording:
+    """A denoiser that keeps what it was asked."""
+
+    def __init__(self, denoise: Denoise = shrinking):
+        self.asked: list[tuple[Floats, float]] = []
+        self._denoise = denoise
+
+    def __call__(self, clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+        self.asked.append((clouds.copy(), sigma))
+        return self._denoise(clouds, sigma, sizes)
+
+
+def draws(sizes: Sizes, width: int, seed: int = 0) -> Callable[[], Floats]:
+    generator = np.random.default_rng(seed)
+    return lambda: draw_noise(generator, sizes, width, 5)
+
+
+def sampler(
+    denoise: Denoise = shrinking,
+    *,
+    levels: tuple[float, ...] = (20.0, 2.0, 0.5),
+    alignment: str = "full",
+    seed: int = 0,
+    bucket: int = 9,
+    batch: int = 4,
+) -> MultistepSampler:
+    return MultistepSampler(
+        lambda width: denoise,
+        levels=levels,
+        alignment=alignment,
+        sigma_data=SCALES,
+        seed=seed,
+        buckets=[bucket],
+        batch=batch,
+    )
+
+
+# --- the algorithm ----------------------------------------------------------------------------------------------------
+
+
+@alignments
+def test_one_call_is_the_estimate_from_noise_as_wide_as_noisy_data(alignment: str) -> None:
+    network = Recording()
+    states = multistep(network, draws(SIZES, 9), [1.2], SIZES, alignment=alignment, sigma_data=SCALES)
+    noise = draws(SIZES, 9)()
+    assert len(states) == 2
+    np.testing.assert_allclose(states[0][..., :3], (1.2**2 + 1.4**2) ** 0.5 * noise[..., :3], rtol=1e-6)
+    np.testing.assert_allclose(states[0][..., 3:], (1.2**2 + 0.1**2) ** 0.5 * noise[..., 3:], rtol=1e-6)
+    np.testing.assert_allclose(states[1], shrinking(states[0], 1.2, SIZES), rtol=1e-6)
+    assert [sigma for _, sigma in network.asked] == [1.2]
+
+
+@alignments
+def test_every_level_is_one_call_on_the_state_before_it(alignment: str) -> None:
+    network = Recording()
+    states = multistep(network, draws(SIZES, 9), [20.0, 3.0, 0.4], SIZES, alignment=alignment, sigma_data=SCALES)
+    assert [sigma for _, sigma in network.asked] == [20.0, 3.0, 0.4]
+    for state, (asked, _) in zip(states, network.asked, strict=False):
+        assert (state == asked).all()
+    assert (states[3] == shrinking(states[2], 0.4, SIZES)).all()
+
+
+def test_without_alignment_a_step_adds_the_noise_as_it_is_drawn() -> None:
+    states = multistep(shrinking, draws(SIZES, 9), [20.0, 3.0], SIZES, alignment="none", sigma_data=SCALES)
+    draw = draws(SIZES, 9)
+    draw()
+    estimate = shrinking(states[0], 20.0, SIZES)
+    np.testing.assert_allclose(states[1], estimate + np.float32(3) * draw(), rtol=1e-5, atol=1e-6)
+
+
+def fixed(sizes: Sizes, width: int) -> Floats:
+    """Clouds of random places and types, as a network might find them."""
+    generator = np.random.default_rng(5)
+    types = one_hot(generator.choice(ATOMIC_NUMBERS, (len(sizes), width))) / 4
+    mask = (np.arange(width) < sizes[:, None])[..., None]
+    x = 1.5 * draw_noise(generator, sizes, width, 0)
+    return np.concatenate([x, types * mask], axis=-1).astype(np.float32)
+
+
+@pytest.mark.parametrize("alignment", ["permutation", "full"])
+def test_fresh_noise_is_moved_and_stays_as_it_was_but_for_that(alignment: str) -> None:
+    estimate = fixed(SIZES, 9)
+    states = multistep(lambda *_: estimate, draws(SIZES, 9), [20.0, 0.5], SIZES, alignment=alignment, sigma_data=SCALES)
+    draw = draws(SIZES, 9)
+    draw()
+    drawn, moved = draw(), (states[1] - estimate) / np.float32(0.5)
+    assert (moved[np.arange(9) >= SIZES[:, None]] == 0).all()
+    for row, size in enumerate(SIZES):
+        z, found, goal = (part[row, :size].astype(np.float64) for part in (drawn, moved, estimate))
+        # The same atoms of noise, told by their features, in another order.
+        order = np.array([np.abs(z[:, 3:] - atom[3:]).sum(1).argmin() for atom in found])
+        assert sorted(order) == list(range(size))
+        np.testing.assert_allclose(found[:, 3:], z[order, 3:], atol=1e-5)
+        if alignment == "permutation":
+            np.testing.assert_allclose(found[:, :3], z[order, :3], atol=1e-5)
+        else:
+            np.testing.assert_allclose(
+                found[:, :3] @ found[:, :3].T, (z[:, :3] @ z[:, :3].T)[order][:, order], atol=1e-4
+            )
+        np.testing.assert_allclose(found[:, :3].mean(0), 0, atol=1e-5)
+        # Nearer to the estimate than it was.
+        assert np.square(found - goal).sum() <= np.square(z - goal).sum() + 1e-4
+
+
+@alignments
+def test_aligned_noise_is_as_wide_as_any(alignment: str) -> None:
+    sizes = np.full(4000, 4)
+    estimate = fixed(sizes, 4)
+    states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment=alignment, sigma_data=SCALES)
+    noise = (states[1] - estimate).astype(np.float64)
+    # Three of four atoms are free to move, all have features of their own.
+    assert stats.kstest(np.square(noise[..., :3]).sum((1, 2)), "chi2", args=(9,)).pvalue > 1e-3
+    assert stats.kstest(np.square(noise[..., 3:]).sum((1, 2)), "chi2", args=(20,)).pvalue > 1e-3
+
+
+def test_aligned_noise_is_gaussian_to_who_does_not_know_the_estimate() -> None:
+    # Estimates in every order and orientation: what was aligned to one says nothing of any fixed direction.
+    generator = np.random.default_rng(2)
+    sizes = np.full(4000, 4)
+    estimate = draws(sizes, 4, seed=9)()
+    estimate[..., 3:] = one_hot(generator.choice(ATOMIC_NUMBERS, (4000, 4))) / 4
+    states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment="full", sigma_data=SCALES)
+    x = (states[1] - estimate)[..., :3].astype(np.float64)
+    np.testing.assert_allclose(np.einsum("bic,bjd->icjd", x, x) / 4000, _projection(), atol=0.07)
+    # A coordinate by itself, of variance 3 / 4.
+    assert stats.kstest(x[:, 0, 0] / 0.75**0.5, "norm").pvalue > 1e-3
+
+
+def _projection() -> npt.NDArray[np.float64]:
+    """Return the covariance of four atoms without a centre of mass, [atom, axis, atom, axis]."""
+    return np.asarray(np.einsum("ij,cd->icjd", np.eye(4) - 0.25, np.eye(3)))
+
+
+@alignments
+def test_composition_and_order_of_the_atoms_are_kept(alignment: str) -> None:
+    estimate = fixed(SIZES, 9)
+    states = multistep(
+        lambda *_: estimate, draws(SIZES, 9), [20.0, 0.01, 0.005], SIZES, alignment=alignment, sigma_data=SCALES
+    )
+    present = np.arange(9) < SIZES[:, None]
+    for state in states[1:]:
+        assert (state[..., 3:].argmax(-1) == estimate[..., 3:].argmax(-1))[present].all()
+        np.testing.assert_allclose(state[..., :3], estimate[..., :3], atol=0.06)
+
+
+# --- as a sampler -----------------------------------------------------------------------------------------------------
+
+
+def assert_close(found: Molecules, expected: Molecules) -> None:
+    assert (found.sizes == expected.sizes).all()
+    np.testing.assert_allclose(found.positions, expected.positions, atol=1e-5)
+    assert (found.atomic_numbers == expected.atomic_numbers).all()
+
+
+@alignments
+def test_a_sample_depends_on_its_number_and_size_alone(alignment: str) -> None:
+    expected = sampler(alignment=alignment)(SIZES).molecules
+    # Padded to the width of a larger one beside it, and in other batches.
+    wider = sampler(alignment=alignment, batch=3, bucket=14)(np.append(SIZES, 14).astype(np.int32))
+    assert_close(wider.molecules.select(np.arange(len(SIZES))), expected)
+    others = np.array([3, 9, 5, 4, 7, 2, 9, 9, 8, 2], np.int32)
+    same = np.flatnonzero(others == SIZES)
+    assert len(same) > 3
+    assert_close(sampler(alignment=alignment)(others).molecules.select(same), expected.select(same))
+    assert_close(sampler(alignment=alignment)(SIZES[:3]).molecules, expected.select(np.arange(3)))
+
+
+def test_another_seed_and_another_number_give_other_molecules() -> None:
+    molecules, other = (sampler(seed=seed)(SIZES).molecules for seed in (0, 1))
+    for (_, a), (_, b) in zip(molecules, other, strict=True):
+        assert np.abs(a - b).max() > 0.01
+    assert np.abs(molecules[1][1] - molecules[4][1]).max() > 0.01
+
+
+@alignments
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_what_overflows_is_counted_and_leaves_the_others_alone(alignment: str, value: float) -> None:
+    def breaking(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+        found = shrinking(clouds, sigma, sizes)
+        # Of four different sizes, the molecule of seven atoms; at the first level only.
+        found[(sizes == 7) & (sigma == 20.0), 0, 0] = value
+        return found
+
+    sizes = np.array([3, 7, 5, 2], np.int32)
+    samples = sampler(breaking, alignment=alignment)(sizes)
+    assert samples.non_finite == (0 if np.isfinite(value) else 1)
+    others = np.array([0, 2, 3])
+    whole = sampler(alignment=alignment)(sizes).molecules
+    assert_close(samples.molecules.select(others), whole.select(others))
+
+
+def test_a_trajectory_is_the_way_of_the_first_sample() -> None:
+    frames, sigmas = sampler(batch=1).trajectory(3, frames=10)
+    assert sigmas.tolist() == [20.0, 2.0, 0.5, 0.0]
+    assert_close(frames.select(np.array([3])), sampler()(SIZES).molecules.select(np.array([0])))
+    assert 5 < frames[0][1].std() < 40
+    fewer, _ = sampler(batch=1).trajectory(3, frames=2)
+    assert_close(fewer, frames.select(np.array([0, 3])))
+
+
+def test_noise_of_a_molecule_is_its_own_whatever_it_is_padded_to() -> None:
+    def noise(numbers: list[int], width: int) -> Floats:
+        generators = [np.random.default_rng((7, number)) for number in numbers]
+        return noise_of_each(generators, SIZES[numbers], width)
+
+    together = noise([0, 1, 2, 3], 9)
+    for number, size in enumerate(SIZES[:4]):
+        alone = noise([number], int(size))
+        assert (alone[0] == together[number, :size]).all()
+        assert (together[number, size:] == 0).all()
+    np.testing.assert_allclose(together[..., :3].sum(1), 0, atol=1e-5)
+    generators = [np.random.default_rng((7, number)) for number in range(4000)]
+    many = noise_of_each(generators, np.full(4000, 4), 4).astype(np.float64)
+    assert stats.kstest(np.square(many[..., :3]).sum((1, 2)), "chi2", args=(9,)).pvalue > 1e-3
+    assert stats.kstest(np.square(many[..., 3:]).sum((1, 2)), "chi2", args=(20,)).pvalue > 1e-3

@@ -1,0 +1,376 @@
+import copy
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.core.errors import InputError
+from pipeline.core.files import write_json
+from pipeline.study.config import (
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainingConfig,
+    check_sampler_of,
+    read_run_config,
+    read_sampler_config,
+    resolve_study,
+    run_config,
+    run_settings,
+    sampler_config,
+    sampler_settings,
+)
+
+MINIMAL = """
+runs:
+  edm:
+    training: {steps: 1000}
+    samplers:
+      heun-25: {kind: heun, steps: 25}
+"""
+
+
+def study(base: dict[str, Any] | None = None, **overrides: Any) -> dict[str, Any]:
+    """Return a study, or the minimal one, with values set by dotted keys, such as ``runs__edm__seed=1``."""
+    value: dict[str, Any] = base or yaml.safe_load(MINIMAL)
+    for dotted, new in overrides.items():
+        *path, last = dotted.split("__")
+        node = value
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = new
+    return value
+
+
+def test_defaults_are_filled_in_at_every_depth() -> None:
+    resolved = resolve_study(study())
+    assert resolved["data"]["split"] == {"seed": 0, "train": 100000, "validation": 17748}
+    assert resolved["runs"]["edm"]["training"]["optimizer"]["clip"] == {"kind": "norm", "value": 1.0}
+    assert resolved["runs"]["edm"]["samplers"]["heun-25"]["num"] == 1000
+    assert resolved["figures"]["trajectory"] is None
+
+
+def test_what_is_given_stays_and_the_input_is_not_changed() -> None:
+    raw = study(runs__edm__training__optimizer={"learning_rate": 0.5})
+    before = copy.deepcopy(raw)
+    optimizer = resolve_study(raw)["runs"]["edm"]["training"]["optimizer"]
+    assert (optimizer["learning_rate"], optimizer["beta1"]) == (0.5, 0.9)
+    assert raw == before
+
+
+def test_resolving_twice_changes_nothing() -> None:
+    once = resolve_study(study())
+    assert resolve_study(once) == once
+
+
+def test_a_study_means_the_same_however_it_is_spelt() -> None:
+    one = study(runs__edm__model={"layers": 3, "norm_constant": 1}, runs__edm__seed=2)
+    other = study(runs__edm__seed=2, runs__edm__model={"norm_constant": 1.0, "layers": 3.0})
+    assert json.dumps(resolve_study(one)) == json.dumps(resolve_study(other))
+
+
+def test_numbers_that_arrive_as_text_are_numbers() -> None:
+    # YAML reads 1e-4 as text, and `snakemake --config 'runs={edm: {seed: 3}}'` reads everything inside as text.
+    raw = study(runs__edm__seed="3", runs__edm__model={"attention": "false", "edge_hidden": "null"})
+    raw["runs"]["edm"]["training"]["optimizer"] = {"learning_rate": "1e-4"}
+    run = resolve_study(raw)["runs"]["edm"]
+    assert (run["seed"], run["model"]["attention"], run["model"]["edge_hidden"]) == (3, False, 64)
+    assert run["training"]["optimizer"]["learning_rate"] == 1e-4
+
+
+def test_edge_features_follow_hidden_unless_given() -> None:
+    assert resolve_study(study(runs__edm__model={"hidden": 256}))["runs"]["edm"]["model"]["edge_hidden"] == 256
+    given = study(runs__edm__model={"hidden": 256, "edge_hidden": 32})
+    assert resolve_study(given)["runs"]["edm"]["model"]["edge_hidden"] == 32
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"figure": {}}, "figure: no such setting; did you mean figures?"),
+        ({"runs__edm__training__zzz": 1}, "runs.edm.training.zzz: no such setting; known are steps, batch_size"),
+        ({"runs__edm__training": {"stepz": 10}}, "runs.edm.training.stepz: no such setting; did you mean steps?"),
+        ({"runs__edm__training": {}}, "runs.edm.training.steps: is missing; it should be a whole number, at least 1"),
+        ({"runs__edm__training": None}, "runs.edm.training: null should be a group of settings"),
+        (
+            {"runs__edm__training__batch_size": 0},
+            "runs.edm.training.batch_size: 0 should be a whole number",
+        ),
+        ({"runs__edm__training__batch_size": True}, "batch_size: true should be a whole number"),
+        ({"runs__edm__training__batch_size": 1.5}, "batch_size: 1.5 should be a whole number"),
+        ({"runs__edm__training__ema_decay": 1}, "ema_decay: 1.0 should be a number, at least 0 and below 1"),
+        ({"runs__edm__training__ema_decay": float("nan")}, "runs.edm.training.ema_decay: NaN should be a number"),
+        ({"runs__edm__training__optimizer": {"learning_rate": "fast"}}, 'learning_rate: "fast" should be a number'),
+        ({"runs__edm__model": {"attention": "yes please"}}, "runs.edm.model.attention: "),
+        ({"runs__edm__samplers__heun-25__kind": "euler"}, '"euler" should be one of heun, ddim, ancestral'),
+        ({"runs__edm__samplers": {}}, "runs.edm.samplers: is empty"),
+        (
+            {"runs__edm__samplers__A B": {"kind": "heun", "steps": 1}},
+            'runs.edm.samplers: the name "A B" should',
+        ),
+        ({"runs__../x": {}}, 'runs: the name "../x" should be small letters'),
+        ({"runs": {1: {}}}, "runs: the name 1 should be text; put it in quotes"),
+        ({"runs__edm__resources": {"nodes": 2, "tasks": 3}}, "resources.tasks: 3 should be a multiple of nodes, 2"),
+        ({"runs__edm__resources": {"tasks": 5}}, "resources.tasks: 5 should divide training.batch_size, 64"),
+        ({"runs__edm__resources": {"tasks": 2}, "runs__edm__backend": "torch"}, "resources.tasks: 2 should be 1 for"),
+        ({"cluster": {"gpus": -1}}, "cluster.gpus: -1 should be a whole number, at least 0"),
+        ({"data__buckets": [9, "x"]}, 'data.buckets: "x" should be a whole number'),
+        ({"data__buckets": [9, 9]}, "data.buckets: [9, 9] should have no value twice"),
+        ({"data__buckets": [29, 15]}, "data.buckets: [29, 15] should be ascending"),
+        ({"data__buckets": []}, "data.buckets: should have at least one value"),
+        ({"data__name": "noise"}, 'data.name: "noise" should be another name than raw and noise'),
+        ({"data__name": "a/b"}, 'data.name: "a/b" should be text of small letters'),
+        ({"data__source": "path"}, "data.path: is missing"),
+        ({"data__path": "x.sdf"}, 'data.path: "x.sdf" should be left out, or data.source should be path'),
+        ({"runs__edm__training__accumulate": 3}, "runs.edm.training.accumulate: 3 should divide batch_size, 64"),
+        ({"runs__edm__training__steps": 5}, "runs.edm.training.optimizer.warmup_steps: 500 should be at most"),
+        ({"runs__edm__samplers__heun-25__sigma_min": 50}, "runs.edm.samplers.heun-25.sigma_min: 50.0 should be below"),
+        ({"figures__trajectory": {"run": "emd", "sampler": "x"}}, 'run: "emd" should name a run; there are edm'),
+        ({"figures__trajectory": {"run": "edm", "sampler": "x"}}, "sampler of the run edm; there are heun-25"),
+    ],
+)
+def test_a_mistake_is_named_on_one_line_with_what_would_be_right(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve_study(study(**overrides))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- runs that start from others --------------------------------------------------------------------------------------
+
+STARTING = """
+runs:
+  tuned:
+    objective: consistency
+    init: denoiser
+    training: {steps: 1000}
+    samplers:
+      one: {kind: consistency}
+      two: {kind: consistency, levels: [20, 2.5]}
+  matched:
+    objective: matching
+    init: tuned
+    teacher: denoiser
+    training: {steps: 1000}
+    samplers:
+      one: {kind: consistency}
+  denoiser:
+    objective: denoiser
+    training: {steps: 1000}
+    samplers:
+      heun-25: {kind: heun, steps: 25}
+"""
+
+
+def starting(**overrides: Any) -> dict[str, Any]:
+    return study(yaml.safe_load(STARTING), **overrides)
+
+
+def test_runs_may_stand_in_any_order() -> None:
+    resolved = resolve_study(starting())
+    assert resolved["runs"]["tuned"]["model"] == resolved["runs"]["denoiser"]["model"]
+    first = starting()
+    first["runs"] = dict(reversed(first["runs"].items()))
+    assert resolve_study(first) == resolved
+    assert resolve_study(resolved) == resolved
+    # Each with its own spelling of the same model.
+    assert resolve_study(starting(runs__denoiser__model={"edge_hidden": 64})) == resolved
+
+
+def test_levels_are_as_many_steps() -> None:
+    samplers = resolve_study(starting())["runs"]["tuned"]["samplers"]
+    assert (samplers["one"]["steps"], samplers["one"]["levels"]) == (1, None)
+    assert (samplers["two"]["steps"], samplers["two"]["levels"]) == (2, [20.0, 2.5])
+    sampler = sampler_config(sampler_settings(resolve_study(starting()), "tuned", "two"))
+    assert (sampler.steps, sampler.levels) == (2, (20.0, 2.5))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"runs__tuned__objective": "guess"}, '"guess" should be one of edm, denoiser, consistency, matching'),
+        ({"runs__tuned__consistency__kind": "cm"}, '"cm" should be one of ct, ict, tuning, distillation'),
+        ({"runs__tuned__init": None}, "runs.tuned.init: is missing; tuning should name a run of objective denoiser"),
+        (
+            {"runs__tuned__consistency__kind": "distillation"},
+            "runs.tuned.teacher: is missing; distillation should name a run of objective denoiser here",
+        ),
+        ({"runs__matched__teacher": None}, "runs.matched.teacher: is missing; matching should name a run"),
+        (
+            {"runs__tuned__teacher": "denoiser"},
+            'runs.tuned.teacher: "denoiser" should be left out; tuning learns from the data',
+        ),
+        ({"runs__denoiser__teacher": "tuned"}, 'runs.denoiser.teacher: "tuned" should be left out; denoiser learns'),
+        ({"runs__tuned__init": "denoise"}, 'runs.tuned.init: "denoise" should name a run; there are tuned, matched'),
+        ({"runs__matched__teacher": "none"}, 'runs.matched.teacher: "none" should name a run'),
+        ({"runs__matched__teacher": "tuned"}, "runs.matched.teacher: tuned is of objective consistency, not denoiser"),
+        (
+            {"runs__denoiser__model": {"layers": 6}},
+            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, but for layers",
+        ),
+        (
+            {"runs__denoiser__model": {"layers": 4, "hidden": 32}},
+            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, but for layers",
+        ),
+        (
+            {"runs__matched__model": {"layers": 6}},
+            "runs.matched.teacher: the model of denoiser should be the same as this run's, key by key",
+        ),
+        (
+            {"runs__denoiser__levels": {"sigma_data": {"types": 0.2}}},
+            "runs.tuned.init: levels.sigma_data of denoiser should be the same as this run's",
+        ),
+        (
+            {"runs__denoiser__levels": {"preconditioning": "karras"}},
+            "runs.tuned.init: levels.preconditioning of denoiser should be the same as this run's",
+        ),
+        (
+            {"runs__denoiser__objective": "edm"},
+            "runs.tuned.init: denoiser is of objective edm, which shares no weights with consistency",
+        ),
+        ({"runs__denoiser__init": "denoiser"}, "runs.denoiser: its init and teacher lead back to itself, by denoiser"),
+        (
+            {"runs__denoiser__init": "matched"},
+            "runs.tuned: its init and teacher lead back to itself, by tuned and denoiser and matched",
+        ),
+        ({"runs__denoiser__levels": {"sigma_min": 30}}, "runs.denoiser.levels.sigma_min: 30.0 should be below sigma_m"),
+        (
+            {"runs__denoiser__levels": {"mean": 12}},
+            "runs.denoiser.levels.mean: 12.0 should be within 5 standard deviations of the logarithms of sigma_min and "
+            "sigma_max, -6.21 and 3",
+        ),
+        ({"runs__denoiser__levels": {"mean": -15, "std": 0.5}}, "runs.denoiser.levels.mean: -15.0 should be within"),
+        ({"runs__matched__matching": {"score_mean": 11}}, "runs.matched.matching.score_mean: 11.0 should be within"),
+        (
+            {"runs__tuned__consistency": {"first_stage": 7}},
+            "runs.tuned.consistency.first_stage: 7 should be at most last_stage, 6",
+        ),
+        (
+            {"runs__tuned__consistency": {"last_levels": 9}},
+            "runs.tuned.consistency.first_levels: 10 should be at most last_levels, 9",
+        ),
+        ({"runs__tuned__levels": {"alignment": "some"}}, '"some" should be one of none, permutation, full'),
+        (
+            {"runs__tuned__samplers__one": {"kind": "heun", "steps": 5}},
+            "runs.tuned.samplers.one.kind: heun should be consistency for objective consistency",
+        ),
+        (
+            {"runs__denoiser__samplers__heun-25__kind": "ancestral"},
+            "runs.denoiser.samplers.heun-25.kind: ancestral should be heun or ddim for objective denoiser",
+        ),
+        (
+            {"runs__denoiser__samplers__heun-25__levels": [3, 2]},
+            "runs.denoiser.samplers.heun-25.levels: should be left out, or kind should be consistency",
+        ),
+        (
+            {"runs__denoiser__samplers__heun-25__alignment": "full"},
+            "runs.denoiser.samplers.heun-25.alignment: should be left out, or kind should be consistency",
+        ),
+        (
+            {"runs__tuned__samplers__two__alignment": "most"},
+            'runs.tuned.samplers.two.alignment: "most" should be one of none, permutation, full, null',
+        ),
+        ({"runs__tuned__samplers__two__levels": [2, 2]}, "two.levels: [2.0, 2.0] should be descending"),
+        ({"runs__tuned__samplers__two__levels": [1, 2]}, "two.levels: [1.0, 2.0] should be descending"),
+        ({"runs__tuned__samplers__two__levels": []}, "two.levels: should have at least one value"),
+        ({"runs__tuned__samplers__two__levels": [2, 0]}, "two.levels: 0.0 should be a number, above 0"),
+        ({"runs__tuned__samplers__two__steps": 3}, "two.steps: 3 should be left out beside levels"),
+    ],
+)
+def test_a_mistake_in_how_runs_hang_together_is_one_line(overrides: dict[str, Any], message: str) -> None:
+    resolve_study(starting())
+    with pytest.raises(InputError) as caught:
+        resolve_study(starting(**overrides))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_edm_has_no_levels_to_align_at() -> None:
+    with pytest.raises(InputError, match="runs.edm.levels.alignment: should be left out; objective edm has no levels"):
+        resolve_study(study(runs__edm__levels={"alignment": "full"}))
+    # What it does not use is not looked at.
+    resolve_study(study(runs__edm__levels={"mean": 40}, runs__edm__matching={"score_mean": 40}))
+
+
+def test_a_run_that_starts_from_others_reads_back() -> None:
+    # Its configuration is read without the study, where the others stand.
+    matched = run_config(run_settings(resolve_study(starting()), "matched"))
+    assert (matched.init, matched.teacher) == ("tuned", "denoiser")
+    assert run_config(dataclasses.asdict(matched)) == matched
+    with pytest.raises(InputError, match="^teacher: is missing; matching should name a run"):
+        run_config({"name": "matched", "data": "qm9", "objective": "matching", "training": {"steps": 1000}})
+
+
+def test_a_sampler_is_for_runs_of_some_objectives() -> None:
+    resolved = resolve_study(starting())
+    runs = {name: run_config(run_settings(resolved, name)) for name in resolved["runs"]}
+    heun, one = (
+        sampler_config(sampler_settings(resolved, *names)) for names in (("denoiser", "heun-25"), ("tuned", "one"))
+    )
+    check_sampler_of(heun, runs["denoiser"])
+    for run in ("tuned", "matched"):
+        check_sampler_of(one, runs[run])
+        with pytest.raises(InputError, match="^sampler heun-25: kind: heun should be consistency for objective"):
+            check_sampler_of(heun, runs[run])
+    with pytest.raises(InputError, match="^sampler one: kind: consistency should be heun or ddim for objective denoi"):
+        check_sampler_of(one, runs["denoiser"])
+
+
+@pytest.mark.parametrize("value", [None, [], 3, "text"])
+def test_a_study_that_is_no_mapping_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match="study: .* should be a group of settings"):
+        resolve_study(value)
+
+
+def test_a_run_reads_back_as_dataclasses(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", run_settings(resolve_study(study(runs__edm__seed=7)), "edm"))
+    run = read_run_config(tmp_path / "config.json")
+    assert isinstance(run, RunConfig)
+    assert (run.name, run.data, run.seed, run.training.steps) == ("edm", "qm9", 7, 1000)
+    assert isinstance(run.model, ModelConfig)
+    assert isinstance(run.training.optimizer, OptimizerConfig)
+    assert run_config(dataclasses.asdict(run)) == run
+
+
+def test_samplers_shape_no_weights() -> None:
+    one, other = study(), study(**{"runs__edm__samplers__ddim-9": {"kind": "ddim", "steps": 9}})
+    assert run_settings(resolve_study(one), "edm") == run_settings(resolve_study(other), "edm")
+
+
+def test_where_a_run_trains_shapes_no_weights() -> None:
+    other = resolve_study(study(runs__edm__resources={"nodes": 2, "tasks": 4, "gpus": 1}, cluster={"gpus": 8}))
+    assert other["runs"]["edm"]["resources"] == {"nodes": 2, "tasks": 4, "cpus": None, "gpus": 1}
+    assert run_settings(resolve_study(study()), "edm") == run_settings(other, "edm")
+
+
+def test_a_sampler_reads_back(tmp_path: Path) -> None:
+    write_json(tmp_path / "s.json", sampler_settings(resolve_study(study()), "edm", "heun-25"))
+    sampler = read_sampler_config(tmp_path / "s.json")
+    numbers = {"num": 1000, "seed": 0, "sigma_max": 20.0, "sigma_min": 0.005, "rho": 7.0}
+    rest = {"levels": None, "alignment": None}
+    assert dataclasses.asdict(sampler) == {"name": "heun-25", "kind": "heun", "steps": 25} | numbers | rest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "should be a group of settings"),
+        ('{"name": "edm", "training": {"steps": 0}}', "training.steps: 0 should be a whole number, at least 1"),
+        ('{"training": {"steps": 1}}', "name: is missing"),
+    ],
+)
+def test_a_bad_run_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="config.json: ") as caught:
+        read_run_config(path)
+    assert message in str(caught.value)
+
+
+def test_training_config_has_every_key_of_the_schema() -> None:
+    resolved = resolve_study(study())["runs"]["edm"]["training"]
+    assert [field.name for field in dataclasses.fields(TrainingConfig)] == list(resolved)

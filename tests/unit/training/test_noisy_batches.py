@@ -1,0 +1,249 @@
+import dataclasses
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from pipeline.data.batches import Batch, PaddedMolecules
+from pipeline.data.shards import Shard
+from pipeline.diffusion.training_levels import grid
+from pipeline.study.config import RunConfig, run_config
+from pipeline.training.noisy_batches import Noising, NoisyBatch, draw_levels, draw_noise, one_hot, prepared
+
+Floats = npt.NDArray[np.floating[Any]]
+
+STARTS = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}, "matching": {"teacher": "denoiser"}}
+
+
+def run_of(objective: str = "denoiser", *, kind: str = "ict", **run: Any) -> RunConfig:
+    start = STARTS.get(kind if objective == "consistency" else objective, {})
+    raw = {"name": "run", "data": "test", "objective": objective, "training": {"steps": 1000}}
+    consistency = {"kind": kind} | run.pop("consistency", {})
+    return run_config(raw | {"consistency": consistency} | start | run)
+
+
+def shard(bucket: int, count: int) -> Shard:
+    generator = np.random.default_rng(bucket)
+    sizes = generator.integers(2, bucket + 1, count).astype(np.int32)
+    present = np.arange(bucket) < sizes[:, None]
+    return Shard(
+        bucket=bucket,
+        index=np.arange(count, dtype=np.int32),
+        sizes=sizes,
+        atomic_numbers=np.where(present, generator.choice([1, 6, 7, 8, 9], (count, bucket)), 0).astype(np.uint8),
+        positions=1.4 * draw_noise(generator, sizes, bucket, 0),
+    )
+
+
+SHARDS = [shard(5, 12), shard(9, 12)]
+BATCH = Batch(9, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32))
+RUNS = [
+    run_of("edm"),
+    run_of("denoiser"),
+    run_of("denoiser", levels={"alignment": "permutation"}),
+    run_of("denoiser", levels={"alignment": "full"}),
+    run_of("consistency", kind="ct"),
+    run_of("consistency", kind="ict"),
+    run_of("consistency", kind="tuning", levels={"alignment": "full"}),
+    run_of("consistency", kind="distillation"),
+    run_of("matching"),
+]
+
+
+def name_of(run: RunConfig) -> str:
+    kind = run.consistency.kind if run.objective == "consistency" else run.objective
+    return f"{kind}-{run.levels.alignment}"
+
+
+every_run = pytest.mark.parametrize("run", RUNS, ids=name_of)
+
+
+def bits(batch: NoisyBatch) -> list[bytes]:
+    return [part.tobytes() for part in batch]
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+@every_run
+def test_a_batch_depends_on_the_seed_and_the_step_alone(run: RunConfig) -> None:
+    noising = Noising(run, SHARDS)
+    first = noising.training(BATCH, 7)
+    noising.training(BATCH, 8)
+    # Asked again, and by a training that resumes at this step.
+    assert bits(noising.training(BATCH, 7)) == bits(Noising(run, SHARDS).training(BATCH, 7)) == bits(first)
+    other = Noising(dataclasses.replace(run, seed=1), SHARDS).training(BATCH, 7)
+    for batch in (noising.training(BATCH, 8), other):
+        assert (batch.noise != first.noise).any()
+        assert (batch.levels != first.levels).any()
+
+
+@every_run
+def test_validation_is_the_same_whatever_was_trained_and_unlike_training(run: RunConfig) -> None:
+    noising = Noising(run, SHARDS)
+    molecules = PaddedMolecules.of(SHARDS[1], BATCH.indices)
+    first = noising.validation(molecules)
+    noising.training(BATCH, 0)
+    assert bits(noising.validation(molecules)) == bits(first)
+    assert (noising.training(BATCH, 0).noise != first.noise).any()
+
+
+@every_run
+def test_noise_has_no_centre_and_nothing_in_the_padding(run: RunConfig) -> None:
+    batch = Noising(run, SHARDS).training(BATCH, 3)
+    features = {"edm": 6, "matching": 5 + 3 + 5}.get(run.objective, 5)
+    assert batch.noise.shape == (8, 9, 3 + features)
+    assert batch.levels.shape == (8, 3 if run.objective in ("consistency", "matching") else 1)
+    assert (batch.sizes == SHARDS[1].sizes[BATCH.indices]).all()
+    padding = np.arange(9) >= batch.sizes[:, None]
+    assert padding.any()
+    for part in (batch.noise, batch.positions, batch.atomic_numbers):
+        assert (part[padding] == 0).all()
+    np.testing.assert_allclose(batch.noise[..., :3].sum(1), 0, atol=1e-5)
+    if run.objective == "matching":
+        np.testing.assert_allclose(batch.noise[..., 8:11].sum(1), 0, atol=1e-5)
+        # Two draws, not one twice.
+        present = batch.noise[~padding]
+        assert abs(np.corrcoef(present[:, :8].ravel(), present[:, 8:].ravel())[0, 1]) < 0.2
+    types = [part.dtype for part in batch]
+    assert types == [np.float32, np.uint8, np.int32, np.float32, np.float32]
+
+
+@pytest.mark.parametrize("alignment", ["permutation", "full"])
+def test_alignment_moves_the_molecules_and_leaves_noise_and_levels_alone(alignment: str) -> None:
+    plain, aligned = (
+        Noising(run_of(levels={"alignment": one}), SHARDS).training(BATCH, 5) for one in ("none", alignment)
+    )
+    assert plain.noise.tobytes() == aligned.noise.tobytes()
+    assert plain.levels.tobytes() == aligned.levels.tobytes()
+    costs = []
+    for batch in (plain, aligned):
+        data = np.concatenate([batch.positions, one_hot(batch.atomic_numbers) / 4], axis=-1)
+        costs.append(np.square(data - batch.noise).sum((1, 2)))
+    assert (costs[1] < costs[0]).all()
+    for row, size in enumerate(plain.sizes):
+        # Atoms keep their elements: as (element, distances to all others) they are the same set.
+        before, after = (
+            sorted((number, *np.sort(np.linalg.norm(x - place, axis=1))) for number, place in zip(z, x, strict=True))
+            for z, x in (
+                (batch.atomic_numbers[row, :size].tolist(), batch.positions[row, :size]) for batch in (plain, aligned)
+            )
+        )
+        np.testing.assert_allclose(before, after, atol=1e-5)
+        if alignment == "permutation":
+            places = [{tuple(place) for place in batch.positions[row, :size].tolist()} for batch in (plain, aligned)]
+            assert places[0] == places[1]
+
+
+def test_the_curriculum_goes_by_the_share_of_steps_done() -> None:
+    run = run_of("consistency", kind="ct", consistency={"first_levels": 2, "last_levels": 30})
+    noising = Noising(run, SHARDS)
+    first = noising.training(BATCH, 0).levels
+    assert (first[:, 0] == np.float32(20.0)).all()
+    np.testing.assert_allclose(first[:, 1], 0.002)
+    # Validation is at the last stage, so that its losses can be compared.
+    last = noising.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).levels
+    assert len(np.unique(last[:, 0])) == 30
+    np.testing.assert_allclose(np.unique(last[:, 0]), grid(run.levels, 31)[1:], rtol=1e-6)
+
+
+# --- draws ------------------------------------------------------------------------------------------------------------
+
+
+def test_noise_is_the_projection_of_a_standard_normal() -> None:
+    sizes = np.full(20_000, 4)
+    noise = draw_noise(np.random.default_rng(0), sizes, 6, 2)
+    x, h = noise[:, :4, :3].astype(np.float64), noise[:, :4, 3:].astype(np.float64)
+    # Of four atoms, three are free: squares of 9 dimensions, and of 8 features.
+    assert stats.kstest(np.square(x).sum((1, 2)), "chi2", args=(9,)).pvalue > 1e-3
+    assert stats.kstest(np.square(h).sum((1, 2)), "chi2", args=(8,)).pvalue > 1e-3
+    covariance = np.einsum("bic,bjc->ij", x, x) / (3 * len(x))
+    np.testing.assert_allclose(covariance, np.eye(4) - 0.25, atol=0.02)
+    assert abs(stats.kurtosis(h.ravel())) < 0.05
+    np.testing.assert_allclose(np.einsum("bic,bid->cd", x, h) / len(x), 0, atol=0.08)
+
+
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_noise_of_any_sizes_is_centred(seed: int, sizes: list[int]) -> None:
+    noise = draw_noise(np.random.default_rng(seed), np.array(sizes), 9, 5)
+    np.testing.assert_allclose(noise[..., :3].sum(1), 0, atol=1e-5)
+    assert (noise[np.arange(9) >= np.array(sizes)[:, None]] == 0).all()
+
+
+def test_steps_of_edm_are_drawn_evenly_from_0_to_T() -> None:
+    run = run_of("edm", noise={"steps": 4})
+    levels = draw_levels(np.random.default_rng(0), 5000, run, progress=0.5)
+    counts = np.bincount(levels[:, 0].astype(int), minlength=5)
+    assert len(counts) == 5
+    assert (levels == np.round(levels)).all()
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_types_are_one_hot() -> None:
+    found = one_hot(np.array([[1, 6, 7], [8, 9, 0]], np.uint8))
+    assert (found.reshape(6, 5) == np.eye(6)[:, :5]).all()
+    assert found.dtype == np.float32
+
+
+# --- the next batch in the meantime -----------------------------------------------------------------------------------
+
+
+class Preparation:
+    """Makes batches that tell their step, and keeps which were asked for and made."""
+
+    def __init__(self, *, fails_at: int | None = None):
+        self.asked: list[int] = []
+        self.made: list[int] = []
+        self.threads: set[int] = set()
+        self._fails_at = fails_at
+
+    def steps(self, count: int) -> Iterator[tuple[int, float, Batch]]:
+        for step in range(count):
+            self.asked.append(step)
+            yield step, step / 10, BATCH
+
+    def __call__(self, batch: Batch, step: int) -> NoisyBatch:
+        self.threads.add(threading.get_ident())
+        if step == self._fails_at:
+            raise ValueError(f"no batch {step}")
+        self.made.append(step)
+        return Noising(RUNS[0], SHARDS).training(batch, step)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_batches_come_in_order_each_with_its_step(count: int) -> None:
+    preparation = Preparation()
+    found = list(prepared(preparation.steps(count), preparation))
+    assert [(step, epoch) for step, epoch, _ in found] == [(step, step / 10) for step in range(count)]
+    for step, _, batch in found:
+        assert bits(batch) == bits(Noising(RUNS[0], SHARDS).training(BATCH, step))
+
+
+def test_one_batch_is_made_ahead_and_no_more_by_another_thread() -> None:
+    preparation = Preparation()
+    batches = prepared(preparation.steps(100), preparation)
+    assert preparation.asked == []
+    for step in range(4):
+        assert next(batches)[0] == step
+        assert preparation.asked == list(range(step + 2))
+        assert set(preparation.made) <= set(range(step + 2))
+    # A training that stops leaves it at that.
+    del batches
+    assert set(preparation.made) <= set(range(5))
+    assert len(preparation.threads) == 1
+    assert threading.get_ident() not in preparation.threads
+
+
+def test_what_goes_wrong_ahead_is_told_when_its_turn_comes() -> None:
+    preparation = Preparation(fails_at=2)
+    seen = []
+    with pytest.raises(ValueError, match="no batch 2"):
+        for step, _, _ in prepared(preparation.steps(9), preparation):
+            seen.append(step)
+    assert seen == [0, 1]
