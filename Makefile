@@ -53,8 +53,8 @@ format: .venv/.dev  ## put code and rules into the one style
 lock: .venv/.dev  ## update requirements/ and envs/ to the newest versions that pyproject.toml admits
 	.venv/bin/python requirements/lock.py --upgrade
 
-readme: .venv/.dev  ## bring the table of settings in README.md up to date with the schema
-	.venv/bin/python -m pipeline.cli.settings --readme README.md
+readme: .venv/.dev  ## update the table in docs/settings.md from the schema
+	.venv/bin/python -m pipeline.cli.settings --readme docs/settings.md
 
 clean:  ## delete .venv; results stay
 	rm -rf .venv
