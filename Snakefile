@@ -1,4 +1,4 @@
-# Molecules from data to figures: `snakemake --cores 8 results/figures`. See README.md, and workflow/rules for the stages.
+# From data to figures: `snakemake --cores 8 results/figures`. See docs/studies.md, and workflow/rules for the stages.
 import os
 import sys
 
@@ -10,7 +10,7 @@ from pipeline.core.errors import InputError
 min_version("9.27")
 
 
-# A study given with --configfile replaces the default one: merged, it would train the default's runs too.
+# A study given with --configfile replaces the default; merging them would train the default's runs too.
 if not workflow.overwrite_configfiles:
 
     configfile: os.path.join(workflow.basedir, "config.yaml")
@@ -21,7 +21,7 @@ try:
 except InputError as error:
     sys.exit(f"study: {error}")
 
-# One job at a time on the one GPU that a machine is taken to have; a cluster deals its GPUs out itself.
+# One GPU job at a time, assuming one GPU; a cluster allocates GPUs itself.
 if workflow.nodes is None and not workflow.remote_exec:
     workflow.global_resources.setdefault("gpu", 1)
 

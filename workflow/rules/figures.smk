@@ -1,7 +1,7 @@
-# All figures, their table and a page that shows them.
+# All figures, their tables and a page that shows them.
 #
 # in:  of every run config.json, metrics.jsonl, metrics.json and samples/; results/data/{data}/molecules.parquet;
-#      results/reference/; the trajectory that config figures.trajectory names; results/benchmarks/ where it is there
+#      results/reference/; the trajectory that config figures.trajectory names; results/benchmarks/ if present
 # out: results/figures/   {figure}.svg and .png, table.csv, table.md, index.html
 
 

@@ -1,10 +1,10 @@
 # Molecules from a run's weights.
 #
 # in:  results/runs/{run}/weights.safetensors, samplers/{sampler}.json
-# out: results/runs/{run}/levels.json                      noise levels of few-step samplers, searched for
-#      results/runs/{run}/samples/{sampler}.parquet        in the schema of the data
-#      results/runs/{run}/samples/{sampler}/               parts of them, until they are merged
-#      results/runs/{run}/trajectories/{sampler}.parquet   one molecule's way from noise
+# out: results/runs/{run}/levels.json                      noise levels found for few-step samplers
+#      results/runs/{run}/samples/{sampler}.parquet        sampled molecules
+#      results/runs/{run}/samples/{sampler}/               their parts, temporary
+#      results/runs/{run}/trajectories/{sampler}.parquet   one molecule from noise to sample
 
 
 rule levels:
@@ -57,7 +57,7 @@ rule sample:
 
 if most_parts("sample") > 1:
 
-    # In several jobs, each a part: `--set-scatter sample=8`, or in a profile.
+    # Several jobs per sampler: `--set-scatter sample=8`, or in a profile.
     localrules:
         merge,
 

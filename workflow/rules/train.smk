@@ -1,11 +1,11 @@
-# Runs, from their part of the study to weights.
+# Runs, from their settings to weights.
 #
-# in:  results/data/{data}/shards/, statistics.json; weights of the runs that this one's init and teacher name
-# out: results/runs/{run}/config.json               the run's part of the study, defaults written out
-#      results/runs/{run}/samplers/{sampler}.json   likewise, a sampler's
-#      results/runs/{run}/weights.safetensors       the moving average of the weights after the last step
-#      results/runs/{run}/metrics.jsonl             losses and the stability of samples over training
-# Rolling checkpoints are in results/runs/{run}/state/. They are not declared, so they survive a failed job.
+# in:  results/data/{data}/shards/, statistics.json; weights of the run's init and teacher
+# out: results/runs/{run}/config.json               the run's settings with defaults filled in
+#      results/runs/{run}/samplers/{sampler}.json   the same for a sampler
+#      results/runs/{run}/weights.safetensors       moving average of the weights after the last step
+#      results/runs/{run}/metrics.jsonl             losses and sample stability during training
+# Rolling checkpoints in results/runs/{run}/state/ are not declared, so they survive a failed job.
 
 
 localrules:
@@ -13,7 +13,7 @@ localrules:
     configure_sampler,
 
 
-# The study file itself is nobody's input: a job reruns when its own part of it has changed.
+# No rule takes the study file as input, so a job reruns only if its own settings change.
 rule configure_run:
     output:
         "results/runs/{run}/config.json",
@@ -51,7 +51,7 @@ rule train:
         config="results/runs/{run}/config.json",
         shards=data_path("shards"),
         statistics=data_path("statistics.json"),
-        # The runs that this one starts from and learns from, which are trained before it.
+        # Runs that are trained first: the one it starts from and the one it learns from.
         init=lambda wildcards: start_file(wildcards.run, "init"),
         teacher=lambda wildcards: start_file(wildcards.run, "teacher"),
     output:
@@ -68,11 +68,11 @@ rule train:
         mem_mb=training_memory,
         runtime=training_runtime,
         gpu=training_gpus,
-        # Several processes, only on a cluster and where the run asks for them.
+        # Several processes: only on a cluster, if the run requests them.
         nodes=if_spread(lambda wildcards: spread(wildcards, "nodes")),
         tasks=if_spread(spread),
         mpi=if_spread(lambda wildcards: "srun"),
-        # The executor would multiply tasks and GPUs.
+        # Otherwise the executor multiplies tasks by GPUs.
         tasks_per_gpu=if_spread(lambda wildcards: 0),
         launch=training_launch,
     params:
