@@ -10,7 +10,9 @@ from pipeline.study.settings_table import with_settings_table
 from .conftest import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "tests" / "data" / "README.md"])
-FOLDERS = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "results")
+FOLDERS = "|".join(
+    re.escape(path.name) for path in ROOT.iterdir() if path.is_dir() and path.name not in ("results", ".venv")
+)
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
