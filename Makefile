@@ -11,9 +11,8 @@ STUDY ?=
 # The rules call `python`: that of .venv, activated or not.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-study = $(if $(STUDY),--configfile $(STUDY))
-# PyTorch is installed for a study with a run on it.
-torch = $(if $(shell grep -l 'backend: torch' $(or $(STUDY),config.yaml)),.venv/.torch)
+quoted = '$(subst ','\'',$(1))'
+study = $(if $(STUDY),--configfile $(call quoted,$(STUDY)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -22,7 +21,10 @@ torch = $(if $(shell grep -l 'backend: torch' $(or $(STUDY),config.yaml)),.venv/
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-figures: .venv/.$(LOCK) $(torch)  ## from the data to results/figures: the study of config.yaml
+# PyTorch is installed for a study with a run on it.
+figures: .venv/.$(LOCK)  ## from the data to results/figures: the study of config.yaml
+	@backends=$$(.venv/bin/python -m pipeline.cli.settings --backends $(call quoted,$(or $(STUDY),config.yaml))) || exit; \
+	case " $$backends " in *" torch "*) $(MAKE) --no-print-directory .venv/.torch;; esac
 	.venv/bin/snakemake $(study) --cores $(CORES) results/figures
 
 report: figures  ## the figures and how they were made, as one file: results/report.html
@@ -53,8 +55,8 @@ format: .venv/.dev  ## put code and rules into the one style
 lock: .venv/.dev  ## update requirements/ and envs/ to the newest versions that pyproject.toml admits
 	.venv/bin/python requirements/lock.py --upgrade
 
-readme: .venv/.dev  ## bring the table of settings in README.md up to date with the schema
-	.venv/bin/python -m pipeline.cli.settings --readme README.md
+readme: .venv/.dev  ## write what follows from pipeline/study: the table of settings in README.md, and the schema for editors
+	.venv/bin/python -m pipeline.cli.settings --readme README.md --schema workflow/schemas/config.schema.yaml
 
 clean:  ## delete .venv; results stay
 	rm -rf .venv

@@ -6,7 +6,6 @@ array.
 """
 
 import math
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -63,7 +62,7 @@ def matching_levels(generator: np.random.Generator, count: int, levels: LevelsCo
     """
     pure = generator.random(count) < config.one_step
     t = np.where(pure, levels.sigma_max, lognormal(generator, count, levels))
-    s = lognormal(generator, count, replace(levels, mean=config.score_mean, std=config.score_std))
+    s = lognormal(generator, count, levels.model_copy(update={"mean": config.score_mean, "std": config.score_std}))
     return np.stack([t, 1.0 - pure, s], axis=1)
 
 

@@ -2,8 +2,9 @@
 import json
 import math
 
-from pipeline.study.config import run_config, run_settings, sampler_config, sampler_settings
+from pipeline.study.config import run_config, sampler_config
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.study.study import run_settings, sampler_settings
 from pipeline.sampling.parts import LARGEST_BATCH
 
 # `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
@@ -217,12 +218,12 @@ def levels_file(wildcards):
 
 def run_json(wildcards):
     """Return what shapes a run's weights as JSON."""
-    return json.dumps(run_settings(config, wildcards.run))
+    return json.dumps(run_settings(config, wildcards.run), indent=2)
 
 
 def sampler_json(wildcards):
     """Return a sampler's settings as JSON."""
-    return json.dumps(sampler_settings(config, wildcards.run, wildcards.sampler))
+    return json.dumps(sampler_settings(config, wildcards.run, wildcards.sampler), indent=2)
 
 
 def trajectory_file():

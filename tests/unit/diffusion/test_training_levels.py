@@ -1,4 +1,3 @@
-import dataclasses
 import math
 from typing import Any
 
@@ -35,11 +34,11 @@ MATCHING: MatchingConfig = run_of().matching
 
 
 def levels_of(**changes: Any) -> LevelsConfig:
-    return dataclasses.replace(LEVELS, **changes)
+    return LEVELS.model_copy(update=changes)
 
 
 def consistency_of(**changes: Any) -> ConsistencyConfig:
-    return dataclasses.replace(CONSISTENCY, **changes)
+    return CONSISTENCY.model_copy(update=changes)
 
 
 def probability(sigma: Any, config: LevelsConfig = LEVELS) -> Any:
@@ -201,7 +200,7 @@ def test_pairs_of_a_grid_are_neighbours_drawn_as_published(kind: str) -> None:
 
 
 def test_a_generator_is_fed_pure_noise_or_noisy_data() -> None:
-    config = dataclasses.replace(MATCHING, one_step=0.3, score_mean=1.0, score_std=0.5)
+    config = MATCHING.model_copy(update={"one_step": 0.3, "score_mean": 1.0, "score_std": 0.5})
     t, share_of_data, s = matching_levels(np.random.default_rng(0), 4000, LEVELS, config).T
     pure = share_of_data == 0
     assert pure.mean() == pytest.approx(0.3, abs=0.03)
@@ -213,7 +212,7 @@ def test_a_generator_is_fed_pure_noise_or_noisy_data() -> None:
     # The level that is compared at says nothing of the one that was fed.
     assert abs(np.corrcoef(np.log(t[~pure]), np.log(s[~pure]))[0, 1]) < 0.06
     for share in (0.0, 1.0):
-        of_one_kind = dataclasses.replace(MATCHING, one_step=share)
+        of_one_kind = MATCHING.model_copy(update={"one_step": share})
         assert (matching_levels(np.random.default_rng(0), 99, LEVELS, of_one_kind)[:, 1] == 1 - share).all()
 
 

@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -40,7 +39,7 @@ def test_cores_and_parts_change_rounding_only(
     make_config: MakeConfig, data: Any, objective: str, cores: int, parts: int
 ) -> None:
     # The name of a teacher is asked for, and a study that has it.
-    config = dataclasses.replace(make_config(), objective=objective)
+    config = make_config().model_copy(update={"objective": objective})
     model, inputs = noisy(config, data)
     frozen = Frozen(deepcopy(model.model), deepcopy(model.model))
 

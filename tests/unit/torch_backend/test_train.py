@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import signal
@@ -84,7 +83,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     # The kind whose targets are of the averaged weights.
     settings: Any = {"consistency": {"kind": "ct", "last_levels": 20}}
     training = {"validation_interval": 6, "optimizer": {"warmup_steps": 2} | optimizer}
-    config = dataclasses.replace(make_config(training=training, **settings), objective=objective)
+    config = make_config(training=training, **settings).model_copy(update={"objective": objective})
     finished = run(config, molecules, tmp_path / "finished")
     interrupted = tmp_path / "interrupted"
     with pytest.raises(Interrupted, match="stopped at step 5 of 12"):
@@ -150,7 +149,7 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
 
 def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecules, tmp_path: Path) -> None:
     shards, statistics = molecules
-    config = dataclasses.replace(make_config(), objective="matching")
+    config = make_config().model_copy(update={"objective": "matching"})
     arrays = dict(run(config, molecules, tmp_path / "any").arrays)
     teacher = {name: 1.5 * array for name, array in arrays.items()}
     starts = Starts(arrays, teacher)

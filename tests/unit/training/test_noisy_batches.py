@@ -1,4 +1,3 @@
-import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -78,7 +77,7 @@ def test_a_batch_depends_on_the_seed_and_the_step_alone(run: RunConfig) -> None:
     noising.training(BATCH, 8)
     # Asked again, and by a training that resumes at this step.
     assert bits(noising.training(BATCH, 7)) == bits(Noising(run, SHARDS).training(BATCH, 7)) == bits(first)
-    other = Noising(dataclasses.replace(run, seed=1), SHARDS).training(BATCH, 7)
+    other = Noising(run.model_copy(update={"seed": 1}), SHARDS).training(BATCH, 7)
     for batch in (noising.training(BATCH, 8), other):
         assert (batch.noise != first.noise).any()
         assert (batch.levels != first.levels).any()
