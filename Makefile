@@ -24,7 +24,7 @@ help:  ## list the targets
 # PyTorch is installed for a study with a run on it.
 figures: .venv/.$(LOCK)  ## from the data to results/figures: the study of config.yaml
 	@backends=$$(.venv/bin/python -m pipeline.cli.settings --backends $(call quoted,$(or $(STUDY),config.yaml))) || exit; \
-	case " $$backends " in *" torch "*) $(MAKE) --no-print-directory .venv/.torch;; esac
+	case " $$backends " in *" torch "*) $(MAKE_COMMAND) .venv/.torch;; esac
 	.venv/bin/snakemake $(study) --cores $(CORES) results/figures
 
 report: figures  ## the figures and how they were made, as one file: results/report.html

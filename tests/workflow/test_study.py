@@ -1,5 +1,7 @@
 """Studies: what the schema says of itself, and what a user is told."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.study.config import read_run_config, read_sampler_config
 from pipeline.study.group import Group, json_schema
 from pipeline.study.settings_table import schema_file
-from pipeline.study.study import resolve_study
+from pipeline.study.study import read_study, resolve_study, run_settings, sampler_settings
 
-from .conftest import ROOT, Workflow
+from .conftest import ROOT, TINY, Workflow, run
 
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "workflow" / "studies").glob("*.yaml"))]
 
@@ -66,6 +69,34 @@ def test_a_mistake_in_a_study_is_one_line(workflow: Workflow) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == "study: figures.galery_molecules: no such setting; did you mean gallery_molecules?\n"
+
+
+def test_a_name_given_twice_is_one_line(workflow: Workflow, tmp_path: Path) -> None:
+    path = tmp_path / "a study.yaml"
+    path.write_text((ROOT / "config.yaml").read_text() + "\nsearch:\n  num: 64\n")
+    done = workflow.run("--cores", "1", "results/figures", study=path)
+    assert done.returncode == 1
+    assert re.fullmatch(r'study: .*/a study.yaml: line \d+: the name "search" is given twice; .*\n', done.stderr)
+
+
+def test_a_study_may_be_json_and_its_name_have_blanks(workflow: Workflow, tmp_path: Path) -> None:
+    path = tmp_path / "a study.json"
+    path.write_text(json.dumps(yaml.safe_load(TINY.read_text()), indent="\t"))
+    assert "train run=tiny" in workflow.planned("results/runs/tiny/weights.safetensors", study=path)
+    done = run(["make", "--dry-run", "figures", f"STUDY={path}"])
+    assert done.returncode == 0, done.stderr
+    assert f"--configfile '{path}' " in done.stdout
+
+
+def test_a_run_is_configured_as_its_part_of_the_study(workflow: Workflow) -> None:
+    files = ["results/runs/tiny/config.json", "results/runs/tiny/samplers/heun-9.json"]
+    done = workflow.run("--cores", "2", *files, study=TINY)
+    assert done.returncode == 0, done.stderr
+    study = resolve_study(read_study(TINY))
+    config = read_run_config(workflow.directory / files[0])
+    assert config.model_dump(mode="json") == run_settings(study, "tiny")
+    sampler = read_sampler_config(workflow.directory / files[1])
+    assert sampler.model_dump(mode="json") == sampler_settings(study, "tiny", "heun-9")
 
 
 def test_a_study_replaces_the_default_one(workflow: Workflow) -> None:
