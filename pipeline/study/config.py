@@ -87,16 +87,6 @@ class ConsistencyConfig:
 
 
 @dataclass(frozen=True)
-class MatchingConfig:
-    """How a generator is matched to its teacher's distribution; the keys of ``runs.<run>.matching``."""
-
-    one_step: float
-    score_mean: float
-    score_std: float
-    estimator_rate: float
-
-
-@dataclass(frozen=True)
 class ClipConfig:
     """How gradients are cut back; the keys of ``runs.<run>.training.optimizer.clip``."""
 
@@ -164,7 +154,6 @@ class RunConfig:
     noise: NoiseConfig
     levels: LevelsConfig
     consistency: ConsistencyConfig
-    matching: MatchingConfig
     training: TrainingConfig
 
 
@@ -329,19 +318,18 @@ def _check_objective(run: Json, path: str) -> None:
         if levels["alignment"] != "none":
             raise InputError(f"{path}levels.alignment: should be left out; objective edm has no levels")
     else:
-        _check_drawn(levels, levels["mean"], levels["std"], f"{path}levels.mean")
-    if run["objective"] == "matching":
-        _check_drawn(levels, run["matching"]["score_mean"], run["matching"]["score_std"], f"{path}matching.score_mean")
+        _check_drawn(levels, f"{path}levels.mean")
     kind = consistency["kind"] if run["objective"] == "consistency" else run["objective"]
-    for key, kinds in (("init", ("tuning",)), ("teacher", ("distillation", "matching"))):
-        if kind in kinds and run[key] is None:
+    for key, of_kind in (("init", "tuning"), ("teacher", "distillation")):
+        if kind == of_kind and run[key] is None:
             raise InputError(f"{path}{key}: is missing; {kind} should name a run of objective denoiser here")
-    if run["teacher"] is not None and kind not in ("distillation", "matching"):
+    if run["teacher"] is not None and kind != "distillation":
         raise InputError(f"{path}teacher: {shown(run['teacher'])} should be left out; {kind} learns from the data")
 
 
-def _check_drawn(levels: Json, mean: float, std: float, path: str) -> None:
-    """Check that a normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
+def _check_drawn(levels: Json, path: str) -> None:
+    """Check that the normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
+    mean, std = levels["mean"], levels["std"]
     low, high = math.log(levels["sigma_min"]), math.log(levels["sigma_max"])
     if not low - 5.0 * std < mean < high + 5.0 * std:
         raise InputError(
@@ -408,7 +396,6 @@ _KINDS: Final = {
     "edm": ("heun", "ddim", "ancestral"),
     "denoiser": ("heun", "ddim"),
     "consistency": ("consistency",),
-    "matching": ("consistency",),
 }
 
 

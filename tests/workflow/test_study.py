@@ -13,7 +13,6 @@ from pipeline.study.config import (
     ClipConfig,
     ConsistencyConfig,
     LevelsConfig,
-    MatchingConfig,
     ModelConfig,
     NoiseConfig,
     OptimizerConfig,
@@ -65,7 +64,6 @@ def test_every_default_is_allowed(path: str, schema: dict[str, Any]) -> None:
         ("levels", LevelsConfig, set()),
         ("levels.sigma_data", SigmaData, set()),
         ("consistency", ConsistencyConfig, set()),
-        ("matching", MatchingConfig, set()),
         ("training", TrainingConfig, set()),
         ("training.optimizer", OptimizerConfig, set()),
         ("training.optimizer.clip", ClipConfig, set()),
@@ -111,7 +109,7 @@ def test_a_mistake_in_a_study_is_one_line(workflow: Workflow) -> None:
 def test_a_study_replaces_the_default_one(workflow: Workflow) -> None:
     planned = workflow.planned(study=ROOT / "workflow" / "studies" / "tiny.yaml")
     assert [job for job in planned if job.startswith("train ")] == [
-        f"train run={run}" for run in ("tiny", "tiny-denoiser", "tiny-isolated", "tiny-matched", "tiny-tuned")
+        f"train run={run}" for run in ("tiny", "tiny-denoiser", "tiny-isolated", "tiny-tuned")
     ]
 
 

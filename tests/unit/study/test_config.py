@@ -150,8 +150,9 @@ runs:
     samplers:
       one: {kind: consistency}
       two: {kind: consistency, levels: [20, 2.5]}
-  matched:
-    objective: matching
+  distilled:
+    objective: consistency
+    consistency: {kind: distillation}
     init: tuned
     teacher: denoiser
     training: {steps: 1000}
@@ -191,22 +192,24 @@ def test_levels_are_as_many_steps() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"runs__tuned__objective": "guess"}, '"guess" should be one of edm, denoiser, consistency, matching'),
+        ({"runs__tuned__objective": "guess"}, '"guess" should be one of edm, denoiser, consistency'),
         ({"runs__tuned__consistency__kind": "cm"}, '"cm" should be one of ct, ict, tuning, distillation'),
         ({"runs__tuned__init": None}, "runs.tuned.init: is missing; tuning should name a run of objective denoiser"),
         (
             {"runs__tuned__consistency__kind": "distillation"},
             "runs.tuned.teacher: is missing; distillation should name a run of objective denoiser here",
         ),
-        ({"runs__matched__teacher": None}, "runs.matched.teacher: is missing; matching should name a run"),
         (
             {"runs__tuned__teacher": "denoiser"},
             'runs.tuned.teacher: "denoiser" should be left out; tuning learns from the data',
         ),
         ({"runs__denoiser__teacher": "tuned"}, 'runs.denoiser.teacher: "tuned" should be left out; denoiser learns'),
-        ({"runs__tuned__init": "denoise"}, 'runs.tuned.init: "denoise" should name a run; there are tuned, matched'),
-        ({"runs__matched__teacher": "none"}, 'runs.matched.teacher: "none" should name a run'),
-        ({"runs__matched__teacher": "tuned"}, "runs.matched.teacher: tuned is of objective consistency, not denoiser"),
+        ({"runs__tuned__init": "denoise"}, 'runs.tuned.init: "denoise" should name a run; there are tuned, distilled'),
+        ({"runs__distilled__teacher": "none"}, 'runs.distilled.teacher: "none" should name a run'),
+        (
+            {"runs__distilled__teacher": "tuned"},
+            "distilled.teacher: tuned is of objective consistency, not denoiser",
+        ),
         (
             {"runs__denoiser__model": {"layers": 6}},
             "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, but for layers",
@@ -216,8 +219,8 @@ def test_levels_are_as_many_steps() -> None:
             "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, but for layers",
         ),
         (
-            {"runs__matched__model": {"layers": 6}},
-            "runs.matched.teacher: the model of denoiser should be the same as this run's, key by key",
+            {"runs__distilled__model": {"layers": 6}},
+            "runs.distilled.teacher: the model of denoiser should be the same as this run's, key by key",
         ),
         (
             {"runs__denoiser__levels": {"sigma_data": {"types": 0.2}}},
@@ -233,8 +236,8 @@ def test_levels_are_as_many_steps() -> None:
         ),
         ({"runs__denoiser__init": "denoiser"}, "runs.denoiser: its init and teacher lead back to itself, by denoiser"),
         (
-            {"runs__denoiser__init": "matched"},
-            "runs.tuned: its init and teacher lead back to itself, by tuned and denoiser and matched",
+            {"runs__denoiser__init": "distilled"},
+            "runs.tuned: its init and teacher lead back to itself, by tuned and denoiser and distilled",
         ),
         ({"runs__denoiser__levels": {"sigma_min": 30}}, "runs.denoiser.levels.sigma_min: 30.0 should be below sigma_m"),
         (
@@ -243,7 +246,6 @@ def test_levels_are_as_many_steps() -> None:
             "sigma_max, -6.21 and 3",
         ),
         ({"runs__denoiser__levels": {"mean": -15, "std": 0.5}}, "runs.denoiser.levels.mean: -15.0 should be within"),
-        ({"runs__matched__matching": {"score_mean": 11}}, "runs.matched.matching.score_mean: 11.0 should be within"),
         (
             {"runs__tuned__consistency": {"first_stage": 7}},
             "runs.tuned.consistency.first_stage: 7 should be at most last_stage, 6",
@@ -292,16 +294,17 @@ def test_edm_has_no_levels_to_align_at() -> None:
     with pytest.raises(InputError, match="runs.edm.levels.alignment: should be left out; objective edm has no levels"):
         resolve_study(study(runs__edm__levels={"alignment": "full"}))
     # What it does not use is not looked at.
-    resolve_study(study(runs__edm__levels={"mean": 40}, runs__edm__matching={"score_mean": 40}))
+    resolve_study(study(runs__edm__levels={"mean": 40}))
 
 
 def test_a_run_that_starts_from_others_reads_back() -> None:
     # Its configuration is read without the study, where the others stand.
-    matched = run_config(run_settings(resolve_study(starting()), "matched"))
-    assert (matched.init, matched.teacher) == ("tuned", "denoiser")
-    assert run_config(dataclasses.asdict(matched)) == matched
-    with pytest.raises(InputError, match="^teacher: is missing; matching should name a run"):
-        run_config({"name": "matched", "data": "qm9", "objective": "matching", "training": {"steps": 1000}})
+    distilled = run_config(run_settings(resolve_study(starting()), "distilled"))
+    assert (distilled.init, distilled.teacher) == ("tuned", "denoiser")
+    assert run_config(dataclasses.asdict(distilled)) == distilled
+    with pytest.raises(InputError, match="^teacher: is missing; distillation should name a run"):
+        settings = {"objective": "consistency", "consistency": {"kind": "distillation"}, "training": {"steps": 1000}}
+        run_config({"name": "distilled", "data": "qm9"} | settings)
 
 
 def test_a_sampler_is_for_runs_of_some_objectives() -> None:
@@ -311,7 +314,7 @@ def test_a_sampler_is_for_runs_of_some_objectives() -> None:
         sampler_config(sampler_settings(resolved, *names)) for names in (("denoiser", "heun-25"), ("tuned", "one"))
     )
     check_sampler_of(heun, runs["denoiser"])
-    for run in ("tuned", "matched"):
+    for run in ("tuned", "distilled"):
         check_sampler_of(one, runs[run])
         with pytest.raises(InputError, match="^sampler heun-25: kind: heun should be consistency for objective"):
             check_sampler_of(heun, runs[run])

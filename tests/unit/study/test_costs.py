@@ -54,8 +54,7 @@ def test_an_objective_that_asks_more_networks_takes_longer(make: Make) -> None:
     edm = make()
     consistency = replace(edm, objective="consistency")
     distillation = replace(consistency, consistency=replace(edm.consistency, kind="distillation"))
-    runs = [edm, consistency, distillation, replace(edm, objective="matching")]
-    times = [training_minutes(run, QM9, cpus=4, gpus=0) for run in runs]
+    times = [training_minutes(run, QM9, cpus=4, gpus=0) for run in (edm, consistency, distillation)]
     assert times == sorted(set(times))
 
 
