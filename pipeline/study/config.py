@@ -27,7 +27,7 @@ from pipeline.study.group import (
     shown,
 )
 
-Objective = Literal["edm", "denoiser", "consistency", "matching"]
+Objective = Literal["edm", "denoiser", "consistency"]
 Alignment = Literal["none", "permutation", "full"]
 
 
@@ -154,21 +154,6 @@ class ConsistencyConfig(Group):
         return self
 
 
-class MatchingConfig(Group):
-    """The objective matching: a generator learns to make what its teacher finds likelier than a second network does,
-    which is trained beside it to denoise what the generator makes.
-    """
-
-    one_step: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
-    """Share of molecules that are made from pure noise at sigma_max; the others from noisy data, at levels."""
-    score_mean: Real = -1.0
-    """Mean of ln sigma at which the two networks are compared."""
-    score_std: Positive = 1.5
-    """Standard deviation of ln sigma at which the two networks are compared."""
-    estimator_rate: Positive = 2.0
-    """Learning rate of the second network as a multiple of the generator's."""
-
-
 class ClipConfig(Group):
     """How large gradients are cut back."""
 
@@ -246,8 +231,7 @@ class WeightsConfig(Group):
 
     objective: Objective = "edm"
     """What the network learns. edm is the variance-preserving diffusion of Hoogeboom et al. 2022; denoiser the
-    variance-exploding one of Karras et al. 2022; consistency a model that samples in one step or a few; matching one
-    whose samples are matched to the distribution of a denoiser (Yin et al. 2024)."""
+    variance-exploding one of Karras et al. 2022; consistency a model that samples in one step or a few."""
     backend: Literal["jax", "torch"] = "jax"
     """Which framework trains and samples it; torch wants PyTorch installed beside the rest."""
     seed: Seed = 0
@@ -256,13 +240,11 @@ class WeightsConfig(Group):
     """Name of the run whose weights this one starts from, with the same model or one of fewer layers, to which more are
     added that change nothing at first; null starts from random ones. For kind tuning a denoiser."""
     teacher: str | None = None
-    """Name of a run of objective denoiser, with the same model, that this one learns from: kind distillation and
-    objective matching."""
+    """Name of a run of objective denoiser, with the same model, that this one learns from: kind distillation."""
     model: ModelConfig = ModelConfig()
     noise: NoiseConfig = NoiseConfig()
     levels: LevelsConfig = LevelsConfig()
     consistency: ConsistencyConfig = ConsistencyConfig()
-    matching: MatchingConfig = MatchingConfig()
     training: TrainingConfig
 
     @model_validator(mode="after")
@@ -272,25 +254,23 @@ class WeightsConfig(Group):
             if levels.alignment != "none":
                 raise ValueError("levels.alignment: should be left out; objective edm has no levels")
         else:
-            _check_drawn(levels, levels.mean, levels.std, "levels.mean")
-        if self.objective == "matching":
-            _check_drawn(levels, self.matching.score_mean, self.matching.score_std, "matching.score_mean")
+            _check_drawn(levels)
         kind = self.consistency.kind if self.objective == "consistency" else self.objective
-        for key, kinds in (("init", ("tuning",)), ("teacher", ("distillation", "matching"))):
-            if kind in kinds and getattr(self, key) is None:
+        for key, of_kind in (("init", "tuning"), ("teacher", "distillation")):
+            if kind == of_kind and getattr(self, key) is None:
                 raise ValueError(f"{key}: is missing; {kind} should name a run of objective denoiser here")
-        if self.teacher is not None and kind not in ("distillation", "matching"):
+        if self.teacher is not None and kind != "distillation":
             raise ValueError(f"teacher: {shown(self.teacher)} should be left out; {kind} learns from the data")
         return self
 
 
-def _check_drawn(levels: LevelsConfig, mean: float, std: float, path: str) -> None:
-    """Check that a normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
+def _check_drawn(levels: LevelsConfig) -> None:
+    """Check that the normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
     low, high = math.log(levels.sigma_min), math.log(levels.sigma_max)
-    if not low - 5.0 * std < mean < high + 5.0 * std:
+    if not low - 5.0 * levels.std < levels.mean < high + 5.0 * levels.std:
         raise ValueError(
-            f"{path}: {mean} should be within 5 standard deviations of the logarithms of sigma_min and sigma_max, "
-            f"{low:.3g} and {high:.3g}"
+            f"levels.mean: {levels.mean} should be within 5 standard deviations of the logarithms of sigma_min and "
+            f"sigma_max, {low:.3g} and {high:.3g}"
         )
 
 
@@ -350,7 +330,6 @@ _KINDS: Final[Mapping[Objective, tuple[str, ...]]] = {
     "edm": ("heun", "ddim", "ancestral"),
     "denoiser": ("heun", "ddim"),
     "consistency": ("consistency",),
-    "matching": ("consistency",),
 }
 
 

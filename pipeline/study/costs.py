@@ -38,9 +38,9 @@ COPIES_OF_THE_WEIGHTS: Final = 6
 GUESSED_BUCKETS: Final = (64,)
 """Where buckets are found later, from the data: a guess on the large side (the mean of GEOM-Drugs is 44)."""
 
-# Network calls of a training step, forward 1 and backward 2: beside a loss of its own a run may ask a frozen network,
-# ask its teacher twice (Heun), or train a second network on what the first one makes.
-_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6, "matching": 9}
+# Network calls of a training step, forward 1 and backward 2: a run may also call its network for the target, and its
+# teacher twice (Heun).
+_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6}
 
 
 def training_minutes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int, gpus: int, tasks: int = 1) -> int:
@@ -75,8 +75,7 @@ def memory_megabytes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int
         return GPU_MEGABYTES * gpus * tasks
     model, edge = run.model, 4 * max(buckets or GUESSED_BUCKETS) ** 2 * run.model.edge_hidden
     temporaries = cpus * CHUNK * model.layers * COPIES_OF_AN_EDGE * edge
-    networks = 2 if run.objective == "matching" else 1
-    copies = networks * COPIES_OF_THE_WEIGHTS + cpus
+    copies = COPIES_OF_THE_WEIGHTS + cpus
     return tasks * (BASE_MEGABYTES + math.ceil((temporaries + copies * 4 * parameters(model)) / 1e6))
 
 

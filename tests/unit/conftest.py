@@ -74,7 +74,7 @@ def settings(
         "samplers": {"heun": {"kind": "heun", "steps": 3}},
     }
     few_steps = {"samplers": {"one": {"kind": "consistency", "levels": [20.0]}}}
-    chosen = default | (few_steps if run.get("objective") in ("consistency", "matching") else {}) | run
+    chosen = default | (few_steps if run.get("objective") == "consistency" else {}) | run
     study = {
         "data": {"name": "molecules64"},
         "runs": {"denoiser": default | {"objective": "denoiser"}, name: chosen},

@@ -102,7 +102,7 @@ def test_a_run_is_configured_as_its_part_of_the_study(workflow: Workflow) -> Non
 def test_a_study_replaces_the_default_one(workflow: Workflow) -> None:
     planned = workflow.planned(study=ROOT / "workflow" / "studies" / "tiny.yaml")
     assert [job for job in planned if job.startswith("train ")] == [
-        f"train run={run}" for run in ("tiny", "tiny-denoiser", "tiny-isolated", "tiny-matched", "tiny-tuned")
+        f"train run={run}" for run in ("tiny", "tiny-denoiser", "tiny-isolated", "tiny-tuned")
     ]
 
 

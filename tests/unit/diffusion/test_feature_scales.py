@@ -33,5 +33,5 @@ def test_what_a_run_gives_takes_the_place_of_what_is_measured() -> None:
 
 
 def test_edm_alone_has_the_charge_among_its_features() -> None:
-    counts = [feature_count(objective) for objective in ("edm", "denoiser", "consistency", "matching")]
-    assert counts == [6, 5, 5, 5]
+    counts = [feature_count(objective) for objective in ("edm", "denoiser", "consistency")]
+    assert counts == [6, 5, 5]

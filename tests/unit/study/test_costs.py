@@ -54,8 +54,7 @@ def test_an_objective_that_asks_more_networks_takes_longer(make: Make) -> None:
     consistency = edm.model_copy(update={"objective": "consistency"})
     kind = edm.consistency.model_copy(update={"kind": "distillation"})
     distillation = consistency.model_copy(update={"consistency": kind})
-    runs = [edm, consistency, distillation, edm.model_copy(update={"objective": "matching"})]
-    times = [training_minutes(run, QM9, cpus=4, gpus=0) for run in runs]
+    times = [training_minutes(run, QM9, cpus=4, gpus=0) for run in (edm, consistency, distillation)]
     assert times == sorted(set(times))
 
 

@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("edm", {"kind": "ddim", "steps": 4}),
     "ancestral": ("edm", {"kind": "ancestral", "steps": 4}),
     "heun, denoiser": ("denoiser", {"kind": "heun", "steps": 4}),
-    "one step": ("matching", {"kind": "consistency", "levels": [10.0]}),
+    "one step": ("consistency", {"kind": "consistency", "levels": [10.0]}),
     "three steps": ("consistency", {"kind": "consistency", "levels": [10.0, 2.0, 0.5]}),
 }
 

@@ -75,7 +75,7 @@ def bits(arrays: Any) -> dict[str, bytes]:
 OPTIMIZERS: list[dict[str, Any]] = [{}, {"amsgrad": True, "clip": {"kind": "adaptive"}}]
 
 
-@pytest.mark.parametrize("objective", ["edm", "consistency", "matching"])
+@pytest.mark.parametrize("objective", ["edm", "consistency"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["adam", "amsgrad, adaptive"])
 def test_an_interrupted_training_ends_in_the_same_bits(
     make_config: MakeConfig, molecules: Molecules, tmp_path: Path, optimizer: dict[str, Any], objective: str
@@ -149,7 +149,9 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
 
 def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecules, tmp_path: Path) -> None:
     shards, statistics = molecules
-    config = make_config().model_copy(update={"objective": "matching"})
+    config = make_config(
+        objective="consistency", consistency={"kind": "distillation"}, init="denoiser", teacher="denoiser"
+    )
     arrays = dict(run(config, molecules, tmp_path / "any").arrays)
     teacher = {name: 1.5 * array for name, array in arrays.items()}
     starts = Starts(arrays, teacher)
@@ -157,17 +159,11 @@ def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecu
         config, config_digest="this", statistics=statistics, starts=starts, directory=tmp_path, machine=CPU
     )
     assert bits(trainer.averaged_weights()) == bits(arrays)
-    # The second network starts as the teacher, so that the first has no reason to move before it does.
-    generator, estimator = trainer._objective.networks
-    assert bits(to_arrays(generator)) == bits(arrays)
-    assert bits(to_arrays(estimator)) == bits(teacher)
     noising = Noising(config, shards["train"])
     for step in range(2):
         trainer.step(noising.training(Batch(18, np.arange(8, dtype=np.int32)), step), step)
     averaged = bits(trainer.averaged_weights())
-    assert averaged == bits(to_arrays(trainer._averaged.networks[0]))
-    for moved, before in ((averaged, arrays), (bits(to_arrays(estimator)), teacher)):
-        assert all(moved[name] != array for name, array in bits(before).items())
+    assert all(averaged[name] != array for name, array in bits(arrays).items())
     assert bits(to_arrays(trainer._frozen.teacher)) == bits(teacher)
 
     del arrays["output.bias"]
