@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import functools
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -58,7 +59,7 @@ _Value = TypeVar("_Value")
 
 def _distinct(values: tuple[_Value, ...]) -> tuple[_Value, ...]:
     if len(set(values)) < len(values):
-        raise PydanticCustomError("list", "should have no value twice")
+        raise PydanticCustomError("distinct", "should have no value twice")
     return values
 
 
@@ -181,17 +182,14 @@ def _first_mistake(error: ValidationError, whole: Json) -> str:
         return f"{path or 'study'}: the name {shown(given)} should be {right}"
     if kind == "value_error":
         return ".".join([*keys, str(first["ctx"]["error"])])
-    if kind == "list":
+    if kind == "distinct":
         return f"{path}: {shown(given)} {first['msg']}"
     if kind == "missing":
         return f"{path}: is missing; it should be {allowed(schema)}"
+    if kind == "too_short" and isinstance(given, Mapping):
+        return f"{path}: is empty; it should have at least one entry"
     if kind == "too_short":
-        return (
-            f"{path}: "
-            + ("is empty; it should have at least one entry", "should have at least one value")[
-                isinstance(given, list | tuple)
-            ]
-        )
+        return f"{path}: should have at least one value"
     return f"{path or 'study'}: {shown(given)} should be {allowed(schema)}"
 
 
