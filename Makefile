@@ -11,9 +11,8 @@ STUDY ?=
 # The rules call `python`; let that be .venv's, activated or not.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-study = $(if $(STUDY),--configfile $(STUDY))
-# A study with a PyTorch run needs PyTorch.
-torch = $(if $(shell grep -l 'backend: torch' $(or $(STUDY),config.yaml)),.venv/.torch)
+quoted = '$(subst ','\'',$(1))'
+study = $(if $(STUDY),--configfile $(call quoted,$(STUDY)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -22,7 +21,10 @@ torch = $(if $(shell grep -l 'backend: torch' $(or $(STUDY),config.yaml)),.venv/
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-figures: .venv/.$(LOCK) $(torch)  ## run the study in config.yaml, from data to results/figures
+# A study with a PyTorch run needs PyTorch.
+figures: .venv/.$(LOCK)  ## run the study in config.yaml, from data to results/figures
+	@backends=$$(.venv/bin/python -m pipeline.cli.settings --backends $(call quoted,$(or $(STUDY),config.yaml))) || exit; \
+	case " $$backends " in *" torch "*) $(MAKE_COMMAND) .venv/.torch;; esac
 	.venv/bin/snakemake $(study) --cores $(CORES) results/figures
 
 report: figures  ## write results/report.html: figures, rule graph, commands and run times in one file
@@ -53,8 +55,8 @@ format: .venv/.dev  ## format code and rules
 lock: .venv/.dev  ## update requirements/ and envs/ to the newest versions that pyproject.toml allows
 	.venv/bin/python requirements/lock.py --upgrade
 
-readme: .venv/.dev  ## update the table in docs/settings.md from the schema
-	.venv/bin/python -m pipeline.cli.settings --readme docs/settings.md
+readme: .venv/.dev  ## update the table in docs/settings.md and the schema for editors from pipeline/study
+	.venv/bin/python -m pipeline.cli.settings --readme docs/settings.md --schema workflow/schemas/config.schema.yaml
 
 clean:  ## delete .venv, keep results
 	rm -rf .venv

@@ -4,8 +4,8 @@ import sys
 
 from snakemake.utils import min_version
 
-from pipeline.study.config import resolve_study
 from pipeline.core.errors import InputError
+from pipeline.study.study import check_installed, read_study, resolve_study
 
 min_version("9.27")
 
@@ -17,7 +17,11 @@ if not workflow.overwrite_configfiles:
 
 
 try:
+    # Snakemake has read them, but would not say that a name is given twice.
+    for path in workflow.configfiles:
+        read_study(path)
     config = resolve_study(config)
+    check_installed(config)
 except InputError as error:
     sys.exit(f"study: {error}")
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -13,6 +12,7 @@ from pipeline.data.statistics import Statistics
 from pipeline.diffusion.likelihood import Bound
 from pipeline.sampling.few_step import RunSampler
 from pipeline.study.config import RunConfig, SamplerConfig
+from pipeline.study.frameworks import check_framework
 from pipeline.training.loop import Trained
 from pipeline.training.run_folder import Starts, Weights
 
@@ -79,11 +79,7 @@ def load_backend(name: str, args: argparse.Namespace) -> Backend:
       InputError: the framework is not installed; an option does not fit it.
     """
     if name == "torch":
-        if not find_spec("torch"):
-            raise InputError(
-                "the backend torch needs PyTorch, which is not installed: make torch, or "
-                "pip install -r requirements/torch.txt"
-            )
+        check_framework("torch", "the backend torch")
         from pipeline.torch_backend.backend import TorchBackend
 
         return TorchBackend(cores=args.devices, compile=args.compile)

@@ -38,7 +38,7 @@ def _levels(args: argparse.Namespace) -> None:
     if min(args.calls) < 1 or args.num < 1 or args.seed < 0:
         raise InputError("--calls and --num should be at least 1, and --seed at least 0")
     weights = read_weights(args.weights)
-    if weights.config.objective not in ("consistency", "matching"):
+    if weights.config.objective != "consistency":
         raise InputError(f"{args.weights}: a run of objective {weights.config.objective} has no levels to search for")
     sizes = draw_sizes(weights.statistics, args.num, args.seed)
     settings = {"name": "search", "kind": "consistency", "seed": args.seed, "num": args.num}

@@ -5,7 +5,6 @@
 """
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,13 +57,13 @@ def _sample(args: argparse.Namespace) -> None:
     if args.trajectory is not None and args.trajectory < 2:
         raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
     part = Part.parse(args.part) if args.part else None
-    sampler = dataclasses.replace(sampler, **given)
+    sampler = sampler.model_copy(update=given)
     if sampler.kind == "consistency" and sampler.levels is None:
         if args.levels is None:
             raise InputError(
                 f"sampler {sampler.name}: it has no levels, so --levels should name the file of found ones"
             )
-        sampler = dataclasses.replace(sampler, levels=found_levels(args.levels, sampler.steps))
+        sampler = sampler.model_copy(update={"levels": found_levels(args.levels, sampler.steps)})
     weights = read_weights(args.weights)
     check_sampler_of(sampler, weights.config)
     sizes = np.array(args.sizes, np.int32) if args.sizes else draw_sizes(weights.statistics, sampler.num, sampler.seed)

@@ -6,14 +6,13 @@ array.
 """
 
 import math
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, ndtr, ndtri
 
-from pipeline.study.config import ConsistencyConfig, LevelsConfig, MatchingConfig, RunConfig
+from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,18 +52,6 @@ def pairs(
     # Noise so small leaves no doubt about the data, and there is nothing to be gained from steps through lower levels.
     r[t < config.anchor] = 0.0
     return np.stack([t, r, 1.0 / (t - r)], axis=1)
-
-
-def matching_levels(generator: np.random.Generator, count: int, levels: LevelsConfig, config: MatchingConfig) -> Floats:
-    """Draw what distribution matching needs: columns t, the share of data in the generator's input, and s, [count, 3].
-
-    The generator is fed pure noise at t = sigma_max for a share ``one_step`` of the molecules, and noisy data at t
-    otherwise; what it makes is compared at the level s.
-    """
-    pure = generator.random(count) < config.one_step
-    t = np.where(pure, levels.sigma_max, lognormal(generator, count, levels))
-    s = lognormal(generator, count, replace(levels, mean=config.score_mean, std=config.score_std))
-    return np.stack([t, 1.0 - pure, s], axis=1)
 
 
 def boundary_level(config: RunConfig) -> float:

@@ -10,7 +10,6 @@ distances of the molecule that it is making. D(x, 0) = x and the accuracy at sma
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +37,6 @@ class Preconditioned:
     sigma_data: Scales
     epsilon: float = 0.0
     preconditioning: str = "karras"
-    networks: ClassVar[int] = 1
 
     @property
     def features(self) -> int:

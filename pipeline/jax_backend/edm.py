@@ -5,7 +5,6 @@ coordinates (free of a centre of mass, so of dimension 3 (N - 1)) together with 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +34,6 @@ class EDM:
     schedule: VariancePreserving
     scales: Scales
     loss: str
-
-    networks: ClassVar[int] = 1
 
     @property
     def features(self) -> int:

@@ -42,7 +42,7 @@ from pipeline.jax_backend.processes import Processes, join
 from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
-from pipeline.training.loop import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
+from pipeline.training.loop import PROGRESS_BATCH, Trained, progress_sampler, run_training
 from pipeline.training.noisy_batches import NoisyBatch
 from pipeline.training.run_folder import Starts
 
@@ -77,7 +77,7 @@ class Stepper:
         """Prepare the step of a run with the parameters ``teacher`` [P] to learn from; nothing is compiled yet."""
         self._config, self._objective, self._layout, self._mesh = config, objective, layout, mesh
         self._processes = processes or Processes()
-        self._optimizer = make_optimizer(config.training, rates=learning_rate_factors(config))
+        self._optimizer = make_optimizer(config.training)
         # Weights that are of no use to a loss are dropped by the compiler.
         self.teacher = jax.device_put(teacher, replicated(mesh))
         self._gradients: dict[int, Callable[..., Any]] = {}
@@ -90,7 +90,7 @@ class Stepper:
         return len(self._gradients)
 
     def initial_state(self, params: Array) -> State:
-        """Return the state before step 0, from the parameters [networks x P]."""
+        """Return the state before step 0, from the parameters [P]."""
         state = State(jnp.zeros((), jnp.int32), params, self._optimizer.init(params), params.copy())
         return State(*jax.device_put(state, update_sharding(self._mesh)))
 
@@ -148,22 +148,17 @@ def batch_losses(
 
     Args:
       objective: of the run.
-      layout: of one network's parameters [P].
-      flat: the parameters of all networks one after the other, [networks x P].
+      layout: of the parameters.
+      flat: the parameters, [P].
       batch: the molecules.
-      frozen: the averaged parameters [networks x P] and the teacher's [P].
+      frozen: the averaged parameters [P] and the teacher's [P].
     """
     mask = node_mask(jnp.asarray(batch.sizes), batch.positions.shape[1])
     clean = objective.clean(jnp.asarray(batch.positions), jnp.asarray(batch.atomic_numbers))
     noise = jnp.asarray(batch.noise)
     draws = Draws(Cloud(noise[..., :3], noise[..., 3:]), jnp.asarray(batch.levels))
-
-    def unravelled(flat: Array) -> Any:
-        trees = tuple(layout.unravel(vector) for vector in jnp.split(flat, objective.networks))
-        return trees if objective.networks > 1 else trees[0]
-
-    weights = Frozen(unravelled(frozen[0]), layout.unravel(frozen[1]))
-    return objective.losses(unravelled(flat), clean, mask, draws, weights)
+    weights = Frozen(*(layout.unravel(vector) for vector in frozen))
+    return objective.losses(layout.unravel(flat), clean, mask, draws, weights)
 
 
 def train(
@@ -249,9 +244,7 @@ class JaxTrainer:
         teacher = self._layout.from_arrays(starts.teacher) if starts.teacher else params
         mesh = make_mesh(config.training.batch_size // self._processes.count)
         self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh, self._processes)
-        # Further networks estimate what the first one makes; they start as the teacher.
-        others = [teacher] * (self._objective.networks - 1)
-        self._state = self._stepper.initial_state(jnp.concatenate([params, *others]))
+        self._state = self._stepper.initial_state(params)
         self._sharding = update_sharding(mesh)
         self._checkpoints = Checkpoints(directory / "checkpoints", config_digest=config_digest)
         self._schedule = learning_rate(config.training)
@@ -295,7 +288,7 @@ class JaxTrainer:
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
-        return self._sampler(self._state.ema[: self._layout.size], sizes).molecules
+        return self._sampler(self._state.ema, sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""
@@ -317,4 +310,4 @@ class JaxTrainer:
 
     def averaged_weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the averaged weights by name."""
-        return self._layout.to_arrays(self._state.ema[: self._layout.size])
+        return self._layout.to_arrays(self._state.ema)

@@ -39,20 +39,13 @@ class Frozen(NamedTuple):
 class Objective(nn.Module, ABC):
     """What to minimise, and how to denoise with the result.
 
-    Its parameters are those of its networks, one network after the other.
-
     Attributes:
-      model: the network that samples.
+      model: the network.
       features: K, the number of an atom's features.
     """
 
     model: EGNN
     features: ClassVar[int]
-
-    @property
-    def networks(self) -> tuple[EGNN, ...]:
-        """All networks that are trained, of one shape; the first one is what samples."""
-        return (self.model,)
 
     @property
     def like(self) -> Tensor:

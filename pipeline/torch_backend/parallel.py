@@ -110,8 +110,8 @@ class Replicas:
             use_vector(replica, weights)
             use_gradient(replica, gradient)
             # Not before: a copy of a compiled network is not compiled.
-            for network in replica.networks if compile else ():
-                network.compile_layers()
+            if compile:
+                replica.model.compile_layers()
         self._seen: set[int] = set()
 
     def value_and_gradient(self, inputs: Inputs, frozen: Frozen) -> tuple[Tensor, Tensor]:

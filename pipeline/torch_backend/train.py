@@ -27,7 +27,7 @@ from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import RunSampler
 from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
 from pipeline.training.checkpoint_files import Arrays
-from pipeline.training.loop import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
+from pipeline.training.loop import PROGRESS_BATCH, Trained, progress_sampler, run_training
 from pipeline.training.noisy_batches import NoisyBatch
 from pipeline.training.run_folder import Starts
 
@@ -96,9 +96,6 @@ class TorchTrainer:
         teacher = deepcopy(objective.model)
         if starts.teacher:
             from_arrays(teacher, starts.teacher)
-        # Further networks estimate what the first one makes; they start as the teacher.
-        for other in objective.networks[1:]:
-            other.load_state_dict(teacher.state_dict())
         self._objective = objective.to(machine.device)
         self._averaged = deepcopy(objective).requires_grad_(False)
         self._frozen = Frozen(self._averaged.model, teacher.to(machine.device).requires_grad_(False))
@@ -114,7 +111,7 @@ class TorchTrainer:
             parts=training.accumulate,
             compile=machine.compile,
         )
-        self._optimizer = make_optimizer(training, self._weights, rates=learning_rate_factors(config))
+        self._optimizer = make_optimizer(training, self._weights)
         self._clip = GradientClip(training.optimizer.clip, like=self._weights)
         self._rate = learning_rate(training)
         self._checkpoints = open_checkpoints(directory / "checkpoints", config_digest=config_digest)
@@ -164,8 +161,7 @@ class TorchTrainer:
     def save(self, step: int, extra: dict[str, Any]) -> None:
         """Write the state after ``step`` steps as a checkpoint."""
         state = self._vectors()
-        for part, values in self._optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{part}.{name}": value for name, value in values.items()}
+        state |= {f"optimizer.{name}": value for name, value in self._optimizer.state_dict()["state"][0].items()}
         arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
         self._checkpoints.save(step, arrays | {"step": np.array(step)}, extra)
 
@@ -180,12 +176,9 @@ class TorchTrainer:
         # All or nothing: after this, nothing fails.
         if odd := [name for name, own in vectors.items() if tensors[name].shape != own.shape]:
             raise ValueError(f"{odd[0]} has another shape")
-        optimizer: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, part, key = name.split(".")
-                optimizer.setdefault(int(part), {})[key] = tensor
-        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": optimizer})
+        prefix = "optimizer."
+        optimizer = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": {0: optimizer}})
         for name, own in vectors.items():
             own.copy_(tensors[name])
         return int(tensors["step"])

@@ -210,14 +210,9 @@ def progress_sampler(config: RunConfig) -> SamplerConfig:
 
     Cheap, and good enough to compare; a consistency model is asked for what it is for, one step.
     """
-    if config.objective in ("consistency", "matching"):
+    if config.objective == "consistency":
         return sampler_config({"name": "one-step", "kind": "consistency", "levels": [config.levels.sigma_max]})
     return sampler_config({"name": "heun-12", "kind": "heun", "steps": 12, "sigma_max": 20.0, "sigma_min": 0.01})
-
-
-def learning_rate_factors(config: RunConfig) -> tuple[float, ...]:
-    """Return what each network of an objective multiplies the learning rate with."""
-    return (1.0, config.matching.estimator_rate) if config.objective == "matching" else (1.0,)
 
 
 def _diverged(config: RunConfig, step: int) -> InputError:

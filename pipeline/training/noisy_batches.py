@@ -16,7 +16,7 @@ from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.diffusion.alignment import align
 from pipeline.diffusion.feature_scales import TYPE_SCALE, feature_count
-from pipeline.diffusion.training_levels import lognormal, matching_levels, pairs
+from pipeline.diffusion.training_levels import lognormal, pairs
 from pipeline.study.config import RunConfig
 
 # What a generator is for, beside the seed: streams never meet.
@@ -34,7 +34,7 @@ class NoisyBatch(NamedTuple):
     sizes: npt.NDArray[np.int32]
     """[B] atoms."""
     noise: npt.NDArray[np.float32]
-    """[B, N, 3 + K], standard normal; coordinates centred, 0 in the padding. Two of them side by side for matching."""
+    """[B, N, 3 + K], standard normal; coordinates centred, 0 in the padding."""
     levels: npt.NDArray[np.float32]
     """[B, L]; edm: the step t; denoiser: sigma; others see ``pipeline.diffusion.training_levels``."""
 
@@ -60,8 +60,8 @@ class Noising:
     def _noisy(self, molecules: PaddedMolecules, generator: np.random.Generator, *, progress: float) -> NoisyBatch:
         config = self._config
         levels = draw_levels(generator, len(molecules.sizes), config, progress=progress)
-        shape = (molecules.positions.shape[1], feature_count(config.objective))
-        noise = draw_noise(generator, molecules.sizes, *shape)
+        width = molecules.positions.shape[1]
+        noise = draw_noise(generator, molecules.sizes, width, feature_count(config.objective))
         positions, atomic_numbers = molecules.positions, molecules.atomic_numbers
         if config.levels.alignment != "none":
             positions, order = align(
@@ -72,8 +72,6 @@ class Noising:
                 rotate=config.levels.alignment == "full",
             )
             atomic_numbers = np.take_along_axis(atomic_numbers, order, axis=1)
-        if config.objective == "matching":
-            noise = np.concatenate([noise, draw_noise(generator, molecules.sizes, *shape)], axis=-1)
         return NoisyBatch(positions.astype(np.float32), atomic_numbers, molecules.sizes.astype(np.int32), noise, levels)
 
 
@@ -86,8 +84,6 @@ def draw_levels(
         levels = generator.integers(0, config.noise.steps + 1, count)[:, None]
     elif config.objective == "denoiser":
         levels = lognormal(generator, count, config.levels)[:, None]
-    elif config.objective == "matching":
-        levels = matching_levels(generator, count, config.levels, config.matching)
     else:
         levels = pairs(generator, count, config.levels, config.consistency, progress=progress)
     return levels.astype(np.float32)

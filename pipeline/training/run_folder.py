@@ -5,7 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
 from pipeline.data.statistics import Statistics
-from pipeline.study.config import RunConfig, can_start, run_config
+from pipeline.study.config import RunConfig, run_config
 from pipeline.training.growth import deepened
 
 FORMAT = "consistent-edm weights 1"
@@ -135,7 +135,7 @@ def _start(
             f"{path}: these are weights of the run {weights.config.name}, and those of {run} should be there"
         )
     start = weights.config.model
-    if start != config.model and not (key == "init" and can_start(asdict(start), asdict(config.model))):
+    if start != config.model and not (key == "init" and config.model.can_start(start)):
         raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}{_MORE[key]}")
     return deepened(weights.arrays, start, config.model)
 

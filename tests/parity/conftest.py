@@ -68,7 +68,7 @@ class Problem:
 
     Attributes:
       config: of the run.
-      networks: the weights of each network by name; so large that every part of it matters.
+      weights: of the network by name; so large that every part of it matters.
       averaged: the same of their average, where a loss compares with it.
       teacher: the same of the teacher.
       positions: [B, N, 3], centred.
@@ -79,8 +79,8 @@ class Problem:
     """
 
     config: RunConfig
-    networks: list[Arrays] = field(init=False)
-    averaged: list[Arrays] = field(init=False)
+    weights: Arrays = field(init=False)
+    averaged: Arrays = field(init=False)
     teacher: Arrays = field(init=False)
     positions: Doubles = field(init=False)
     atomic_numbers: npt.NDArray[np.uint8] = field(init=False)
@@ -92,32 +92,29 @@ class Problem:
         """Draw everything."""
         generator = np.random.default_rng(1)
         mask = (np.arange(WIDTH) < SIZES[:, None]).astype(np.float64)
-        noise = [self.draw(generator, mask) for _ in range(2 if self.config.objective == "matching" else 1)]
+        noise = self.draw(generator, mask)
         values = {
-            "networks": self.weights(generator),
-            "averaged": self.weights(generator),
-            "teacher": self.weights(generator)[0],
+            "weights": self.some_weights(generator),
+            "averaged": self.some_weights(generator),
+            "teacher": self.some_weights(generator),
             "mask": mask,
             "positions": self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask),
             "atomic_numbers": generator.choice([1, 6, 7, 8, 9], mask.shape).astype(np.uint8) * mask.astype(np.uint8),
             "levels": self.some_levels(generator),
-            "noise": np.concatenate(noise, axis=-1),
+            "noise": noise,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def weights(self, generator: np.random.Generator) -> list[Arrays]:
-        """Return weights of every network."""
+    def some_weights(self, generator: np.random.Generator) -> Arrays:
+        """Return weights of the network."""
         # Squared distances grow quickly from layer to layer, and where tanh is saturated its gradient is mere rounding.
         gain = 0.25 if self.config.model.radial_features == "squared" else 1.0
-        objective = pipeline.torch_backend.build.build_objective(self.config, STATISTICS)
-        return [
-            {
-                name: gain * generator.normal(size=parameter.shape) / parameter.shape[0] ** 0.5
-                for name, parameter in network.named_parameters()
-            }
-            for network in objective.networks
-        ]
+        model = pipeline.torch_backend.build.build_objective(self.config, STATISTICS).model
+        return {
+            name: gain * generator.normal(size=parameter.shape) / parameter.shape[0] ** 0.5
+            for name, parameter in model.named_parameters()
+        }
 
     def some_levels(self, generator: np.random.Generator) -> Doubles:
         """Return levels of the objective [B, L]."""
@@ -161,27 +158,19 @@ class InJax:
 
     @cached_property
     def vector(self) -> jax.Array:
-        """The parameters, [networks x P]."""
-        return self.joined(self.problem.networks)
+        """The parameters, [P]."""
+        return self.flat(self.problem.weights)
 
-    def joined(self, networks: list[Arrays]) -> jax.Array:
-        """Return the parameters of networks, one after the other."""
-        vectors = []
-        for network in networks:
-            arrays: Any = {name: array.astype(self.dtype) for name, array in network.items()}
-            vectors.append(self.layout.from_arrays(arrays))
-        return jnp.concatenate(vectors)
-
-    def unravel(self, vector: jax.Array) -> Any:
-        """Return the parameters as the losses take them."""
-        trees = tuple(self.layout.unravel(part) for part in jnp.split(vector, len(self.problem.networks)))
-        return trees if len(trees) > 1 else trees[0]
+    def flat(self, weights: Arrays) -> jax.Array:
+        """Return weights as a vector [P]."""
+        arrays: Any = {name: array.astype(self.dtype) for name, array in weights.items()}
+        return self.layout.from_arrays(arrays)
 
     @cached_property
     def frozen(self) -> pipeline.jax_backend.objective.Frozen:
         """The average and the teacher."""
         return pipeline.jax_backend.objective.Frozen(
-            self.unravel(self.joined(self.problem.averaged)), self.layout.unravel(self.joined([self.problem.teacher]))
+            *(self.layout.unravel(self.flat(weights)) for weights in (self.problem.averaged, self.problem.teacher))
         )
 
     def array(self, value: npt.NDArray[Any]) -> jax.Array:
@@ -226,14 +215,10 @@ class InTorch:
         """Return it in a precision."""
         dtype: torch.dtype = getattr(torch, precision)
         objective = pipeline.torch_backend.build.build_objective(problem.config, STATISTICS).to(dtype)
-        networks = [
-            *zip(objective.networks, problem.networks, strict=True),
-            *((deepcopy(objective.model), arrays) for arrays in (problem.averaged[0], problem.teacher)),
-        ]
-        for network, arrays in networks:
-            values: Any = arrays
-            pipeline.torch_backend.weights.from_arrays(network, values)
-        frozen = pipeline.torch_backend.objective.Frozen(networks[-2][0], networks[-1][0])
+        frozen = pipeline.torch_backend.objective.Frozen(deepcopy(objective.model), deepcopy(objective.model))
+        weights: Any = (problem.weights, problem.averaged, problem.teacher)
+        for network, arrays in zip((objective.model, *frozen), weights, strict=True):
+            pipeline.torch_backend.weights.from_arrays(network, arrays)
         return cls(problem, dtype, objective, frozen)
 
     def array(self, value: npt.NDArray[Any]) -> torch.Tensor:

@@ -27,7 +27,6 @@ RUNS = {
     "tiny-denoiser": "heun-3",
     "tiny-tuned": "steps-2",
     "tiny-isolated": "steps-1",
-    "tiny-matched": "steps-2",
 }
 
 

@@ -10,11 +10,12 @@ from .conftest import Workflow
 from .test_reruns import changed, stand_in
 
 TRAINING = {"training": {"steps": 1000}}
-# tuned has a sampler whose levels are searched for beside one with levels, matched only the latter.
+# tuned has a sampler whose levels are searched for beside one with levels, distilled only the latter.
 STUDY: dict[str, Any] = {
     "runs": {
-        "matched": {
-            "objective": "matching",
+        "distilled": {
+            "objective": "consistency",
+            "consistency": {"kind": "distillation"},
             "init": "tuned",
             "teacher": "denoiser",
             "samplers": {"given": {"kind": "consistency", "levels": [20.0]}},
@@ -59,7 +60,7 @@ def sampled(run: str, *samplers: str) -> list[str]:
 SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "denoiser": ("heun",),
     "tuned": ("given", "searched"),
-    "matched": ("given",),
+    "distilled": ("given",),
     "alone": ("given",),
 }
 
@@ -90,7 +91,7 @@ def test_every_run_is_made_with_what_it_starts_from(workflow: Workflow) -> None:
     assert [job for job in planned if job.startswith(("levels", "likelihood"))] == ["levels run=tuned"]
     weights = "results/runs/{}/weights.safetensors".format
     trainings = commands(workflow, "train", STUDY, "results/figures")
-    assert f"--init {weights('tuned')} --teacher {weights('denoiser')} " in trainings["matched"]
+    assert f"--init {weights('tuned')} --teacher {weights('denoiser')} " in trainings["distilled"]
     assert f"--init {weights('denoiser')} " in trainings["tuned"]
     assert "--teacher" not in trainings["tuned"]
     for run in ("denoiser", "alone"):
@@ -120,9 +121,9 @@ def test_nothing_is_made_twice(finished: Workflow) -> None:
 def test_a_change_trains_all_that_goes_on_from_it(finished: Workflow) -> None:
     rate = {"steps": 1000, "optimizer": {"learning_rate": 1e-4}}
     for run, after in [
-        ("denoiser", ("tuned", "matched")),
-        ("tuned", ("matched",)),
-        ("matched", ()),
+        ("denoiser", ("tuned", "distilled")),
+        ("tuned", ("distilled",)),
+        ("distilled", ()),
         ("alone", ()),
     ]:
         planned = finished.planned("results/figures", study=changed(STUDY, **{f"runs__{run}__training": rate}))
@@ -130,8 +131,8 @@ def test_a_change_trains_all_that_goes_on_from_it(finished: Workflow) -> None:
 
 
 def test_another_run_to_start_from_trains_again(finished: Workflow) -> None:
-    planned = finished.planned("results/figures", study=changed(STUDY, runs__matched__init="denoiser"))
-    assert planned == sorted(["configure_run run=matched", "figures", *trained("matched")])
+    planned = finished.planned("results/figures", study=changed(STUDY, runs__distilled__init="denoiser"))
+    assert planned == sorted(["configure_run run=distilled", "figures", *trained("distilled")])
 
 
 def test_a_new_sampler_trains_nothing(finished: Workflow) -> None:
@@ -151,7 +152,7 @@ def test_another_search_trains_nothing(finished: Workflow) -> None:
 
 
 def test_a_run_that_leads_back_to_itself_is_one_line(workflow: Workflow) -> None:
-    done = workflow.run("--cores", "1", "results/figures", study=changed(STUDY, runs__denoiser__init="matched"))
+    done = workflow.run("--cores", "1", "results/figures", study=changed(STUDY, runs__denoiser__init="distilled"))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("study: runs.matched: its init and teacher lead back to itself, by ")
+    assert done.stderr.startswith("study: runs.distilled: its init and teacher lead back to itself, by ")

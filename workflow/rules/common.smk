@@ -2,8 +2,9 @@
 import json
 import math
 
-from pipeline.study.config import run_config, run_settings, sampler_config, sampler_settings
+from pipeline.study.config import run_config, sampler_config
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.study.study import run_settings, sampler_settings
 from pipeline.sampling.parts import LARGEST_BATCH
 
 # Let jobs find Snakemake's own Python when `.venv/bin/snakemake` runs without an activated environment.
@@ -217,12 +218,12 @@ def levels_file(wildcards):
 
 def run_json(wildcards):
     """Return the settings that affect a run's weights, as JSON."""
-    return json.dumps(run_settings(config, wildcards.run))
+    return json.dumps(run_settings(config, wildcards.run), indent=2)
 
 
 def sampler_json(wildcards):
     """Return a sampler's settings as JSON."""
-    return json.dumps(sampler_settings(config, wildcards.run, wildcards.sampler))
+    return json.dumps(sampler_settings(config, wildcards.run, wildcards.sampler), indent=2)
 
 
 def trajectory_file():

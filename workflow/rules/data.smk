@@ -63,7 +63,8 @@ rule shard:
         mem_mb=more(2000),
         runtime=more(10),
     params:
-        options=flags(buckets=config["data"]["buckets"]),
+        # Where the study has none, they are found from the molecules.
+        options=flags(buckets=config["data"]["buckets"]) if config["data"]["buckets"] else [],
     shell:
         "python -m pipeline.cli.shard --molecules {input:q} {params.options:q}"
         " --shards {output.shards:q} --statistics {output.statistics:q} --log {log:q}"

@@ -14,6 +14,7 @@ from pipeline.cli.likelihood import main as likelihood
 from pipeline.cli.sample import main as sample
 from pipeline.core.errors import InputError
 from pipeline.data.molecule_parquet import read_molecules
+from pipeline.study import frameworks
 from pipeline.training.run_folder import read_weights
 
 SAMPLER = {"name": "heun", "kind": "heun", "steps": 3, "num": 4}
@@ -89,7 +90,7 @@ def test_what_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         backends.load_backend("jax", options("--compile"))
     with pytest.raises(InputError, match="--devices 0 should be at least 1"):
         backends.load_backend("torch", options("--devices", "0"))
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="PyTorch, which is not installed: make torch"):
         backends.load_backend("torch", options())
 

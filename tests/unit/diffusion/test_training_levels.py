@@ -1,4 +1,3 @@
-import dataclasses
 import math
 from typing import Any
 
@@ -15,11 +14,10 @@ from pipeline.diffusion.training_levels import (
     grid,
     grid_size,
     lognormal,
-    matching_levels,
     pairs,
     stage,
 )
-from pipeline.study.config import ConsistencyConfig, LevelsConfig, MatchingConfig, RunConfig, run_config
+from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig, run_config
 
 KINDS = ["ct", "ict", "tuning", "distillation"]
 
@@ -31,15 +29,14 @@ def run_of(**run: Any) -> RunConfig:
 
 LEVELS: LevelsConfig = run_of().levels
 CONSISTENCY: ConsistencyConfig = run_of().consistency
-MATCHING: MatchingConfig = run_of().matching
 
 
 def levels_of(**changes: Any) -> LevelsConfig:
-    return dataclasses.replace(LEVELS, **changes)
+    return LEVELS.model_copy(update=changes)
 
 
 def consistency_of(**changes: Any) -> ConsistencyConfig:
-    return dataclasses.replace(CONSISTENCY, **changes)
+    return CONSISTENCY.model_copy(update=changes)
 
 
 def probability(sigma: Any, config: LevelsConfig = LEVELS) -> Any:
@@ -197,26 +194,6 @@ def test_pairs_of_a_grid_are_neighbours_drawn_as_published(kind: str) -> None:
     assert counts[~seen].sum() < 30
 
 
-# --- matching ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_generator_is_fed_pure_noise_or_noisy_data() -> None:
-    config = dataclasses.replace(MATCHING, one_step=0.3, score_mean=1.0, score_std=0.5)
-    t, share_of_data, s = matching_levels(np.random.default_rng(0), 4000, LEVELS, config).T
-    pure = share_of_data == 0
-    assert pure.mean() == pytest.approx(0.3, abs=0.03)
-    assert (share_of_data[~pure] == 1).all()
-    assert (t[pure] == LEVELS.sigma_max).all()
-    assert stats.kstest(probability(t[~pure]), "uniform").pvalue > 1e-3
-    compared = levels_of(mean=1.0, std=0.5)
-    assert stats.kstest(probability(s, compared), "uniform").pvalue > 1e-3
-    # The level that is compared at says nothing of the one that was fed.
-    assert abs(np.corrcoef(np.log(t[~pure]), np.log(s[~pure]))[0, 1]) < 0.06
-    for share in (0.0, 1.0):
-        of_one_kind = dataclasses.replace(MATCHING, one_step=share)
-        assert (matching_levels(np.random.default_rng(0), 99, LEVELS, of_one_kind)[:, 1] == 1 - share).all()
-
-
 # --- the boundary -----------------------------------------------------------------------------------------------------
 
 
@@ -228,4 +205,3 @@ def test_what_goes_on_from_a_denoiser_keeps_its_boundary() -> None:
     assert boundary_level(run_of(consistency={"kind": "distillation"}, teacher="denoiser")) == 0.0
     for objective in ("edm", "denoiser"):
         assert boundary_level(run_of(objective=objective, levels=given_levels)) == 0.0
-    assert boundary_level(run_of(objective="matching", teacher="denoiser")) == 0.0

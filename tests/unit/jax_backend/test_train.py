@@ -243,7 +243,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "ct": {"objective": "consistency", "consistency": {"kind": "ct", "last_levels": 20}},
     "ict": {"objective": "consistency", "consistency": {"kind": "ict", "last_levels": 20}},
     "distilled": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "denoiser"},
-    "matched": {"objective": "matching", "init": "denoiser", "teacher": "denoiser"},
 }
 
 
@@ -274,13 +273,12 @@ def test_every_objective_trains_and_resumes_in_the_same_bits(
     moved = [name for name, array in whole.arrays.items() if (array != denoiser.arrays[name]).any()]
     assert moved == list(whole.arrays)
     lines = logged(tmp_path / "whole")
-    # Of matching's two networks, one has a loss of no lower bound.
     assert all(np.isfinite(line["loss"]) for line in lines if line["kind"] != "samples")
-    sampler = "one-step" if config.objective in ("consistency", "matching") else "heun-12"
+    sampler = "one-step" if config.objective == "consistency" else "heun-12"
     assert [line["sampler"] for line in lines if line["kind"] == "samples"] == [sampler]
 
 
-@pytest.mark.parametrize("name", ["tuned", "ict", "matched"])
+@pytest.mark.parametrize("name", ["tuned", "ict"])
 def test_a_training_begins_with_the_weights_it_is_given(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path, name: str
 ) -> None:
@@ -288,10 +286,9 @@ def test_a_training_begins_with_the_weights_it_is_given(
     starts = starts_of(config, denoiser)
     trainer = make_trainer(config, molecules, tmp_path, starts)
     given = np.concatenate([array.reshape(-1) for array in denoiser.arrays.values()])
-    expected = {"tuned": [given], "ict": [], "matched": [given, given]}[name]
-    if expected:
+    if config.init:
         for vector in (trainer._state.params, trainer._state.ema):
-            assert (np.asarray(vector) == np.concatenate(expected)).all()
+            assert (np.asarray(vector) == given).all()
         averaged = trainer.averaged_weights()
         assert all((averaged[name] == array).all() for name, array in denoiser.arrays.items())
     else:
@@ -314,26 +311,6 @@ def test_what_is_learned_from_changes_the_training(
         for number, teacher in enumerate((denoiser.arrays, denoiser.arrays, other))
     ]
     assert bits(trained[0]) == bits(trained[1]) != bits(trained[2])
-
-
-def test_the_estimator_learns_at_its_own_rate(
-    make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path
-) -> None:
-    training = {"optimizer": {"learning_rate": 0.01, "warmup_steps": 0, "schedule": "constant"}}
-    config = make_config(**RUNS["matched"], matching={"estimator_rate": 3.0}, training=training)
-    trainer = make_trainer(config, molecules, tmp_path, starts_of(config, denoiser))
-    start = np.asarray(trainer._state.params)
-    batch = Noising(config, molecules[0]["train"]).training(Batch(18, np.arange(8, dtype=np.int32)), 0)
-    trainer.step(batch, 0)
-    moved = np.abs(np.asarray(trainer._state.params) - start)
-    # Adam's first step is as long as the learning rate.
-    generator, estimator = np.split(moved, 2)
-    assert np.median(estimator) == pytest.approx(0.03, rel=0.01)
-    # The teacher and the estimator are one network before the first step, and give the generator no direction.
-    assert (generator == 0.0).all()
-    trainer.step(batch, 1)
-    generator, estimator = np.split(np.abs(np.asarray(trainer._state.params) - start), 2)
-    assert np.median(generator) > 0.001
 
 
 def test_weights_of_another_network_are_one_line(

@@ -18,7 +18,6 @@ from pipeline.study.config import RunConfig, run_config
 from pipeline.training.loop import (
     Interrupted,
     Trained,
-    learning_rate_factors,
     progress_sampler,
     run_training,
     steps_from,
@@ -343,9 +342,8 @@ def test_validation_molecules_are_a_fixed_choice_padded_to_one_width() -> None:
 
 
 def run_of(objective: str, **settings: Any) -> RunConfig:
-    starts = {"teacher": "denoiser"} if objective == "matching" else {}
     raw = {"name": "fake", "data": "test", "objective": objective, "training": {"steps": 1000}}
-    return run_config(raw | starts | settings)
+    return run_config(raw | settings)
 
 
 def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
@@ -355,9 +353,3 @@ def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
         assert (sampler.kind, sampler.steps) == (kind, steps)
     # From the noise that it was trained on.
     assert progress_sampler(run_of("consistency", **few)).levels == (12.0,)
-    assert progress_sampler(run_of("matching")).levels == (20.0,)
-
-
-def test_two_networks_have_two_learning_rates() -> None:
-    assert learning_rate_factors(run_of("denoiser")) == (1.0,)
-    assert learning_rate_factors(run_of("matching", matching={"estimator_rate": 3})) == (1.0, 3.0)

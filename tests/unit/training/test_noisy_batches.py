@@ -1,4 +1,3 @@
-import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +17,7 @@ from pipeline.training.noisy_batches import Noising, NoisyBatch, draw_levels, dr
 
 Floats = npt.NDArray[np.floating[Any]]
 
-STARTS = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}, "matching": {"teacher": "denoiser"}}
+STARTS = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}}
 
 
 def run_of(objective: str = "denoiser", *, kind: str = "ict", **run: Any) -> RunConfig:
@@ -52,7 +51,6 @@ RUNS = [
     run_of("consistency", kind="ict"),
     run_of("consistency", kind="tuning", levels={"alignment": "full"}),
     run_of("consistency", kind="distillation"),
-    run_of("matching"),
 ]
 
 
@@ -78,7 +76,7 @@ def test_a_batch_depends_on_the_seed_and_the_step_alone(run: RunConfig) -> None:
     noising.training(BATCH, 8)
     # Asked again, and by a training that resumes at this step.
     assert bits(noising.training(BATCH, 7)) == bits(Noising(run, SHARDS).training(BATCH, 7)) == bits(first)
-    other = Noising(dataclasses.replace(run, seed=1), SHARDS).training(BATCH, 7)
+    other = Noising(run.model_copy(update={"seed": 1}), SHARDS).training(BATCH, 7)
     for batch in (noising.training(BATCH, 8), other):
         assert (batch.noise != first.noise).any()
         assert (batch.levels != first.levels).any()
@@ -97,20 +95,15 @@ def test_validation_is_the_same_whatever_was_trained_and_unlike_training(run: Ru
 @every_run
 def test_noise_has_no_centre_and_nothing_in_the_padding(run: RunConfig) -> None:
     batch = Noising(run, SHARDS).training(BATCH, 3)
-    features = {"edm": 6, "matching": 5 + 3 + 5}.get(run.objective, 5)
+    features = 6 if run.objective == "edm" else 5
     assert batch.noise.shape == (8, 9, 3 + features)
-    assert batch.levels.shape == (8, 3 if run.objective in ("consistency", "matching") else 1)
+    assert batch.levels.shape == (8, 3 if run.objective == "consistency" else 1)
     assert (batch.sizes == SHARDS[1].sizes[BATCH.indices]).all()
     padding = np.arange(9) >= batch.sizes[:, None]
     assert padding.any()
     for part in (batch.noise, batch.positions, batch.atomic_numbers):
         assert (part[padding] == 0).all()
     np.testing.assert_allclose(batch.noise[..., :3].sum(1), 0, atol=1e-5)
-    if run.objective == "matching":
-        np.testing.assert_allclose(batch.noise[..., 8:11].sum(1), 0, atol=1e-5)
-        # Two draws, not one twice.
-        present = batch.noise[~padding]
-        assert abs(np.corrcoef(present[:, :8].ravel(), present[:, 8:].ravel())[0, 1]) < 0.2
     types = [part.dtype for part in batch]
     assert types == [np.float32, np.uint8, np.int32, np.float32, np.float32]
 
