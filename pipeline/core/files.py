@@ -21,8 +21,8 @@ def cache_directory(name: str) -> Path:
 
     It is in the folder that the environment variable ``CONSISTENT_EDM_CACHE`` names, else in the user's cache folder.
     """
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "consistent-edm"
-    return Path(os.environ.get(CACHE_VARIABLE, default)) / name
+    default = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "consistent-edm"
+    return Path(os.environ.get(CACHE_VARIABLE) or default) / name
 
 
 @contextlib.contextmanager
