@@ -11,6 +11,9 @@ STUDY ?=
 # The rules call `python`: that of .venv, activated or not.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# Snakemake and pip keep files in the home folder and fail without one, as under `docker run -u 12345`.
+export HOME := $(shell test -w "$$HOME" && echo "$$HOME" || echo "$(CURDIR)/.cache")
+
 study = $(if $(STUDY),--configfile $(STUDY))
 # PyTorch is installed for a study with a run on it.
 torch = $(if $(shell grep -l 'backend: torch' $(or $(STUDY),config.yaml)),.venv/.torch)

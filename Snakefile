@@ -5,6 +5,7 @@ import sys
 from snakemake.utils import min_version
 
 from pipeline.study.config import resolve_study
+from pipeline.study.supervision import supervise
 from pipeline.core.errors import InputError
 
 min_version("9.27")
@@ -20,6 +21,8 @@ try:
     config = resolve_study(config)
 except InputError as error:
     sys.exit(f"study: {error}")
+
+supervise(workflow, config)
 
 # One job at a time on the one GPU that a machine is taken to have; a cluster deals its GPUs out itself.
 if workflow.nodes is None and not workflow.remote_exec:

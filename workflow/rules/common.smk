@@ -1,6 +1,7 @@
 # What the rules share. No rules here.
 import json
 import math
+import subprocess
 
 from pipeline.study.config import run_config, run_settings, sampler_config, sampler_settings
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
@@ -9,6 +10,12 @@ from pipeline.sampling.parts import LARGEST_BATCH
 # `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
 if (folder := os.path.dirname(sys.executable)) not in os.get_exec_path():
     os.environ.update(PATH=os.pathsep.join([folder, *os.get_exec_path()]))
+
+# A job's program takes the place of its shell, so that signals reach it. On Linux it is told to end when Snakemake is
+# killed: left behind, it might replace the results of the next one.
+tied = "setpriv --pdeathsig TERM"
+can_tie = subprocess.run(f"{tied} true", shell=True, stderr=subprocess.DEVNULL).returncode == 0
+shell.prefix(f"set -euo pipefail; exec {tied if can_tie else ''} ")
 
 
 def flags(**settings):
@@ -120,16 +127,12 @@ def training_gpus(wildcards):
 
 
 def training_launch(wildcards):
-    """Return what goes before a training's command.
-
-    Either way the signal that a time limit sends reaches the training itself, which saves its state: a shell in between
-    would die of it and leave the training behind.
-    """
+    """Return what goes before a training's command."""
     tasks = spread(wildcards)
     if tasks == 1:
-        return "exec"
+        return ""
     gpus = f" --gpus-per-task={all_gpus(wildcards)}" if all_gpus(wildcards) else ""
-    return f"exec srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
+    return f"srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
 
 
 def levels_option(wildcards, input):
