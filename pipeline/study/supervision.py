@@ -57,7 +57,7 @@ def supervise(workflow: Any, study: Json) -> None:
 
     workflow.execute = supervised
     asked = settings.dryrun or settings.verbose or settings.printshellcmds or settings.quiet or settings.debug_dag
-    if workflow.local_exec and not asked:
+    if workflow.nodes is None and not asked:
         for handler in [one for one in logger.handlers if isinstance(one, ColorizingTextHandler)]:
             logger.removeHandler(handler)
             logger.addHandler(_Brief())
