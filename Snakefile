@@ -34,6 +34,7 @@ wildcard_constraints:
     run="|".join(config["runs"]),
     sampler="[a-z0-9][a-z0-9-]*",
     source="qm9pack|figshare",
+    calls="[1-9][0-9]*",
 
 
 report: "workflow/report/workflow.rst"

@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from .conftest import ROOT
+from .conftest import ROOT, run
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ("runtime", "dev", "cuda")
@@ -84,7 +83,7 @@ def test_the_container_is_built_from_what_is_here() -> None:
     assert "pyproject.toml" in sources
     assert [name for name in sources if not (ROOT / name).exists()] == []
     (made,) = [line.split()[2:] for line in lines if line.startswith("RUN make ")]
-    done = subprocess.run(["make", "--dry-run", *made], cwd=ROOT, capture_output=True, text=True)
+    done = run(["make", "--dry-run", *made])
     assert done.returncode == 0, done.stderr
     # The user that the container runs as is made before anything of the project's is run.
     assert lines.index("USER user") < lines.index(f"RUN make {' '.join(made)}")

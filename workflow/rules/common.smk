@@ -5,6 +5,7 @@ import subprocess
 
 from pipeline.study.config import run_config, run_settings, sampler_config, sampler_settings
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.sampling.level_search import fewer_calls
 from pipeline.sampling.parts import LARGEST_BATCH
 
 # `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
@@ -205,17 +206,17 @@ def start_file(run, key):
     return f"results/runs/{other}/weights.safetensors" if other else []
 
 
-def searched_calls(run):
-    """Return the numbers of network calls of a run's samplers whose noise levels are searched for."""
-    samplers = config["runs"][run]["samplers"].values()
-    return sorted({one["steps"] for one in samplers if one["kind"] == "consistency" and one["levels"] is None})
+def start_levels(wildcards):
+    """Return the levels that a search for levels starts around, or none."""
+    fewer = fewer_calls(int(wildcards.calls))
+    return f"results/runs/{wildcards.run}/levels/{fewer}.json" if fewer else []
 
 
 def levels_file(wildcards):
     """Return where a sampler's noise levels were searched for, or none if it needs no search."""
     sampler = config["runs"][wildcards.run]["samplers"][wildcards.sampler]
     searched = sampler["kind"] == "consistency" and sampler["levels"] is None
-    return f"results/runs/{wildcards.run}/levels.json" if searched else []
+    return f"results/runs/{wildcards.run}/levels/{sampler['steps']}.json" if searched else []
 
 
 def run_json(wildcards):
