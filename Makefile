@@ -11,6 +11,9 @@ STUDY ?=
 # The rules call `python`: that of .venv, activated or not.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# Snakemake and pip keep files in the home folder and fail without one, as under `docker run -u 12345`.
+export HOME := $(shell test -w "$$HOME" && echo "$$HOME" || echo "$(CURDIR)/.cache")
+
 quoted = '$(subst ','\'',$(1))'
 study = $(if $(STUDY),--configfile $(call quoted,$(STUDY)))
 

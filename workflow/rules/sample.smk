@@ -1,7 +1,7 @@
 # Molecules from a run's weights.
 #
 # in:  results/runs/{run}/weights.safetensors, samplers/{sampler}.json
-# out: results/runs/{run}/levels.json                      noise levels of few-step samplers, searched for
+# out: results/runs/{run}/levels/{calls}.json              noise levels of few-step samplers, searched for
 #      results/runs/{run}/samples/{sampler}.parquet        in the schema of the data
 #      results/runs/{run}/samples/{sampler}/               parts of them, until they are merged
 #      results/runs/{run}/trajectories/{sampler}.parquet   one molecule's way from noise
@@ -9,13 +9,15 @@
 
 rule levels:
     input:
-        "results/runs/{run}/weights.safetensors",
+        weights="results/runs/{run}/weights.safetensors",
+        # Each number of calls by itself, so that a new one is searched for alone.
+        start=start_levels,
     output:
-        "results/runs/{run}/levels.json",
+        "results/runs/{run}/levels/{calls}.json",
     log:
-        "results/logs/levels/{run}.log",
+        "results/logs/levels/{run}-{calls}.log",
     benchmark:
-        "results/timings/levels/{run}.tsv"
+        "results/timings/levels/{run}-{calls}.tsv"
     conda:
         "../../envs/runtime.yaml"
     threads: all_cores
@@ -24,9 +26,11 @@ rule levels:
         runtime=more(120),
         gpu=all_gpus,
     params:
-        options=lambda wildcards: flags(calls=searched_calls(wildcards.run), **config["search"]),
+        options=lambda wildcards: flags(calls=wildcards.calls, **config["search"]),
+        start=lambda wildcards, input: flags(start=input.start) if input.start else [],
     shell:
-        "python -m pipeline.cli.levels --weights {input:q} {params.options:q} --output {output:q} --log {log:q}"
+        "python -m pipeline.cli.levels --weights {input.weights:q} {params.options:q} {params.start:q}"
+        " --output {output:q} --log {log:q}"
 
 
 rule sample:
