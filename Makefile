@@ -11,6 +11,9 @@ STUDY ?=
 # The rules call `python`; let that be .venv's, activated or not.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# Snakemake and pip need a home folder, which `docker run -u 12345` does not have.
+export HOME := $(shell test -w "$$HOME" && echo "$$HOME" || echo "$(CURDIR)/.cache")
+
 quoted = '$(subst ','\'',$(1))'
 study = $(if $(STUDY),--configfile $(call quoted,$(STUDY)))
 

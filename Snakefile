@@ -6,6 +6,7 @@ from snakemake.utils import min_version
 
 from pipeline.core.errors import InputError
 from pipeline.study.study import check_installed, read_study, resolve_study
+from pipeline.study.supervision import supervise
 
 min_version("9.27")
 
@@ -25,6 +26,8 @@ try:
 except InputError as error:
     sys.exit(f"study: {error}")
 
+supervise(workflow, config)
+
 # One GPU job at a time, assuming one GPU; a cluster allocates GPUs itself.
 if workflow.nodes is None and not workflow.remote_exec:
     workflow.global_resources.setdefault("gpu", 1)
@@ -35,6 +38,7 @@ wildcard_constraints:
     run="|".join(config["runs"]),
     sampler="[a-z0-9][a-z0-9-]*",
     source="qm9pack|figshare",
+    calls="[1-9][0-9]*",
 
 
 report: "workflow/report/workflow.rst"

@@ -17,9 +17,6 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_directory
 from pipeline.core.progress import progress
 from pipeline.data.molecule_parquet import read_molecules
-from pipeline.figures.benchmark_results import read_benchmarks
-from pipeline.figures.inputs import read_runs, read_trajectory
-from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,9 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _figures(args: argparse.Namespace) -> None:
+    # Imported here: matplotlib looks for a home folder when it is imported, which ``run`` has seen to by now.
+    from pipeline.figures.benchmark_results import read_benchmarks
+    from pipeline.figures.inputs import read_runs, read_trajectory
+    from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
+
     if args.gallery_molecules < 1:
         raise InputError(f"--gallery-molecules should be at least 1, not {args.gallery_molecules}")
-    _check_output(args.output)
+    _check_output(args.output, PAGE)
     study = Study(
         runs=read_runs(configs=args.configs, curves=args.curves, metrics=args.metrics, samples=args.samples),
         floor=read_summary(args.floor),
@@ -66,10 +68,10 @@ def _figures(args: argparse.Namespace) -> None:
         draw_study(study, folder, advance=lambda: bar.update(1))
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, page: str) -> None:
     """Refuse to replace anything but earlier figures."""
     if path.is_dir():
-        if any(path.iterdir()) and not (path / PAGE).is_file():
+        if any(path.iterdir()) and not (path / page).is_file():
             raise InputError(f"--output: {path} holds something else than figures; name a new folder")
     elif path.exists():
         raise InputError(f"--output: {path} is a file; name a new folder")

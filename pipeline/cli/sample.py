@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
     parser.add_argument("--sampler", required=True, type=Path, help="JSON file with the sampler's settings")
     parser.add_argument(
-        "--levels", default=None, type=Path, help="levels.json of the run, for a sampler without levels"
+        "--levels", default=None, type=Path, help="file of the stage levels, for a sampler without levels"
     )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     parser.add_argument("--num", type=int, default=None, help="molecules, instead of the sampler's number")

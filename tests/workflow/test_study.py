@@ -110,3 +110,16 @@ def test_a_setting_on_the_command_line_changes_the_default_study(workflow: Workf
     done = workflow.run("--dry-run", "--cores", "1", "--printshellcmds", "--config", "figures={gallery_molecules: 7}")
     assert done.returncode == 0, done.stderr
     assert "--gallery-molecules 7" in done.stdout + done.stderr
+
+
+def test_another_study_does_not_replace_a_run(workflow: Workflow) -> None:
+    run = workflow.directory / "results" / "runs" / "edm"
+    done = workflow.run("--cores", "1", "results/runs/edm/config.json")
+    assert done.returncode == 0, done.stderr
+    (run / "weights.safetensors").touch()
+    study = yaml.safe_load((ROOT / "config.yaml").read_text())
+    study["runs"]["edm"]["training"]["steps"] = 999
+    done = workflow.run("--cores", "1", "results/figures", study=study)
+    assert done.returncode == 1
+    assert done.stderr.startswith("study: runs.edm: results/runs/edm was made by ")
+    assert done.stderr.count("\n") == 1

@@ -1,15 +1,23 @@
 # Functions that the rules share.
 import json
 import math
+import subprocess
 
+from pipeline.sampling.level_search import fewer_calls
+from pipeline.sampling.parts import LARGEST_BATCH
 from pipeline.study.config import run_config, sampler_config
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
 from pipeline.study.study import run_settings, sampler_settings
-from pipeline.sampling.parts import LARGEST_BATCH
 
 # Let jobs find Snakemake's own Python when `.venv/bin/snakemake` runs without an activated environment.
 if (folder := os.path.dirname(sys.executable)) not in os.get_exec_path():
     os.environ.update(PATH=os.pathsep.join([folder, *os.get_exec_path()]))
+
+# exec, so that signals reach the job's program and not a shell. On Linux it gets SIGTERM when Snakemake is killed, because a job
+# left behind could overwrite the next one's results.
+tied = "setpriv --pdeathsig TERM"
+can_tie = subprocess.run(f"{tied} true", shell=True, stderr=subprocess.DEVNULL).returncode == 0
+shell.prefix(f"set -euo pipefail; exec {tied if can_tie else ''} ")
 
 
 def flags(**settings):
@@ -121,16 +129,12 @@ def training_gpus(wildcards):
 
 
 def training_launch(wildcards):
-    """Return what goes before a training's command.
-
-    Either way the signal that a time limit sends reaches the training itself, which saves its state: a shell in between
-    would die of it and leave the training behind.
-    """
+    """Return what goes before a training's command."""
     tasks = spread(wildcards)
     if tasks == 1:
-        return "exec"
+        return ""
     gpus = f" --gpus-per-task={all_gpus(wildcards)}" if all_gpus(wildcards) else ""
-    return f"exec srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
+    return f"srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
 
 
 def levels_option(wildcards, input):
@@ -203,17 +207,17 @@ def start_file(run, key):
     return f"results/runs/{other}/weights.safetensors" if other else []
 
 
-def searched_calls(run):
-    """Return the numbers of network calls of a run's samplers that need searched levels."""
-    samplers = config["runs"][run]["samplers"].values()
-    return sorted({one["steps"] for one in samplers if one["kind"] == "consistency" and one["levels"] is None})
+def start_levels(wildcards):
+    """Return the levels that a search starts from, or none."""
+    fewer = fewer_calls(int(wildcards.calls))
+    return f"results/runs/{wildcards.run}/levels/{fewer}.json" if fewer else []
 
 
 def levels_file(wildcards):
     """Return the file with a sampler's searched noise levels, or none if it needs none."""
     sampler = config["runs"][wildcards.run]["samplers"][wildcards.sampler]
     searched = sampler["kind"] == "consistency" and sampler["levels"] is None
-    return f"results/runs/{wildcards.run}/levels.json" if searched else []
+    return f"results/runs/{wildcards.run}/levels/{sampler['steps']}.json" if searched else []
 
 
 def run_json(wildcards):

@@ -1,7 +1,7 @@
 # Molecules from a run's weights.
 #
 # in:  results/runs/{run}/weights.safetensors, samplers/{sampler}.json
-# out: results/runs/{run}/levels.json                      noise levels found for few-step samplers
+# out: results/runs/{run}/levels/{calls}.json              noise levels found for few-step samplers
 #      results/runs/{run}/samples/{sampler}.parquet        sampled molecules
 #      results/runs/{run}/samples/{sampler}/               their parts, temporary
 #      results/runs/{run}/trajectories/{sampler}.parquet   one molecule from noise to sample
@@ -9,13 +9,15 @@
 
 rule levels:
     input:
-        "results/runs/{run}/weights.safetensors",
+        weights="results/runs/{run}/weights.safetensors",
+        # One search per number of calls, so that a new one does not repeat the others.
+        start=start_levels,
     output:
-        "results/runs/{run}/levels.json",
+        "results/runs/{run}/levels/{calls}.json",
     log:
-        "results/logs/levels/{run}.log",
+        "results/logs/levels/{run}-{calls}.log",
     benchmark:
-        "results/timings/levels/{run}.tsv"
+        "results/timings/levels/{run}-{calls}.tsv"
     conda:
         "../../envs/runtime.yaml"
     threads: all_cores
@@ -24,9 +26,11 @@ rule levels:
         runtime=more(120),
         gpu=all_gpus,
     params:
-        options=lambda wildcards: flags(calls=searched_calls(wildcards.run), **config["search"]),
+        options=lambda wildcards: flags(calls=wildcards.calls, **config["search"]),
+        start=lambda wildcards, input: flags(start=input.start) if input.start else [],
     shell:
-        "python -m pipeline.cli.levels --weights {input:q} {params.options:q} --output {output:q} --log {log:q}"
+        "python -m pipeline.cli.levels --weights {input.weights:q} {params.options:q} {params.start:q}"
+        " --output {output:q} --log {log:q}"
 
 
 rule sample:
