@@ -35,31 +35,31 @@ class ModelConfig(Group):
     """The E(n)-equivariant graph network (EGNN). What is left out is as in the run that init or teacher names."""
 
     hidden: Count = 64
-    """Features of a node."""
+    """Node features."""
     edge_hidden: Annotated[Count, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]})] = (
         Field(default=None, validate_default=True)
     )
-    """Features of an edge, where nearly all the time goes; null means as many as hidden."""
+    """Edge features, which determine nearly all of the cost; null is the same as hidden."""
     layers: Count = 5
     """Equivariant layers."""
     attention: Flag = True
-    """Whether each message is weighted by a learned sigmoid of itself."""
+    """Whether each message is weighted by a learned sigmoid gate."""
     radial_features: Literal["gaussian", "squared"] = "gaussian"
-    """What an edge knows of its two distances, now and at the input. squared is the square, as in the reference;
-    gaussian adds smooth bounded functions and can be trained at a far higher learning rate."""
+    """Edge features of the current and the input distance. squared is the square, as in the reference; gaussian uses
+    smooth bounded functions and trains at a far higher learning rate."""
     node_norm: Literal["rms", "none"] = "rms"
-    """Whether node features are scaled to unit root mean square before each layer (rms) or not (none, reference)."""
+    """rms scales node features to unit root mean square before each layer; none, as in the reference, does not."""
     shared_edges: Flag = False
-    """Whether the coordinates are updated from the messages, instead of from an edge network of their own."""
+    """Whether coordinate updates use the messages instead of a separate edge network."""
     preconditioned: Flag = True
-    """Whether the network's input and target are scaled to unit variance at every noise level (Karras et al. 2022); the
+    """Whether the network's input and target are scaled to unit variance at every noise level (Karras et al. 2022). The
     reference predicts the noise directly."""
     norm_constant: NotNegative = 1.0
-    """Added to the distance that a coordinate update is divided by, in angstrom."""
+    """Constant added to the distance in the denominator of a coordinate update, in angstrom."""
     coordinate_range: Positive = 3.0
-    """Bound of one neighbour's part in one layer's coordinate update, times the tanh; 15 in the reference."""
+    """Factor of the tanh that bounds one neighbour's contribution to a coordinate update; 15 in the reference."""
     aggregation_divisor: Positive = 4.0
-    """What the sum of a node's messages is divided by; 1 in the reference."""
+    """Divisor of the sum of a node's messages; 1 in the reference."""
 
     @field_validator("edge_hidden", mode="before")
     @classmethod
@@ -77,9 +77,9 @@ class NoiseConfig(Group):
     steps: Several = 1000
     """T, the number of diffusion steps in training."""
     precision: Annotated[float, Field(strict=True, gt=0, lt=0.5)] = 1e-5
-    """Share of noise left at t = 0, and of signal left at t = T."""
+    """Variance of the noise at t = 0 and of the signal at t = T."""
     loss: Literal["l2", "vlb"] = "l2"
-    """l2 weighs all steps alike; vlb weighs them as the variational bound on the likelihood does."""
+    """l2 weights all steps equally; vlb uses the weights of the variational bound on the likelihood."""
 
 
 class SigmaData(Group):
@@ -99,17 +99,16 @@ class LevelsConfig(Group):
     std: Positive = 1.5
     """Standard deviation of ln sigma in training."""
     sigma_min: Positive = 0.002
-    """Least noise level."""
+    """Smallest noise level."""
     sigma_max: Positive = 20.0
-    """Largest noise level, that of the prior."""
+    """Largest noise level, the prior's."""
     sigma_data: SigmaData = SigmaData()
     preconditioning: Literal["karras", "estimate"] = "estimate"
-    """How coordinates go in and out of the network. karras predicts what is left of the noise (Karras et al. 2022,
-    table 1); estimate lets the network's layers move the molecule itself, and see its distances. Left out, it is as
-    in the run that init or teacher names."""
+    """Preconditioning of coordinates. karras is that of Karras et al. 2022, table 1; in estimate the network's layers
+    update the estimate itself and see its distances. By default as in the init or teacher run."""
     alignment: Alignment = "none"
-    """How each molecule is moved onto its noise before they are mixed. permutation orders its atoms, full also rotates
-    it; samplers of a consistency model add fresh noise in the same way."""
+    """How data is aligned to noise before mixing. permutation reorders atoms, full also rotates the molecule.
+    Consistency samplers align fresh noise in the same way."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -122,28 +121,27 @@ class ConsistencyConfig(Group):
     """What the objective consistency compares, and how."""
 
     kind: Literal["ct", "ict", "tuning", "distillation"] = "tuning"
-    """ct is consistency training as first published, its target the averaged weights; ict the improved form of it;
-    tuning starts from a denoiser (ECT); distillation follows its Heun steps, not the straight line to the data."""
+    """ct is consistency training as first published, with averaged weights as target; ict its improved form; tuning
+    starts from a denoiser (ECT); distillation uses Heun steps of a denoiser."""
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
-    """tuning, distillation. The gap between compared levels is divided by q from stage to stage."""
+    """tuning, distillation. Each stage divides the gap between compared levels by q."""
     first_stage: Natural = 5
-    """tuning, distillation. Stage to begin with; all stages are equally long."""
+    """tuning, distillation. First stage; all stages are equally long."""
     last_stage: Natural = 6
-    """tuning, distillation. Stage to end with."""
+    """tuning, distillation. Last stage."""
     anchor: NotNegative = 0.2
-    """tuning, distillation. Levels below this one are compared with the data itself, whatever the stage, so that what
-    the higher ones are led to is precise."""
+    """tuning, distillation. Below this level the target is the data itself in every stage, which keeps small levels
+    precise."""
     first_levels: Several = 10
-    """ct, ict. Levels of the grid at first."""
+    """ct, ict. Initial number of grid levels."""
     last_levels: Several = 160
-    """ct, ict. Levels of the grid at last."""
+    """ct, ict. Final number of grid levels."""
     weight: Literal["gap", "unit"] = "gap"
-    """tuning, distillation. gap weighs a pair with 1 / (t - r); unit so that every level moves the network alike."""
+    """tuning, distillation. gap weights a pair with 1 / (t - r); unit equalises the gradients of all levels."""
     huber: NotNegative = 0.02
-    """Constant c of the pseudo-Huber distance for unit dimension, multiplied by the root of the dimension; 0 takes the
-    squared distance."""
+    """Pseudo-Huber constant c per square root of the dimension; 0 is the squared distance."""
     type_weight: Positive = 4.0
-    """Weight of the squared distance of types beside that of coordinates."""
+    """Weight of the squared distance of types relative to coordinates."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -158,21 +156,21 @@ class ClipConfig(Group):
     """How large gradients are cut back."""
 
     kind: Literal["norm", "adaptive", "none"] = "norm"
-    """norm cuts at value; adaptive at 1.5 times the mean plus 2 standard deviations of the last 50 norms (the
-    reference); none not at all."""
+    """Gradient clipping: norm clips at value; adaptive, as in the reference, at 1.5 times the mean plus 2 standard
+    deviations of the last 50 norms; none does not clip."""
     value: Positive = 1.0
-    """Largest norm of the gradient, for kind norm."""
+    """Largest gradient norm, for kind norm."""
 
 
 class OptimizerConfig(Group):
     """AdamW."""
 
     learning_rate: Positive = 2e-3
-    """Learning rate at its highest."""
+    """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """How the learning rate goes on after the warm-up, to 0 at the last step unless constant."""
+    """Learning rate after the warm-up; linear and cosine reach 0 at the last step."""
     warmup_steps: Natural | Share = 500
-    """Steps over which the learning rate rises from 0; a number below 1 is a share of the training's steps."""
+    """Steps over which the learning rate rises from 0; a number below 1 is a fraction of all steps."""
     weight_decay: NotNegative = 1e-12
     """Decoupled weight decay."""
     beta1: Decay = 0.9
@@ -188,22 +186,22 @@ class TrainingConfig(Group):
     """How the network is trained."""
 
     steps: Count
-    """Number of optimiser steps; steps x batch_size / 100,000 are the epochs of QM9."""
+    """Optimiser steps; steps x batch_size / 100,000 is the number of QM9 epochs."""
     batch_size: Count = 64
-    """Molecules a step, all of one size bucket."""
+    """Molecules per step, all from one size bucket."""
     accumulate: Count = 1
-    """Number of equal parts that a batch is computed in, to save memory; divides batch_size."""
+    """Number of equal parts a batch is split into to save memory; divides batch_size."""
     optimizer: OptimizerConfig = OptimizerConfig()
     ema_decay: Decay = 0.9995
-    """Decay of the moving average of the weights, which is what is saved and sampled; less in the first steps."""
+    """Decay of the moving average of the weights, which is saved and sampled; smaller in the first steps."""
     validation_interval: Count = 1000
-    """Steps from one validation loss to the next."""
+    """Steps between validation losses."""
     sample_interval: Natural = 5000
-    """Steps from one check of the stability of samples to the next; 0 never checks."""
+    """Steps between stability checks on samples; 0 disables them."""
     sample_count: Count = 128
-    """Molecules in such a check."""
+    """Molecules per stability check."""
     checkpoint_seconds: Positive = 60.0
-    """Seconds from one checkpoint to the next; what a killed run loses at most."""
+    """Seconds between checkpoints, the most work a killed run can lose."""
 
     @field_validator("steps")
     @classmethod
@@ -230,17 +228,17 @@ class WeightsConfig(Group):
     """All that shapes a run's weights."""
 
     objective: Objective = "edm"
-    """What the network learns. edm is the variance-preserving diffusion of Hoogeboom et al. 2022; denoiser the
-    variance-exploding one of Karras et al. 2022; consistency a model that samples in one step or a few."""
+    """Training objective. edm is the variance-preserving diffusion of Hoogeboom et al. 2022, denoiser the
+    variance-exploding one of Karras et al. 2022, consistency a model that samples in one step or a few."""
     backend: Literal["jax", "torch"] = "jax"
-    """Which framework trains and samples it; torch wants PyTorch installed beside the rest."""
+    """Framework for training and sampling; torch requires PyTorch."""
     seed: Seed = 0
     """Seed of the initial weights, the order of the molecules and the noise."""
     init: str | None = None
-    """Name of the run whose weights this one starts from, with the same model or one of fewer layers, to which more are
-    added that change nothing at first; null starts from random ones. For kind tuning a denoiser."""
+    """Name of the run whose weights this one starts from, with the same model or fewer layers; added layers start as
+    the identity. null starts from random weights. For kind tuning a denoiser."""
     teacher: str | None = None
-    """Name of a run of objective denoiser, with the same model, that this one learns from: kind distillation."""
+    """Name of the denoiser run, with the same model, that kind distillation learns from."""
     model: ModelConfig = ModelConfig()
     noise: NoiseConfig = NoiseConfig()
     levels: LevelsConfig = LevelsConfig()
@@ -278,9 +276,8 @@ class Sampler(Group):
     """One way to sample a model."""
 
     kind: Literal["heun", "ddim", "ancestral", "consistency"]
-    """heun is deterministic and second order, 2 steps - 1 network calls; ddim deterministic and first order; ancestral
-    draws fresh noise in each step, as EDM does, and is for runs of objective edm; consistency is for runs of that
-    objective."""
+    """heun is deterministic and second order with 2 steps - 1 network calls, ddim deterministic and first order;
+    ancestral draws fresh noise in each step, for objective edm; consistency is for that objective."""
     steps: Count = 1
     """Steps from noise to molecule."""
     num: Count = 1000
@@ -288,17 +285,16 @@ class Sampler(Group):
     seed: Seed = 0
     """Seed of the samples."""
     sigma_max: Positive = 20.0
-    """Noise level to start from, for heun and ddim (noise over signal; angstrom for coordinates)."""
+    """First noise level, for heun and ddim (noise over signal; angstrom for coordinates)."""
     sigma_min: Positive = 0.005
     """Last noise level before 0, for heun and ddim."""
     rho: Positive = 7.0
-    """Spacing of the levels between, for heun and ddim (Karras et al. 2022, eq. 5); larger is denser at the low end."""
+    """Exponent of the level spacing, for heun and ddim (Karras et al. 2022, eq. 5); larger is denser at low levels."""
     levels: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
-    """For consistency, the noise level of each step, descending; null takes the best ones for that many steps, which a
-    stage of the workflow searches for."""
+    """For consistency, the noise level of each step, descending; null uses the levels that the stage levels finds for
+    that many steps."""
     alignment: Alignment | None = None
-    """For consistency, how fresh noise is moved onto the molecule so far before it is added; null does it as the run
-    was trained, levels.alignment."""
+    """For consistency, how fresh noise is aligned to the estimate; null is the run's levels.alignment."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -41,11 +41,11 @@ class Split(Group):
     """Which molecules train, which validate; the rest are for testing."""
 
     seed: Seed = 0
-    """Seed of the shuffle that deals the molecules out; 0 is the split of EDM."""
+    """Seed of the shuffle before the split; 0 is EDM's split."""
     train: Count | Share | None = None
-    """Molecules to train on: a number of them, or a share below 1. null is 100000 of QM9, and 0.8 of a path."""
+    """Training molecules: a number, or a fraction below 1. null is 100000 for QM9 and 0.8 for a path."""
     validation: Count | Share | None = None
-    """Molecules to validate on, likewise. null is 17748 of QM9, and 0.1 of a path."""
+    """Validation molecules: a number, or a fraction below 1. null is 17748 for QM9 and 0.1 for a path."""
 
 
 class Data(Group):
@@ -54,16 +54,15 @@ class Data(Group):
     name: Name = "qm9"
     """Name of the data set in file names and figures; results/data/NAME holds its files. Not raw or noise."""
     source: Literal["qm9pack", "figshare", "path"] = "qm9pack"
-    """Where the molecules come from. qm9pack is QM9 as the Python package of that name ships it, figshare the official
-    archive, path a file or folder of yours."""
+    """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, or your
+    own file or folder (path)."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
     """For source path only. An SDF file or a folder of XYZ files with H, C, N, O and F; relative to the Snakefile's
     folder, or absolute."""
     split: Split = Split()
     buckets: Annotated[Distinct[Annotated[int, Field(strict=True, ge=1, le=65535)]], Field(min_length=1)] | None = None
-    """Sizes in atoms that molecules are padded to, ascending. Each costs one compilation and saves padding; the largest
-    molecule must fit the last. null is [15, 17, 18, 19, 20, 21, 29] for QM9; for a path, sizes that deal its molecules
-    out evenly."""
+    """Padded sizes in atoms, ascending. Each costs one compilation and saves padding; the largest molecule must fit the
+    last. null is [15, 17, 18, 19, 20, 21, 29] for QM9, and quantiles of the sizes for a path."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -113,14 +112,14 @@ class Resources(Group):
     """What the run asks of a cluster; no part of what shapes its weights."""
 
     nodes: Count = 1
-    """Machines to train on together."""
+    """Machines for training."""
     tasks: Count = 1
-    """Processes to train in together, each with an equal share of every batch; on a cluster only, and backend jax.
-    Usually one a GPU."""
+    """Training processes, each with an equal share of every batch; on a cluster and with backend jax only. Usually one
+    per GPU."""
     cpus: Count | None = None
-    """Cores of each process, in training and sampling; null takes what the cluster's profile says."""
+    """Cores per process in training and sampling; null is cluster.cpus."""
     gpus: Natural | None = None
-    """GPUs of each process, in training and sampling; null takes what the cluster's profile says."""
+    """GPUs per process in training and sampling; null is cluster.gpus."""
 
 
 class Run(WeightsConfig):
@@ -153,27 +152,27 @@ class Cluster(Group):
     """
 
     cpus: Count = 4
-    """Cores of a job that computes with a network."""
+    """Cores of a job that runs a network."""
     gpus: Natural = 0
-    """GPUs of a job that computes with a network."""
+    """GPUs of a job that runs a network."""
     max_minutes: Count = 1440
-    """The longest time limit of the partition; a longer training is cut there and goes on in the next attempt."""
+    """Longest time limit of the partition; longer training continues in the next attempt."""
 
 
 class Search(Group):
     """How the noise levels of few-step samplers are searched for."""
 
     num: Count = 256
-    """Molecules behind each score."""
+    """Molecules per score."""
     seed: Seed = 1
-    """Seed of these molecules; another one than the samplers', which the results are reported on."""
+    """Seed of these molecules; use another one for reported samples."""
 
 
 class Reference(Group):
     """What every result is compared with."""
 
     noise_molecules: Count = 2000
-    """Number of clouds of noise in the floor, the score of a model that has learned nothing."""
+    """Clouds of noise in the floor, the score of an untrained model."""
     seed: Seed = 0
     """Seed of that noise."""
 
@@ -182,7 +181,7 @@ class Evaluation(Group):
     """How samples are scored."""
 
     bootstrap: Several = 1000
-    """Number of bootstrap resamples behind each 95 % interval."""
+    """Bootstrap resamples per 95 % interval."""
     seed: Seed = 0
     """Seed of the resampling."""
 
@@ -191,7 +190,7 @@ class Trajectory(SamplerName):
     """One molecule's way from noise."""
 
     frames: Several = 8
-    """Number of pictures in the strip."""
+    """Frames in the strip."""
     seed: Seed = 0
     """Seed of the molecule."""
 
@@ -200,18 +199,17 @@ class Figures(Group):
     """What the figures show."""
 
     gallery_molecules: Count = 12
-    """Number of molecules in each run's gallery."""
+    """Molecules in each run's gallery."""
     benchmarks: Flag = False
-    """Whether the benchmarks are measured for the figures. If not, they are drawn only where results/benchmarks is
-    there."""
+    """Whether to measure the benchmarks for the figures. If not, they are drawn only if results/benchmarks exists."""
     trajectory: Trajectory | None = None
-    """One molecule's way from noise, drawn as a strip; null draws none."""
+    """One molecule from noise to sample, drawn as a strip; null draws none."""
 
 
 class _Hours(Group):
     hours: Positive = 1.0
-    """What the steps of every run are multiplied with: hours of training, for a study whose steps take an hour in all.
-    One can be given on the command line, `--config hours=8`."""
+    """Multiplier of every run's training.steps: hours of training, for a study whose steps take an hour in all. On the
+    command line: `--config hours=8`."""
 
 
 class Study(_Hours):

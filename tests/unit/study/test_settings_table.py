@@ -11,7 +11,7 @@ from pipeline.study.settings_table import BEGIN, END, settings_table, with_setti
 def test_a_line_has_path_values_default_and_meaning() -> None:
     lines = settings_table().splitlines()
     line = next(line for line in lines if "runs.NAME.samplers.NAME.rho" in line)
-    assert line.startswith("| `runs.NAME.samplers.NAME.rho` | a number, above 0 | `7.0` | Spacing of the levels")
+    assert line.startswith("| `runs.NAME.samplers.NAME.rho` | a number, above 0 | `7.0` | Exponent of the level")
     assert any("| `runs.NAME.training.steps` | a whole number, at least 1 | required |" in line for line in lines)
 
 
