@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from pipeline.backends import BACKENDS
 from pipeline.core.environment import settle
 from pipeline.core.errors import InputError
 
@@ -25,6 +26,13 @@ def on_signals(handler: Callable[[int, object], None]) -> None:
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def add_backend(parser: argparse.ArgumentParser, *, override: bool) -> None:
+    """Add ``--devices``, and ``--backend`` where the run's own can be overridden."""
+    if override:
+        parser.add_argument("--backend", choices=BACKENDS, default=None, help="instead of the one it was trained on")
+    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use; default: all")
 
 
 def run(

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.backends import load_backend
 from pipeline.chemistry.metrics import stability_metrics
-from pipeline.cli.backends import add_backend, load_backend
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import add_backend, add_log, run
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.core.progress import progress
@@ -49,7 +49,7 @@ def _levels(args: argparse.Namespace) -> None:
     sizes = draw_sizes(weights.statistics, args.num, args.seed)
     settings = {"name": "search", "kind": "consistency", "seed": args.seed, "num": args.num}
     sigma_max = weights.config.levels.sigma_max
-    sampler = load_backend(args.backend or weights.config.backend, args).sampler(
+    sampler = load_backend(args.backend or weights.config.backend, cores=args.devices).sampler(
         weights, sampler_config(settings | {"levels": [sigma_max]})
     )
     with progress(total=None, description=f"levels {weights.config.name}", unit="tries", log=args.log) as bar:

@@ -22,6 +22,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "train": "train a run, or go on with it",
         "levels": "search for the noise levels of few-step samplers",
         "likelihood": "bound the likelihood of test molecules",
+        "release": "write a run as one file that sampling needs",
     },
     "Report": {
         "noise": "draw noise, whose score is the floor of every metric",

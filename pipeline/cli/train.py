@@ -12,8 +12,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.backends import add_backend, load_backend
-from pipeline.cli.common import add_log, on_signals, run
+from pipeline.backends import load_backend
+from pipeline.cli.common import add_backend, add_log, on_signals, run
 from pipeline.core.files import json_digest
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
@@ -59,7 +59,7 @@ def _train(args: argparse.Namespace) -> None:
 
     on_signals(save)
 
-    backend = load_backend(config.backend, args)
+    backend = load_backend(config.backend, cores=args.devices)
     try:
         trained = backend.train(
             config,

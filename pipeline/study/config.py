@@ -254,9 +254,8 @@ class WeightsConfig(Group):
         else:
             _check_drawn(levels)
         kind = self.consistency.kind if self.objective == "consistency" else self.objective
-        for key, of_kind in (("init", "tuning"), ("teacher", "distillation")):
-            if kind == of_kind and getattr(self, key) is None:
-                raise ValueError(f"{key}: is missing; {kind} should name a run of objective denoiser here")
+        if kind == "distillation" and self.teacher is None:
+            raise ValueError("teacher: is missing; distillation should name a run of objective denoiser here")
         if self.teacher is not None and kind != "distillation":
             raise ValueError(f"teacher: {shown(self.teacher)} should be left out; {kind} learns from the data")
         return self
