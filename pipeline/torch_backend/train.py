@@ -20,15 +20,16 @@ from pipeline.data.statistics import Statistics
 from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.checkpoints import open_checkpoints
-from pipeline.torch_backend.objective import Frozen, Inputs
+from pipeline.torch_backend.features import to_tensor
+from pipeline.torch_backend.objective import Frozen
 from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
-from pipeline.torch_backend.parallel import Replicas, Workers
+from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import RunSampler
 from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
 from pipeline.training.checkpoint_files import Arrays
 from pipeline.training.loop import PROGRESS_BATCH, Trained, progress_sampler, run_training
-from pipeline.training.noisy_batches import NoisyBatch
+from pipeline.training.noisy_batches import HostBatch, NoisyBatch
 from pipeline.training.run_folder import Starts
 
 
@@ -124,12 +125,15 @@ class TorchTrainer:
             batch=min(PROGRESS_BATCH, training.sample_count),
         )
 
-    def step(self, batch: NoisyBatch, step: int) -> Tensor:
+    def step(self, batch: HostBatch, step: int) -> Tensor:
         """Take a step; return its mean loss and gradient norm [2], perhaps not computed yet."""
-        loss, gradient = self._replicas.value_and_gradient(Inputs.of(self._objective, batch), self._frozen)
+        loss, gradient = self._replicas.value_and_gradient(self._on_device(batch), self._frozen)
         decay = ema_decay(step, self._config.training.ema_decay)
         norm = update(self._optimizer, self._clip, gradient, self._ema, rate=self._rate(step), decay=decay)
         return torch.stack([loss, norm])
+
+    def _on_device(self, batch: HostBatch) -> NoisyBatch[Tensor]:
+        return batch.map(lambda array: to_tensor(array, self._weights))
 
     def read(self, outcomes: Sequence[Tensor]) -> npt.NDArray[np.float64]:
         """Return losses and norms of steps, [K, 2]."""
@@ -139,14 +143,14 @@ class TorchTrainer:
         """Return the learning rate of a step."""
         return self._rate(step)
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
-        inputs = Inputs.of(self._averaged, batch)
+        tensors = self._on_device(batch)
 
         def losses(part: slice) -> Tensor:
-            return self._averaged.losses(*inputs.take(part), self._frozen)
+            return self._averaged.losses(take(tensors, part), self._frozen)
 
-        count, width = inputs.mask.shape
+        count, width = batch.mask.shape
         chunk = self._workers.chunk(self._config.model, width)
         return self._workers.infer(losses, count, chunk=chunk).cpu().numpy()
 
