@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -243,7 +243,7 @@ def _provenance(run: Run) -> str:
         "samplers": style.listed([_sampler(run, name) for name in run.samples]),
     }
     listed = _facts((key, value) for key, value in facts.items() if value is not None)
-    settings = escape(json.dumps(asdict(run.config), indent=1))
+    settings = escape(json.dumps(run.config.model_dump(mode="json"), indent=1))
     return _details(run.name, f'{listed}\n<p>All settings:</p>\n<pre tabindex="0">{settings}</pre>')
 
 

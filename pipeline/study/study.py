@@ -29,6 +29,7 @@ from pipeline.study.group import (
     parse,
     shown,
 )
+from pipeline.study.released import released_settings
 
 QM9_MOLECULES: Final = 130_831
 """Characterised molecules of QM9."""
@@ -125,6 +126,9 @@ class Resources(Group):
 class Run(WeightsConfig):
     """One model, from its training to its samples."""
 
+    released: Flag = False
+    """Whether to sample the model of this name that comes with the project, such as few-step, instead of training one.
+    Only samplers and resources can be set."""
     resources: Resources = Resources()
     samplers: Named[Sampler] = Field(min_length=1)
     """Ways to sample the trained model, by name (small letters, digits and hyphens)."""
@@ -318,9 +322,27 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
     Raises:
         InputError: a key is unknown, missing, of the wrong type or out of range, or two do not fit each other.
     """
+    raw = _with_released(raw)
     hours = {key: raw[key] for key in raw if key == "hours"} if isinstance(raw, Mapping) else {}
     study = parse(Study, raw, context=parse(_Hours, hours).hours)
     return study.model_dump(mode="json", exclude={"hours"})
+
+
+def _with_released(raw: Any) -> Any:
+    """Return a study with the settings of released models in the runs that name one."""
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("runs"), Mapping):
+        return raw
+    runs = {}
+    for name, run in raw["runs"].items():
+        if isinstance(run, Mapping) and run.get("released") is True:
+            if own := [key for key in run if key in WeightsConfig.model_fields]:
+                raise InputError(f"runs.{name}.{own[0]}: should be left out; the released model decides it")
+            try:
+                run = {**released_settings(name), **run}
+            except InputError as error:
+                raise InputError(f"runs.{name}.released: {error}") from None
+        runs[name] = run
+    return {**raw, "runs": runs}
 
 
 def check_installed(study: Json) -> None:

@@ -7,6 +7,7 @@ from pipeline.sampling.level_search import fewer_calls
 from pipeline.sampling.parts import LARGEST_BATCH
 from pipeline.study.config import run_config, sampler_config
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.study.released import released_path, released_training
 from pipeline.study.study import run_settings, sampler_settings
 
 # Let jobs find Snakemake's own Python when `.venv/bin/snakemake` runs without an activated environment.
@@ -187,6 +188,14 @@ def more(resources):
     return lambda wildcards, attempt: attempt * resources
 
 
+released_runs = [run for run, settings in config["runs"].items() if settings["released"]]
+
+
+def any_of(names):
+    """Return a pattern for one of some names, or for nothing where there are none."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
 def run_files(name):
     """Return the paths of a file of every run, in study order."""
     return [f"results/runs/{run}/{name}" for run in config["runs"]]
@@ -216,7 +225,8 @@ def start_levels(wildcards):
 def levels_file(wildcards):
     """Return the file with a sampler's searched noise levels, or none if it needs none."""
     sampler = config["runs"][wildcards.run]["samplers"][wildcards.sampler]
-    searched = sampler["kind"] == "consistency" and sampler["levels"] is None
+    # The weights of released models hold theirs.
+    searched = sampler["kind"] == "consistency" and sampler["levels"] is None and wildcards.run not in released_runs
     return f"results/runs/{wildcards.run}/levels/{sampler['steps']}.json" if searched else []
 
 
