@@ -29,10 +29,15 @@ def run(
     try:
         stage(args)
     except (InputError, OSError) as error:
-        message = f"{parser.prog}: error: {' '.join(str(error).split())}"
-        print(message, file=sys.stderr)
-        if log:
-            with log.open("a", encoding="utf-8") as file:
-                print(message, file=file)
+        tell(f"{parser.prog}: error: {' '.join(str(error).split())}", log=log)
         return 2
     return 0
+
+
+def tell(*lines: str, log: Path | None) -> None:
+    """Write lines to stderr and to the log."""
+    for line in lines:
+        print(line, file=sys.stderr)
+    if log:
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)

@@ -16,7 +16,7 @@ from pipeline.cli.backends import add_backend, load_backend
 from pipeline.cli.common import add_log, run
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
-from pipeline.data.molecule_parquet import write_molecules
+from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
 from pipeline.sampling.molecule_batches import draw_sizes, found_levels, network_calls, run_schedule
 from pipeline.sampling.parts import Part
 from pipeline.study.config import check_sampler_of, read_sampler_config
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--levels", default=None, type=Path, help="levels.json of the run, for a sampler without levels"
     )
-    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    parser.add_argument("--output", required=True, type=Path, help=f"file to write: {', '.join(SUFFIXES)}")
     parser.add_argument("--num", type=int, default=None, help="molecules, instead of the sampler's number")
     parser.add_argument("--seed", type=int, default=None, help="instead of the sampler's seed")
     parser.add_argument(
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sample(args: argparse.Namespace) -> None:
+    check_output(args.output)
     sampler = read_sampler_config(args.sampler)
     given = {key: value for key, value in (("num", args.num), ("seed", args.seed)) if value is not None}
     if args.sizes and args.num not in (None, len(args.sizes)):
@@ -58,6 +59,8 @@ def _sample(args: argparse.Namespace) -> None:
     if args.trajectory is not None and args.trajectory < 2:
         raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
     part = Part.parse(args.part) if args.part else None
+    if part and args.output.suffix != ".parquet":
+        raise InputError(f"--part is for the stage merge, which reads .parquet files, not {args.output}")
     sampler = dataclasses.replace(sampler, **given)
     if sampler.kind == "consistency" and sampler.levels is None:
         if args.levels is None:
@@ -84,7 +87,7 @@ def _sample(args: argparse.Namespace) -> None:
     if args.trajectory is not None:
         molecules, sigmas = program.trajectory(int(sizes[0]), frames=args.trajectory)
         columns = {"frame": np.arange(len(molecules), dtype=np.int32), "sigma": sigmas}
-        write_molecules(args.output, molecules, extra_columns=columns, metadata=metadata | {"shows": "state"})
+        write_molecule_file(args.output, molecules, columns=columns, metadata=metadata | {"shows": "state"})
         return
     name = f"sample {weights.config.name} {sampler.name}"
     total = None if part else len(sizes)
@@ -94,7 +97,7 @@ def _sample(args: argparse.Namespace) -> None:
             bar.note(f"{samples.non_finite} of {len(samples.molecules)} samples overflowed and count as unstable")
     metadata |= {"seconds": round(samples.seconds, 3), "non_finite": samples.non_finite}
     metadata |= {"part": str(part)} if part else {}
-    write_molecules(args.output, samples.molecules, index=samples.numbers, metadata=metadata)
+    write_molecule_file(args.output, samples.molecules, index=samples.numbers, metadata=metadata)
 
 
 if __name__ == "__main__":

@@ -286,7 +286,7 @@ def _check_data(data: Json) -> None:
         raise InputError(f"data.name: {shown(data['name'])} should be another name than {' and '.join(_RESERVED)}")
     if data["source"] == "path" and not data["path"]:
         raise InputError(
-            "data.path: is missing; for the source path it should name an SDF file or a folder of XYZ files"
+            "data.path: is missing; for the source path it should name a file of molecules or a folder of them"
         )
     if data["source"] != "path" and data["path"] is not None:
         raise InputError(f"data.path: {shown(data['path'])} should be left out, or data.source should be path")

@@ -1,6 +1,7 @@
 # What the rules share. No rules here.
 import json
 import math
+from pathlib import Path
 
 from pipeline.study.config import run_config, run_settings, sampler_config, sampler_settings
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
@@ -29,14 +30,17 @@ def data_path(name):
 
 
 def molecule_source(wildcards):
-    """Return what the molecules are parsed from: a download, or the user's own file or folder."""
+    """Return what the molecules are parsed from: a download, or the user's own file or folder, and what is newest in it."""
     data = config["data"]
     if data["source"] != "path":
         return f"results/data/raw/{data['source']}"
     path = data["path"]
     # Relative to the Snakefile, whatever --directory says; spelt from the working directory, so that a moved project is
     # not a changed one.
-    return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+    path = path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+    # The time of a folder says nothing of the files in it; the newest of these, and of their folders, does.
+    within = [entry for entry in Path(path).rglob("*") if not entry.name.startswith(".")]
+    return [path, *map(str, sorted(within, key=lambda entry: entry.lstat().st_mtime)[-1:])]
 
 
 # In how many jobs the molecules of a sampler are drawn and judged at most; a profile says more.
