@@ -58,8 +58,11 @@ class Data(Group):
     """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, or your
     own file or folder (path)."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
-    """For source path only. An SDF file or a folder of XYZ files with H, C, N, O and F; relative to the Snakefile's
-    folder, or absolute."""
+    """For source path only. An XYZ, SDF, MOL or Parquet file, or a folder of them, gzipped or not, with H, C, N, O and
+    F; relative to the Snakefile's folder, or absolute."""
+    skip: Flag = False
+    """For source path only. Whether to leave out molecules that cannot be used, such as those of other elements, and
+    name them, instead of refusing them."""
     split: Split = Split()
     buckets: Annotated[Distinct[Annotated[int, Field(strict=True, ge=1, le=65535)]], Field(min_length=1)] | None = None
     """Padded sizes in atoms, ascending. Each costs one compilation and saves padding; the largest molecule must fit the
@@ -71,7 +74,7 @@ class Data(Group):
             raise ValueError(f"name: {shown(self.name)} should be another name than {' and '.join(_RESERVED)}")
         if self.source == "path" and not self.path:
             raise ValueError(
-                "path: is missing; for the source path it should name an SDF file or a folder of XYZ files"
+                "path: is missing; for the source path it should name a file of molecules or a folder of them"
             )
         if self.source != "path" and self.path is not None:
             raise ValueError(f"path: {shown(self.path)} should be left out, or data.source should be path")

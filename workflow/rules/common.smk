@@ -2,6 +2,7 @@
 import json
 import math
 import subprocess
+from pathlib import Path
 
 from pipeline.sampling.level_search import fewer_calls
 from pipeline.sampling.parts import LARGEST_BATCH
@@ -39,14 +40,17 @@ def data_path(name):
 
 
 def molecule_source(wildcards):
-    """Return what the molecules are parsed from: a download, or the user's own file or folder."""
+    """Return what the molecules are parsed from: a download, or the user's own file or folder, and what is newest in it."""
     data = config["data"]
     if data["source"] != "path":
         return f"results/data/raw/{data['source']}"
     path = data["path"]
     # Relative to the Snakefile, whatever --directory says, but written relative to the working directory, so that moving
     # the project changes no input.
-    return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+    path = path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+    # A folder's time does not show changes of the files in it; the newest of these and of their folders does.
+    within = [entry for entry in Path(path).rglob("*") if not entry.name.startswith(".")]
+    return [path, *map(str, sorted(within, key=lambda entry: entry.lstat().st_mtime)[-1:])]
 
 
 # Most jobs per sampler for sampling and evaluation; profiles set more.
