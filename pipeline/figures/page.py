@@ -37,7 +37,7 @@ _HEADINGS: Final = {
     "novelty": "novel among the unique",
 }
 _LARGEST_SVG: Final = 500_000
-"""Bytes; beyond, where molecules are drawn, the PNG is smaller by far."""
+"""Bytes of a figure to embed as SVG."""
 
 _MISSING: Final = "&ndash;"
 
@@ -130,14 +130,13 @@ def _json(value: Any) -> str:
 
 
 def _figure(entry: Entry, folder: Path, *, alt: str | None = None) -> str:
-    """Return a figure with its caption, as SVG or, where there are thousands of balls in it, as the smaller PNG."""
-    kind, content = min(
-        (
-            ("svg+xml", (folder / f"{entry.name}.svg").read_bytes()),
-            ("png", (folder / f"{entry.name}.png").read_bytes()),
-        ),
-        key=lambda one: len(one[1]),
-    )
+    """Return a figure with its caption, under a heading unless a text is given to stand in for it.
+
+    It is embedded as SVG, or as PNG where molecules are drawn, whose SVG is several times as large.
+    """
+    kind, content = "svg+xml", (folder / f"{entry.name}.svg").read_bytes()
+    if len(content) > _LARGEST_SVG:
+        kind, content = "png", (folder / f"{entry.name}.png").read_bytes()
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     title = escape(entry.title)
     heading = "" if alt else f"<h3>{title}</h3>\n"
