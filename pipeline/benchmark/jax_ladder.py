@@ -18,11 +18,11 @@ from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.jax_backend.build import build_edm, build_layout, build_weights
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EdgeMLP, Linear
-from pipeline.jax_backend.features import draw_noise, node_mask
-from pipeline.jax_backend.objective import Draws
+from pipeline.jax_backend.features import Cloud, atom_features, draw_noise, node_mask
 from pipeline.jax_backend.optimizer import ema_decay, make_optimizer
 from pipeline.jax_backend.train import State
 from pipeline.study.config import RunConfig
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 class PlainEdgeMLP(nn.Module):
@@ -117,13 +117,11 @@ class PlainTraining:
     def loss(self, flat: Array, molecules: PaddedMolecules, key: Array) -> Array:
         """Return the mean loss of a batch."""
         _, positions, atomic_numbers, sizes = (jnp.asarray(column) for column in molecules)
-        mask = node_mask(sizes, positions.shape[1])
-        clean = self._objective.clean(positions, atomic_numbers)
+        data, mask = Cloud(positions, atom_features(atomic_numbers, FEATURES)), node_mask(sizes, positions.shape[1])
         key_t, key_noise = jax.random.split(key)
-        t = jax.random.randint(key_t, (len(sizes), 1), 0, self._objective.schedule.steps + 1)
-        noise = draw_noise(jax.random.split(key_noise, len(sizes)), mask, FEATURES)
-        draws = Draws(noise, t.astype(jnp.float32))
-        return jnp.mean(self._objective.losses(self._layout.unravel(flat), clean, mask, draws))
+        t = jax.random.randint(key_t, mask.shape[:1], 0, self._objective.schedule.steps + 1)
+        noise = draw_noise(jax.random.split(key_noise, len(mask)), mask, FEATURES)
+        return jnp.mean(self._objective.losses(self._layout.unravel(flat), NoisyBatch(data, noise, mask, t)))
 
     def _update(self, state: State, molecules: PaddedMolecules) -> tuple[State, Array]:
         key = jax.random.fold_in(self._key, state.step)

@@ -1,8 +1,4 @@
-"""How atoms enter a network: which features they have, and the scales of coordinates and features.
-
-Features are [one-hot of H, C, N, O, F divided by 4, atomic number divided by 10] (EDM, arXiv 2203.17003, "Scaling
-features"; the divisors are those of its code).
-"""
+"""How many features an atom has (``pipeline.diffusion.clouds``), and the scales of coordinates and features."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -44,8 +40,3 @@ def given_scales(given: SigmaData, statistics: Statistics) -> Scales:
     """Return the scales that a run gives, and in place of those that it leaves out what is measured."""
     measured = measured_scales(statistics)
     return replace(measured, coordinates=given.coordinates or measured.coordinates, types=given.types or measured.types)
-
-
-def feature_count(objective: str) -> int:
-    """Return K, the number of an atom's features under an objective; edm alone has the charge among them."""
-    return FEATURES if objective == "edm" else TYPES

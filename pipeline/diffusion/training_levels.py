@@ -1,22 +1,35 @@
 """Noise levels of a training batch: which sigma a denoiser sees, and which pairs t > r a consistency model compares.
 
 Levels are variance exploding (``pipeline.diffusion.schedules``). They are drawn on the host, from a generator and the
-progress of the training alone, so that every backend sees the same ones; an objective's levels are the columns of one
-array.
+progress of the training alone, so that every backend sees the same ones.
 """
 
 import math
-from typing import Final
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, ndtr, ndtri
 
+from pipeline.diffusion.feature_scales import Scales
+from pipeline.diffusion.schedules import karras_levels
 from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig
 
 Floats = npt.NDArray[np.float64]
 
-RHO: Final = 7.0
+
+class Levels(NamedTuple):
+    """The noise levels of a batch, each [B].
+
+    Attributes:
+      t: what the molecules are at: for edm the step 0..T, otherwise sigma.
+      r: for consistency, the lower level that t is compared with; else None.
+      weight: for consistency, that of the pair's loss; else None.
+    """
+
+    t: npt.NDArray[Any]
+    r: npt.NDArray[Any] | None = None
+    weight: npt.NDArray[Any] | None = None
 
 
 def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) -> Floats:
@@ -35,23 +48,30 @@ def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) 
 
 def pairs(
     generator: np.random.Generator, count: int, levels: LevelsConfig, config: ConsistencyConfig, *, progress: float
-) -> Floats:
-    """Draw the pairs that a consistency model compares: columns t, r and the weight of their loss, [count, 3].
-
-    Args:
-      generator: source of randomness.
-      count: molecules.
-      levels: of the run.
-      config: of the run; its ``kind`` decides, see the functions below.
-      progress: share of the training that is done, from 0 to 1.
-    """
+) -> tuple[Floats, Floats]:
+    """Draw the pairs t > r that a consistency model compares, each [count]; ``config.kind`` decides how."""
     if config.kind in ("ct", "ict"):
-        return _grid_pairs(generator, count, levels, config, progress=progress)
+        # Neighbours of a grid: uniform for ct, lognormal for ict (eq. 10 of iCT).
+        sigmas = grid(levels, grid_size(config, progress))
+        if config.kind == "ct":
+            place = generator.integers(0, len(sigmas) - 1, count)
+        else:
+            mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))
+            place = generator.choice(len(mass), size=count, p=mass / mass.sum())
+        return sigmas[place + 1], sigmas[place]
     t = lognormal(generator, count, levels)
     r = t * (1.0 - gap(t, stage=stage(config, progress), q=config.q))
     # Noise so small leaves no doubt about the data, and there is nothing to be gained from steps through lower levels.
     r[t < config.anchor] = 0.0
-    return np.stack([t, r, 1.0 / (t - r)], axis=1)
+    return t, r
+
+
+def pair_weight(t: Floats, r: Floats, config: ConsistencyConfig, sigma_data: Scales) -> Floats:
+    """Return the weight of each pair's loss, [B]: 1 / (t - r), and 1 for ct."""
+    if config.weight == "unit":
+        # 1 / c_out: the gradient that reaches the network's output is then of one size at every level.
+        return np.asarray(np.sqrt(t**2 + sigma_data.coordinates**2) / (t * sigma_data.coordinates))
+    return np.ones_like(t) if config.kind == "ct" else 1.0 / (t - r)
 
 
 def boundary_level(config: RunConfig) -> float:
@@ -59,8 +79,7 @@ def boundary_level(config: RunConfig) -> float:
 
     What goes on from a denoiser keeps the denoiser's own boundary at 0, and with it the meaning of its weights.
     """
-    grids = config.objective == "consistency" and config.consistency.kind in ("ct", "ict")
-    return config.levels.sigma_min if grids else 0.0
+    return config.levels.sigma_min if config.consistency.kind in ("ct", "ict") else 0.0
 
 
 def stage(config: ConsistencyConfig, progress: float) -> int:
@@ -92,19 +111,4 @@ def grid_size(config: ConsistencyConfig, progress: float) -> int:
 
 def grid(levels: LevelsConfig, count: int) -> Floats:
     """Return ``count`` increasing levels from sigma_min to sigma_max, Karras's spacing (arXiv 2206.00364, eq. 5)."""
-    low, high = levels.sigma_min ** (1 / RHO), levels.sigma_max ** (1 / RHO)
-    return np.asarray(np.linspace(low, high, count) ** RHO)
-
-
-def _grid_pairs(
-    generator: np.random.Generator, count: int, levels: LevelsConfig, config: ConsistencyConfig, *, progress: float
-) -> Floats:
-    """Neighbours of a grid: uniform and unweighted for ct; lognormal and weighted with 1 / (t - r) for ict."""
-    sigmas = grid(levels, grid_size(config, progress))
-    if config.kind == "ct":
-        place = generator.integers(0, len(sigmas) - 1, count)
-        return np.stack([sigmas[place + 1], sigmas[place], np.ones(count)], axis=1)
-    mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))  # eq. 10 of iCT
-    place = generator.choice(len(mass), size=count, p=mass / mass.sum())
-    t, r = sigmas[place + 1], sigmas[place]
-    return np.stack([t, r, 1.0 / (t - r)], axis=1)
+    return karras_levels(steps=count, sigma_min=levels.sigma_min, sigma_max=levels.sigma_max)[-2::-1]

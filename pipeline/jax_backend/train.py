@@ -24,10 +24,11 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.checkpoints import Checkpoints
-from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.jax_backend.objective import Draws, Frozen, Objective
+from pipeline.jax_backend.features import noisy_batch
+from pipeline.jax_backend.objective import Frozen, Objective
 from pipeline.jax_backend.optimizer import ema_decay, learning_rate, make_optimizer
 from pipeline.jax_backend.parallel import (
     chunk_size,
@@ -42,8 +43,8 @@ from pipeline.jax_backend.processes import Processes, join
 from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
-from pipeline.training.loop import PROGRESS_BATCH, Trained, progress_sampler, run_training
-from pipeline.training.noisy_batches import NoisyBatch
+from pipeline.training.loop import PROGRESS_BATCH, Trained, run_training
+from pipeline.training.noisy_batches import HostBatch
 from pipeline.training.run_folder import Starts
 
 
@@ -94,12 +95,12 @@ class Stepper:
         state = State(jnp.zeros((), jnp.int32), params, self._optimizer.init(params), params.copy())
         return State(*jax.device_put(state, update_sharding(self._mesh)))
 
-    def __call__(self, state: State, batch: NoisyBatch) -> tuple[State, Array, Array]:
+    def __call__(self, state: State, batch: HostBatch) -> tuple[State, Array, Array]:
         """Take a step; return the new state (the old one is consumed), the mean loss and the gradient's norm."""
         batch = self._processes.share(batch)
         params, averaged = jax.device_put((state.params, state.ema), replicated(self._mesh))
         arguments = (params, batch, (averaged, self.teacher))
-        bucket = batch.positions.shape[1]
+        bucket = batch.noise.shape[1]
         if bucket not in self._gradients:
             self._gradients[bucket] = jax.jit(self._gradient).lower(*arguments).compile()
         partial = self._gradients[bucket](*arguments)
@@ -111,19 +112,28 @@ class Stepper:
         after, loss, norm = self._update(state, losses, gradients)
         return after, loss, norm
 
-    def _gradient(self, params: Array, batch: NoisyBatch, frozen: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _gradient(self, params: Array, batch: HostBatch, frozen: tuple[Array, Array]) -> tuple[Array, Array]:
         training = self._config.training
         chunk = chunk_size(
             self._mesh,
             len(batch.sizes) // self._mesh.size,
             parts=training.accumulate,
-            elements=batch.positions.shape[1] ** 2 * self._config.model.edge_hidden,
+            elements=batch.noise.shape[1] ** 2 * self._config.model.edge_hidden,
         )
 
-        def losses(flat: Array, part: NoisyBatch, frozen: tuple[Array, Array]) -> Array:
-            return batch_losses(self._objective, self._layout, flat, part, frozen)
+        return partial_value_and_grad(self.losses, self._mesh, chunk=chunk)(params, batch, frozen)
 
-        return partial_value_and_grad(losses, self._mesh, chunk=chunk)(params, batch, frozen)
+    def losses(self, flat: Array, batch: HostBatch, frozen: tuple[Array, Array]) -> Array:
+        """Return the losses [B] of a noisy batch.
+
+        Args:
+          flat: the parameters, [P].
+          batch: the molecules.
+          frozen: the averaged parameters [P] and the teacher's [P].
+        """
+        weights = Frozen(*(self._layout.unravel(vector) for vector in frozen))
+        noisy = noisy_batch(batch, self._objective.features)
+        return self._objective.losses(self._layout.unravel(flat), noisy, weights)
 
     def _update_state(self, state: State, losses: Array, gradients: Array) -> tuple[State, Array, Array]:
         training = self._config.training
@@ -139,26 +149,6 @@ class Stepper:
             jnp.sum(losses) / training.batch_size,
             optax.tree.norm(gradient),
         )
-
-
-def batch_losses(
-    objective: Objective, layout: Layout, flat: Array, batch: NoisyBatch, frozen: tuple[Array, Array]
-) -> Array:
-    """Return the losses [B] of a noisy batch.
-
-    Args:
-      objective: of the run.
-      layout: of the parameters.
-      flat: the parameters, [P].
-      batch: the molecules.
-      frozen: the averaged parameters [P] and the teacher's [P].
-    """
-    mask = node_mask(jnp.asarray(batch.sizes), batch.positions.shape[1])
-    clean = objective.clean(jnp.asarray(batch.positions), jnp.asarray(batch.atomic_numbers))
-    noise = jnp.asarray(batch.noise)
-    draws = Draws(Cloud(noise[..., :3], noise[..., 3:]), jnp.asarray(batch.levels))
-    weights = Frozen(*(layout.unravel(vector) for vector in frozen))
-    return objective.losses(layout.unravel(flat), clean, mask, draws, weights)
 
 
 def train(
@@ -250,13 +240,14 @@ class JaxTrainer:
         self._schedule = learning_rate(config.training)
         self._buckets = [max(statistics.buckets)]
         batch = min(PROGRESS_BATCH, config.training.sample_count)
+        progress_sampler = OBJECTIVES[config.objective].progress_sampler(config)
         self._sampler = RunSampler(
-            config, self._objective, self._layout, progress_sampler(config), buckets=self._buckets, batch=batch
+            config, self._objective, self._layout, progress_sampler, buckets=self._buckets, batch=batch
         )
         self._validate: Callable[..., Array] | None = None
         self._previous_loss: Array | None = None
 
-    def step(self, batch: NoisyBatch, step: int) -> tuple[Array, Array]:
+    def step(self, batch: HostBatch, step: int) -> tuple[Array, Array]:
         """Take a step; return its mean loss and gradient norm, perhaps not computed yet."""
         del step
         self._state, loss, norm = self._stepper(self._state, batch)
@@ -274,20 +265,20 @@ class JaxTrainer:
         """Return the learning rate of a step."""
         return float(self._schedule(step))
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
         mesh = make_mesh(len(batch.sizes))
         if self._validate is None:
 
-            def losses(flat: Array, part: NoisyBatch, teacher: Array) -> Array:
-                return batch_losses(self._objective, self._layout, flat, part, (flat, teacher))
+            def losses(flat: Array, part: HostBatch, teacher: Array) -> Array:
+                return self._stepper.losses(flat, part, (flat, teacher))
 
             self._validate = jax.jit(mapped(losses, mesh))
         weights = jax.device_put((self._state.ema, self._stepper.teacher), replicated(mesh))
         return np.asarray(self._validate(weights[0], batch, weights[1]))
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
+        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
         return self._sampler(self._state.ema, sizes).molecules
 
     def is_finite(self) -> bool:

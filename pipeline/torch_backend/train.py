@@ -17,18 +17,20 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.checkpoints import open_checkpoints
-from pipeline.torch_backend.objective import Frozen, Inputs
+from pipeline.torch_backend.features import noisy_batch
+from pipeline.torch_backend.objective import Frozen
 from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
-from pipeline.torch_backend.parallel import Replicas, Workers
+from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import RunSampler
 from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
 from pipeline.training.checkpoint_files import Arrays
-from pipeline.training.loop import PROGRESS_BATCH, Trained, progress_sampler, run_training
-from pipeline.training.noisy_batches import NoisyBatch
+from pipeline.training.loop import PROGRESS_BATCH, Trained, run_training
+from pipeline.training.noisy_batches import HostBatch
 from pipeline.training.run_folder import Starts
 
 
@@ -118,15 +120,17 @@ class TorchTrainer:
         self._sampler = RunSampler(
             config,
             self._averaged,
-            progress_sampler(config),
+            OBJECTIVES[config.objective].progress_sampler(config),
             self._workers,
             buckets=[max(statistics.buckets)],
             batch=min(PROGRESS_BATCH, training.sample_count),
         )
 
-    def step(self, batch: NoisyBatch, step: int) -> Tensor:
+    def step(self, batch: HostBatch, step: int) -> Tensor:
         """Take a step; return its mean loss and gradient norm [2], perhaps not computed yet."""
-        loss, gradient = self._replicas.value_and_gradient(Inputs.of(self._objective, batch), self._frozen)
+        loss, gradient = self._replicas.value_and_gradient(
+            noisy_batch(batch, self._objective.features, self._weights), self._frozen
+        )
         decay = ema_decay(step, self._config.training.ema_decay)
         norm = update(self._optimizer, self._clip, gradient, self._ema, rate=self._rate(step), decay=decay)
         return torch.stack([loss, norm])
@@ -139,19 +143,19 @@ class TorchTrainer:
         """Return the learning rate of a step."""
         return self._rate(step)
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
-        inputs = Inputs.of(self._averaged, batch)
+        tensors = noisy_batch(batch, self._objective.features, self._weights)
 
         def losses(part: slice) -> Tensor:
-            return self._averaged.losses(*inputs.take(part), self._frozen)
+            return self._averaged.losses(take(tensors, part), self._frozen)
 
-        count, width = inputs.mask.shape
+        count, width = tensors.mask.shape
         chunk = self._workers.chunk(self._config.model, width)
         return self._workers.infer(losses, count, chunk=chunk).cpu().numpy()
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
+        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
         return self._sampler(sizes).molecules
 
     def is_finite(self) -> bool:

@@ -23,9 +23,10 @@ from pipeline.core.progress import Progress, progress
 from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.molecule_batches import draw_sizes
-from pipeline.study.config import RunConfig, SamplerConfig, sampler_config
-from pipeline.training.noisy_batches import Noising, NoisyBatch, prepared
+from pipeline.study.config import RunConfig
+from pipeline.training.noisy_batches import HostBatch, Noising, prepared
 from pipeline.training.run_folder import MetricsLog
 
 LOG_STEPS: Final = 50
@@ -54,7 +55,7 @@ class Interrupted(Exception):
 class Trainer(Protocol):
     """A training run as a backend implements it. It owns the state: weights, optimiser, average, number of steps."""
 
-    def step(self, batch: NoisyBatch, step: int) -> Any:
+    def step(self, batch: HostBatch, step: int) -> Any:
         """Take a step; return its mean loss and gradient norm in any form, perhaps not computed yet."""
 
     def read(self, outcomes: Sequence[Any]) -> npt.NDArray[np.float64]:
@@ -63,11 +64,11 @@ class Trainer(Protocol):
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
+        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""
@@ -127,7 +128,7 @@ def run_training(
     """
     training, total = config.training, config.training.steps
     counts = {shard.bucket: len(shard) for shard in shards["train"]}
-    noising = Noising(config, shards["train"])
+    noising = Noising(config, shards["train"], statistics)
     observer = _Observer(trainer, config, noising, shards["validation"], statistics)
     metrics = MetricsLog(directory / "metrics.jsonl")
     first, seconds = 0, 0.0
@@ -205,16 +206,6 @@ class _Patience:
         time.sleep(0.5)
 
 
-def progress_sampler(config: RunConfig) -> SamplerConfig:
-    """Return what the weights of a running training are sampled with, to see them improve.
-
-    Cheap, and good enough to compare; a consistency model is asked for what it is for, one step.
-    """
-    if config.objective == "consistency":
-        return sampler_config({"name": "one-step", "kind": "consistency", "levels": [config.levels.sigma_max]})
-    return sampler_config({"name": "heun-12", "kind": "heun", "steps": 12, "sigma_max": 20.0, "sigma_min": 0.01})
-
-
 def _diverged(config: RunConfig, step: int) -> InputError:
     return InputError(
         f"run {config.name}: the loss is not finite near step {step}; the last good checkpoint is kept. "
@@ -234,7 +225,7 @@ class _Observer:
         statistics: Statistics,
     ):
         training = config.training
-        self._trainer, self._sampler = trainer, progress_sampler(config)
+        self._trainer, self._sampler = trainer, OBJECTIVES[config.objective].progress_sampler(config)
         molecules = validation_molecules(validation, max(statistics.buckets), config.seed)
         self._validation = (noising.validation(molecules[0]), molecules[1]) if molecules else None
         self._sizes = draw_sizes(statistics, training.sample_count, config.seed)

@@ -15,17 +15,18 @@ import pytest
 import torch
 
 import pipeline.jax_backend.build
-import pipeline.jax_backend.features
 import pipeline.jax_backend.objective
 import pipeline.jax_backend.weights
 import pipeline.torch_backend.build
-import pipeline.torch_backend.features
 import pipeline.torch_backend.objective
 import pipeline.torch_backend.weights
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import feature_count
+from pipeline.diffusion.clouds import Cloud, one_hot
+from pipeline.diffusion.feature_scales import given_scales
+from pipeline.diffusion.objectives import OBJECTIVES
+from pipeline.diffusion.training_levels import Levels
 from pipeline.study.config import RunConfig, run_config
-from pipeline.training.noisy_batches import draw_levels
+from pipeline.training.noisy_batches import NoisyBatch
 
 Doubles = npt.NDArray[np.float64]
 Arrays = dict[str, Doubles]
@@ -71,38 +72,29 @@ class Problem:
       weights: of the network by name; so large that every part of it matters.
       averaged: the same of their average, where a loss compares with it.
       teacher: the same of the teacher.
-      positions: [B, N, 3], centred.
-      atomic_numbers: [B, N].
-      mask: [B, N].
-      levels: [B, L]; the lowest ones that there may be are among them.
-      noise: as in ``pipeline.training.noisy_batches.NoisyBatch``.
+      batch: in double precision; the lowest levels that there may be are among its.
     """
 
     config: RunConfig
     weights: Arrays = field(init=False)
     averaged: Arrays = field(init=False)
     teacher: Arrays = field(init=False)
-    positions: Doubles = field(init=False)
-    atomic_numbers: npt.NDArray[np.uint8] = field(init=False)
-    mask: Doubles = field(init=False)
-    levels: Doubles = field(init=False)
-    noise: Doubles = field(init=False)
+    batch: NoisyBatch[npt.NDArray[Any]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Draw everything."""
         generator = np.random.default_rng(1)
         mask = (np.arange(WIDTH) < SIZES[:, None]).astype(np.float64)
         noise = self.draw(generator, mask)
-        values = {
+        values: dict[str, Any] = {
             "weights": self.some_weights(generator),
             "averaged": self.some_weights(generator),
             "teacher": self.some_weights(generator),
-            "mask": mask,
-            "positions": self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask),
-            "atomic_numbers": generator.choice([1, 6, 7, 8, 9], mask.shape).astype(np.uint8) * mask.astype(np.uint8),
-            "levels": self.some_levels(generator),
-            "noise": noise,
         }
+        positions = self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask)
+        atomic_numbers = generator.choice([1, 6, 7, 8, 9], mask.shape).astype(np.uint8) * mask.astype(np.uint8)
+        features = self.features(atomic_numbers)
+        values["batch"] = NoisyBatch(Cloud(positions, features), noise, mask, *self.some_levels(generator))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -116,15 +108,23 @@ class Problem:
             for name, parameter in model.named_parameters()
         }
 
-    def some_levels(self, generator: np.random.Generator) -> Doubles:
-        """Return levels of the objective [B, L]."""
+    def some_levels(self, generator: np.random.Generator) -> Levels:
+        """Return levels of the objective."""
         if self.config.objective == "edm":
-            return np.array([0, 3, 17, 41, 50], np.float64)[:, None]
-        levels = draw_levels(generator, len(SIZES), self.config, progress=0.5).astype(np.float64)
-        if self.config.objective == "consistency" and self.config.consistency.kind in ("tuning", "distillation"):
+            return Levels(np.array([0, 3, 17, 41, 50], np.int32))
+        sigma_data = given_scales(self.config.levels.sigma_data, STATISTICS)
+        draw = OBJECTIVES[self.config.objective].draw_levels
+        t, r, weight = draw(generator, len(SIZES), self.config, sigma_data, 0.5)
+        if r is not None and self.config.consistency.kind in ("tuning", "distillation"):
             # At r = 0 the target is the data, and no teacher has a slope.
-            levels[0, 1:] = 0.0, 1.0 / levels[0, 0]
-        return levels
+            r[0] = 0.0
+        r, weight = (None if one is None else one.astype(np.float64) for one in (r, weight))
+        return Levels(t.astype(np.float64), r, weight)
+
+    def features(self, atomic_numbers: npt.NDArray[np.uint8]) -> Doubles:
+        """Return the features of atoms, [B, N, K]."""
+        features = np.concatenate([one_hot(atomic_numbers) / 4, atomic_numbers[..., None] / 10], axis=-1)
+        return features[..., : OBJECTIVES[self.config.objective].features].astype(np.float64)
 
     @staticmethod
     def centred(x: Doubles, mask: Doubles) -> Doubles:
@@ -133,10 +133,10 @@ class Problem:
         mean: Doubles = x.sum(axis=1, keepdims=True) / mask.sum(axis=1)[:, None, None]
         return (x - mean) * mask[..., None]
 
-    def draw(self, generator: np.random.Generator, mask: Doubles) -> Doubles:
-        """Return noise [B, N, 3 + K]."""
-        noise = generator.normal(size=(*mask.shape, 3 + feature_count(self.config.objective))) * mask[..., None]
-        return np.concatenate([self.centred(noise[..., :3], mask), noise[..., 3:]], axis=-1)
+    def draw(self, generator: np.random.Generator, mask: Doubles) -> Cloud[Doubles]:
+        """Return noise."""
+        noise = generator.normal(size=(*mask.shape, 3 + OBJECTIVES[self.config.objective].features)) * mask[..., None]
+        return Cloud(self.centred(noise[..., :3], mask), noise[..., 3:])
 
 
 @dataclass(frozen=True)
@@ -174,31 +174,17 @@ class InJax:
         )
 
     def array(self, value: npt.NDArray[Any]) -> jax.Array:
-        """Return an array in the precision."""
-        return jnp.asarray(value, self.dtype)
+        """Return an array, in the precision if it has floating-point numbers."""
+        return jnp.asarray(value, self.dtype if value.dtype.kind == "f" else value.dtype)
 
-    def cloud(self, value: Doubles) -> pipeline.jax_backend.features.Cloud:
-        """Return [..., 3 + K] as a cloud."""
-        return pipeline.jax_backend.features.Cloud(self.array(value[..., :3]), self.array(value[..., 3:]))
-
-    @cached_property
-    def mask(self) -> jax.Array:
-        """The mask."""
-        return self.array(self.problem.mask)
+    def cloud(self, cloud: Cloud[Doubles]) -> Cloud[jax.Array]:
+        """Return a cloud in the precision."""
+        return Cloud(self.array(cloud.x), self.array(cloud.h))
 
     @cached_property
-    def data(self) -> pipeline.jax_backend.features.Cloud:
-        """The molecules."""
-        found: pipeline.jax_backend.features.Cloud = self.objective.clean(
-            self.array(self.problem.positions), jnp.asarray(self.problem.atomic_numbers)
-        )
-        return found
-
-    @cached_property
-    def draws(self) -> pipeline.jax_backend.objective.Draws:
-        """Noise and levels."""
-        noise, levels = self.cloud(self.problem.noise), self.array(self.problem.levels)
-        return pipeline.jax_backend.objective.Draws(noise, levels)
+    def batch(self) -> NoisyBatch[jax.Array]:
+        """The molecules with noise and levels."""
+        return self.problem.batch.map(self.array)
 
 
 @dataclass(frozen=True)
@@ -222,31 +208,18 @@ class InTorch:
         return cls(problem, dtype, objective, frozen)
 
     def array(self, value: npt.NDArray[Any]) -> torch.Tensor:
-        """Return an array in the precision."""
-        return torch.tensor(value, dtype=self.dtype)
+        """Return an array, in the precision if it has floating-point numbers."""
+        tensor = torch.tensor(value)
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
-    def cloud(self, value: Doubles) -> pipeline.torch_backend.features.Cloud:
-        """Return [..., 3 + K] as a cloud."""
-        return pipeline.torch_backend.features.Cloud(self.array(value[..., :3]), self.array(value[..., 3:]))
-
-    @property
-    def mask(self) -> torch.Tensor:
-        """The mask."""
-        return self.array(self.problem.mask)
+    def cloud(self, cloud: Cloud[Doubles]) -> Cloud[torch.Tensor]:
+        """Return a cloud in the precision."""
+        return Cloud(self.array(cloud.x), self.array(cloud.h))
 
     @property
-    def data(self) -> pipeline.torch_backend.features.Cloud:
-        """The molecules."""
-        found: pipeline.torch_backend.features.Cloud = self.objective.clean(
-            self.array(self.problem.positions), torch.tensor(self.problem.atomic_numbers)
-        )
-        return found
-
-    @property
-    def draws(self) -> pipeline.torch_backend.objective.Draws:
-        """Noise and levels."""
-        noise, levels = self.cloud(self.problem.noise), self.array(self.problem.levels)
-        return pipeline.torch_backend.objective.Draws(noise, levels)
+    def batch(self) -> NoisyBatch[torch.Tensor]:
+        """The molecules with noise and levels."""
+        return self.problem.batch.map(self.array)
 
 
 @contextlib.contextmanager

@@ -25,8 +25,7 @@ def problems(form: str) -> tuple[Problem, Problem]:
     single: Any = {name: array.astype(np.float32) for name, array in shallow.weights.items()}
     grown = deepened(single, shallow.config.model, deep.config.model)
     object.__setattr__(deep, "weights", dict(grown))
-    for name in ("positions", "atomic_numbers", "levels", "noise"):
-        object.__setattr__(deep, name, getattr(shallow, name))
+    object.__setattr__(deep, "batch", shallow.batch)
     return shallow, deep
 
 
@@ -35,12 +34,9 @@ def test_a_deeper_network_computes_the_same_in_jax(form: str) -> None:
     estimates = []
     for problem in problems(form):
         here = InJax(problem, np.dtype("float32"))
-        noise = here.draws.noise
-        estimates.append(
-            here.objective.denoise(
-                here.layout.unravel(here.vector), here.mask, Cloud(here.data.x + noise.x, here.data.h + noise.h), 1.0
-            )
-        )
+        data, noise, mask, *_ = here.batch
+        noisy = Cloud(data.x + noise.x, data.h + noise.h)
+        estimates.append(here.objective.denoise(here.layout.unravel(here.vector), mask, noisy, 1.0))
     shallow, deep = estimates
     assert_close(deep.x, shallow.x, 1e-6)
     assert_close(deep.h, shallow.h, 1e-6)
@@ -51,7 +47,7 @@ def test_a_deeper_network_computes_the_same_in_pytorch() -> None:
     for problem in problems("estimate"):
         here = InTorch.of(problem, "float32")
         with torch.no_grad():
-            losses.append(here.objective.losses(here.data, here.mask, here.draws, here.frozen))
+            losses.append(here.objective.losses(here.batch, here.frozen))
     assert_close(losses[1], losses[0], 1e-6)
 
 
@@ -59,7 +55,7 @@ def test_every_new_layer_has_a_gradient() -> None:
     here = InJax(problems("estimate")[1], np.dtype("float32"))
 
     def loss(vector: jax.Array) -> jax.Array:
-        found = here.objective.losses(here.layout.unravel(vector), here.data, here.mask, here.draws, here.frozen)
+        found = here.objective.losses(here.layout.unravel(vector), here.batch, here.frozen)
         return jax.numpy.sum(found)
 
     gradients = here.layout.to_arrays(jax.grad(loss)(here.vector))

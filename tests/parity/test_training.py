@@ -64,7 +64,7 @@ def test_weights_and_losses(name: str, tmp_path: Path) -> None:
     theirs = pipeline.jax_backend.train.JaxTrainer(config, directory=tmp_path / "jax", **common)
     trainers: list[Any] = [ours, theirs]
 
-    noising = Noising(config, [shard])
+    noising = Noising(config, [shard], STATISTICS)
     outcomes: list[list[Any]] = [[], []]
     for step, _, batch in steps_from(0, {WIDTH: len(shard)}, config):
         noisy = noising.training(batch, step)

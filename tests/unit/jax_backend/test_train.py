@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,12 +12,12 @@ from pipeline.core.errors import InputError
 from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.jax_backend.objective import Draws, Frozen
+from pipeline.jax_backend.features import noisy_batch
+from pipeline.jax_backend.objective import Frozen
 from pipeline.jax_backend.train import JaxTrainer, train
 from pipeline.study.config import RunConfig
 from pipeline.training.loop import Interrupted, Trained, steps_from, validation_molecules
-from pipeline.training.noisy_batches import Noising, NoisyBatch
+from pipeline.training.noisy_batches import HostBatch, Noising
 from pipeline.training.run_folder import Starts
 
 MakeConfig = Callable[..., RunConfig]
@@ -132,9 +131,9 @@ def compilations() -> Iterator[list[str]]:
 def test_each_bucket_compiles_once_and_nothing_after_that(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path, compilations: list[str]
 ) -> None:
-    shards, _ = molecules
+    shards, statistics = molecules
     config = make_config()
-    trainer, noising = make_trainer(config, molecules, tmp_path), Noising(config, shards["train"])
+    trainer, noising = make_trainer(config, molecules, tmp_path), Noising(config, shards["train"], statistics)
     counts = {shard.bucket: len(shard) for shard in shards["train"]}
     assert len(counts) == 2
     visited: set[int] = set()
@@ -154,10 +153,6 @@ def test_each_bucket_compiles_once_and_nothing_after_that(
     assert compiled_before >= 3
 
 
-def cloud(noise: npt.NDArray[np.float32]) -> Cloud:
-    return Cloud(jnp.asarray(noise[..., :3]), jnp.asarray(noise[..., 3:]))
-
-
 @pytest.mark.parametrize("objective", ["edm", "denoiser"])
 def test_a_step_is_a_mean_over_its_molecules(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path, objective: str
@@ -166,16 +161,15 @@ def test_a_step_is_a_mean_over_its_molecules(
     sgd = {"learning_rate": 0.01, "warmup_steps": 0, "schedule": "constant", "clip": {"kind": "none"}}
     config = make_config(objective=objective, training={"optimizer": sgd, "ema_decay": 0.5})
     trainer = make_trainer(config, molecules, tmp_path)
-    shards = molecules[0]["train"]
-    batch = Noising(config, shards).training(Batch(18, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32)), 7)
+    batch = Noising(config, molecules[0]["train"], molecules[1]).training(
+        Batch(18, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32)), 7
+    )
     start = np.asarray(trainer._state.params)
 
     def mean(flat: jax.Array) -> jax.Array:
-        objective, params = trainer._objective, trainer._layout.unravel(flat)
-        mask = node_mask(jnp.asarray(batch.sizes), 18)
-        data = objective.clean(jnp.asarray(batch.positions), jnp.asarray(batch.atomic_numbers))
-        draws = Draws(cloud(batch.noise), jnp.asarray(batch.levels))
-        return objective.losses(params, data, mask, draws, Frozen(params, params)).mean()
+        params = trainer._layout.unravel(flat)
+        noisy = noisy_batch(batch, trainer._objective.features)
+        return trainer._objective.losses(params, noisy, Frozen(params, params)).mean()
 
     loss, gradient = jax.jit(jax.value_and_grad(mean))(start)
     found = trainer.read([trainer.step(batch, 7)])
@@ -188,17 +182,18 @@ def test_a_step_is_a_mean_over_its_molecules(
     np.testing.assert_allclose(np.asarray(trainer._state.ema), start + moved / 2, atol=1e-6)
 
 
-def validation_batch(config: RunConfig, shards: Shards) -> NoisyBatch:
+def validation_batch(config: RunConfig, molecules: tuple[Shards, Statistics]) -> HostBatch:
+    shards, statistics = molecules
     chosen = validation_molecules(shards["validation"], 29, seed=0)
     assert chosen is not None
-    return Noising(config, shards["train"]).validation(chosen[0])
+    return Noising(config, shards["train"], statistics).validation(chosen[0])
 
 
 def test_validation_uses_the_averaged_weights(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path
 ) -> None:
     config = make_config()
-    trainer, batch = make_trainer(config, molecules, tmp_path), validation_batch(config, molecules[0])
+    trainer, batch = make_trainer(config, molecules, tmp_path), validation_batch(config, molecules)
     first, again = (trainer.validation_loss(batch) for _ in range(2))
     assert (first == again).all()
     assert len(first) == 32

@@ -139,7 +139,7 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
     )
     found = validation_molecules(shards["validation"], 29, 0)
     assert found is not None
-    batch = Noising(make_config(), shards["train"]).validation(found[0])
+    batch = Noising(make_config(), shards["train"], statistics).validation(found[0])
     losses = trainer.validation_loss(batch)
     np.testing.assert_array_equal(losses, trainer.validation_loss(batch))
     trainer._weights += 1.0
@@ -160,7 +160,7 @@ def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecu
         config, config_digest="this", statistics=statistics, starts=starts, directory=tmp_path, machine=CPU
     )
     assert bits(trainer.averaged_weights()) == bits(arrays)
-    noising = Noising(config, shards["train"])
+    noising = Noising(config, shards["train"], statistics)
     for step in range(2):
         trainer.step(noising.training(Batch(18, np.arange(8, dtype=np.int32)), step), step)
     averaged = bits(trainer.averaged_weights())

@@ -18,12 +18,11 @@ from pipeline.study.config import RunConfig, run_config
 from pipeline.training.loop import (
     Interrupted,
     Trained,
-    progress_sampler,
     run_training,
     steps_from,
     validation_molecules,
 )
-from pipeline.training.noisy_batches import Noising, NoisyBatch
+from pipeline.training.noisy_batches import HostBatch, Noising
 
 NEVER = 10_000
 
@@ -56,8 +55,8 @@ def config(*, steps: int = 23, checkpoint_seconds: float = NEVER, **training: An
     return run_config({"name": "fake", "data": "test", "training": settings})
 
 
-def bits(batch: NoisyBatch) -> tuple[bytes, ...]:
-    return tuple(part.tobytes() for part in batch)
+def bits(batch: HostBatch) -> tuple[bytes, ...]:
+    return tuple(part.tobytes() for part in (*batch[:-1], batch.levels.t))
 
 
 class FakeTrainer:
@@ -66,13 +65,13 @@ class FakeTrainer:
     def __init__(self, checkpoints: list[tuple[int, Any, Any]] | None = None):
         self.history: list[tuple[int, tuple[bytes, ...]]] = []
         self.checkpoints = checkpoints if checkpoints is not None else []
-        self.looked_at: list[NoisyBatch] = []
+        self.looked_at: list[HostBatch] = []
         self.sampled: list[npt.NDArray[np.int32]] = []
         self.loss: Callable[[int], float] = lambda step: 1.0 / (step + 1)
         self.validation = 0.25
         self.finite = True
 
-    def step(self, batch: NoisyBatch, step: int) -> Any:
+    def step(self, batch: HostBatch, step: int) -> Any:
         self.history.append((step, bits(batch)))
         return self.loss(step), 2.0 + step
 
@@ -82,7 +81,7 @@ class FakeTrainer:
     def learning_rate(self, step: int) -> float:
         return 0.5**step
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         self.looked_at.append(batch)
         # What only fills the batch up must not count.
         return np.where(np.arange(len(batch.sizes)) < 7, self.validation, 1e9)
@@ -146,7 +145,7 @@ def test_steps_go_on_where_they_were() -> None:
 def test_a_step_is_given_the_noise_of_that_step(tmp_path: Path) -> None:
     trainer = FakeTrainer()
     train(trainer, tmp_path, config())
-    noising = Noising(config(), SHARDS["train"])
+    noising = Noising(config(), SHARDS["train"], statistics())
     steps = steps_from(0, {5: 21, 9: 10}, config())
     assert trainer.history == [(step, bits(noising.training(batch, step))) for step, _, batch in steps]
     assert len(set(trainer.history)) == 23
@@ -339,17 +338,3 @@ def test_validation_molecules_are_a_fixed_choice_padded_to_one_width() -> None:
     large = validation_molecules([shard(5, 3000)], 5, seed=0)
     assert large is not None
     assert large[1] == len(large[0].sizes) == 1024
-
-
-def run_of(objective: str, **settings: Any) -> RunConfig:
-    raw = {"name": "fake", "data": "test", "objective": objective, "training": {"steps": 1000}}
-    return run_config(raw | settings)
-
-
-def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
-    few = {"consistency": {"kind": "ict"}, "levels": {"sigma_max": 12.0}}
-    for objective, kind, steps in [("edm", "heun", 12), ("denoiser", "heun", 12), ("consistency", "consistency", 1)]:
-        sampler = progress_sampler(run_of(objective, **few))
-        assert (sampler.kind, sampler.steps) == (kind, steps)
-    # From the noise that it was trained on.
-    assert progress_sampler(run_of("consistency", **few)).levels == (12.0,)
