@@ -24,9 +24,10 @@ from pipeline.torch_backend import runtime
 from pipeline.torch_backend.build import build_objective, load_objective
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
-from pipeline.torch_backend.sample import RunSampler
+from pipeline.torch_backend.sample import TorchSampler
 from pipeline.torch_backend.train import TorchTrainer
-from pipeline.training.run_folder import Starts, Weights, read_weights
+from pipeline.training.loop import TrainingRun
+from pipeline.training.run_folder import Weights, read_weights
 
 COMPILED: Final = "torch-compiled"
 
@@ -54,14 +55,7 @@ def _training(task: Task, machine: Machine) -> Subject:
     config, statistics, shards = run_config(task.run), read_statistics(task.statistics), task.training_shards()
     # The directory is for checkpoints, which nobody will ask for.
     with tempfile.TemporaryDirectory() as directory:
-        trainer = TorchTrainer(
-            config,
-            config_digest="",
-            statistics=statistics,
-            starts=Starts(),
-            directory=Path(directory),
-            machine=machine,
-        )
+        trainer = TorchTrainer(TrainingRun(config, "", {"train": shards}, statistics, Path(directory)), machine)
     return backend_training(trainer, config, shards, statistics, compilations=_compilations)
 
 
@@ -75,7 +69,7 @@ def _sampling(task: Task, machine: Machine) -> Subject:
     if machine.compile:
         objective.model.compile_layers()
     sampler = sampler_config(task.sampler)
-    program = RunSampler(config, objective, sampler, Workers(machine), buckets=sorted(statistics.buckets))
+    program = TorchSampler(config, statistics, sampler, objective, Workers(machine))
     sizes = draw_sizes(statistics, task.molecules, sampler.seed)
 
     def draw() -> Molecules:

@@ -22,8 +22,6 @@ from jax.sharding import Mesh
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
-from pipeline.data.shards import Shard
-from pipeline.data.statistics import Statistics
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.checkpoints import Checkpoints
@@ -40,12 +38,11 @@ from pipeline.jax_backend.parallel import (
     update_sharding,
 )
 from pipeline.jax_backend.processes import Processes, join
-from pipeline.jax_backend.sample import RunSampler
+from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
-from pipeline.training.loop import PROGRESS_BATCH, Trained, run_training
+from pipeline.training.loop import PROGRESS_BATCH, Trained, TrainingRun, run_training
 from pipeline.training.noisy_batches import HostBatch
-from pipeline.training.run_folder import Starts
 
 
 class State(NamedTuple):
@@ -151,81 +148,34 @@ class Stepper:
         )
 
 
-def train(
-    config: RunConfig,
-    *,
-    config_digest: str,
-    shards: dict[str, list[Shard]],
-    statistics: Statistics,
-    starts: Starts,
-    directory: Path,
-    log: Path | None,
-    stop: Callable[[], bool],
-) -> Trained:
+def train(run: TrainingRun) -> Trained:
     """Train a run, from its newest sound checkpoint where there is one.
 
-    Args:
-      config: of the run.
-      config_digest: of the same; checkpoints of another one are refused.
-      shards: of the splits ``train`` and ``validation``.
-      statistics: of the data.
-      starts: weights of other runs to start and to learn from.
-      directory: for the checkpoints and the growing log; survives a kill.
-      log: receives the progress.
-      stop: asked after every step; True saves and raises.
-
     Raises:
-      Interrupted: ``stop`` asked for it.
-      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite.
+      Interrupted: ``run.stop`` asked for it.
+      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite; the
+        processes do not divide a batch.
     """
-    if not shards["train"]:
-        raise InputError("shards: there is no training molecule")
     join()
     processes = Processes()
-    if config.training.batch_size % processes.count:
-        raise InputError(f"{processes.count} processes: they should divide batch_size, {config.training.batch_size}")
+    if (batch_size := run.config.training.batch_size) % processes.count:
+        raise InputError(f"{processes.count} processes: they should divide batch_size, {batch_size}")
     with contextlib.ExitStack() as stack:
         if not processes.leads:
             # All of them do the same; what the leader writes and says is enough.
-            directory, log = Path(stack.enter_context(tempfile.TemporaryDirectory())), None
+            run = replace(run, directory=Path(stack.enter_context(tempfile.TemporaryDirectory())), log=None)
             silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(silence))
-        trainer = JaxTrainer(
-            config,
-            config_digest=config_digest,
-            statistics=statistics,
-            starts=starts,
-            directory=directory,
-            processes=processes,
-        )
-        trained = run_training(
-            trainer,
-            config,
-            shards=shards,
-            statistics=statistics,
-            directory=directory,
-            log=log,
-            stop=stop,
-            agreed=processes.any,
-        )
+        trained = run_training(JaxTrainer(run, processes), run, agreed=processes.any)
     return replace(trained, leads=processes.leads)
 
 
 class JaxTrainer:
     """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.loop.Trainer``)."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        *,
-        config_digest: str,
-        statistics: Statistics,
-        starts: Starts,
-        directory: Path,
-        processes: Processes | None = None,
-    ):
+    def __init__(self, run: TrainingRun, processes: Processes | None = None):
         """Take the initial weights, or draw them; nothing is compiled yet."""
-        self._config = config
+        config, statistics, starts = run.config, run.statistics, run.starts
         self._processes = processes or Processes()
         self._objective = build_objective(config, statistics)
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
@@ -236,13 +186,15 @@ class JaxTrainer:
         self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh, self._processes)
         self._state = self._stepper.initial_state(params)
         self._sharding = update_sharding(mesh)
-        self._checkpoints = Checkpoints(directory / "checkpoints", config_digest=config_digest)
+        self._checkpoints = Checkpoints(run.directory / "checkpoints", config_digest=run.config_digest)
         self._schedule = learning_rate(config.training)
-        self._buckets = [max(statistics.buckets)]
-        batch = min(PROGRESS_BATCH, config.training.sample_count)
-        progress_sampler = OBJECTIVES[config.objective].progress_sampler(config)
-        self._sampler = RunSampler(
-            config, self._objective, self._layout, progress_sampler, buckets=self._buckets, batch=batch
+        self._sampler = JaxSampler(
+            config,
+            statistics,
+            OBJECTIVES[config.objective].progress_sampler(config),
+            params,
+            batch=min(PROGRESS_BATCH, config.training.sample_count),
+            buckets=[max(statistics.buckets)],
         )
         self._validate: Callable[..., Array] | None = None
         self._previous_loss: Array | None = None
@@ -279,7 +231,8 @@ class JaxTrainer:
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
-        return self._sampler(self._state.ema, sizes).molecules
+        self._sampler.weights = self._state.ema
+        return self._sampler(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""

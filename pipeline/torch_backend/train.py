@@ -3,9 +3,8 @@
 Step k of a run is a function of the state after step k - 1, the seed and k alone, on the same number of cores.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.core.errors import InputError
-from pipeline.data.shards import Shard
-from pipeline.data.statistics import Statistics
 from pipeline.diffusion.objectives import OBJECTIVES
-from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.checkpoints import open_checkpoints
 from pipeline.torch_backend.features import noisy_batch
@@ -26,72 +21,30 @@ from pipeline.torch_backend.objective import Frozen
 from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
 from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
-from pipeline.torch_backend.sample import RunSampler
+from pipeline.torch_backend.sample import TorchSampler
 from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
 from pipeline.training.checkpoint_files import Arrays
-from pipeline.training.loop import PROGRESS_BATCH, Trained, run_training
+from pipeline.training.loop import PROGRESS_BATCH, Trained, TrainingRun, run_training
 from pipeline.training.noisy_batches import HostBatch
-from pipeline.training.run_folder import Starts
 
 
-def train(
-    config: RunConfig,
-    *,
-    config_digest: str,
-    shards: Mapping[str, list[Shard]],
-    statistics: Statistics,
-    starts: Starts,
-    directory: Path,
-    log: Path | None,
-    stop: Callable[[], bool],
-    machine: Machine,
-) -> Trained:
+def train(run: TrainingRun, machine: Machine) -> Trained:
     """Train a run, from its newest sound checkpoint where there is one.
 
-    Args:
-      config: of the run.
-      config_digest: of the same; checkpoints of another one are refused.
-      shards: of the splits ``train`` and ``validation``.
-      statistics: of the data.
-      starts: weights of other runs to start and to learn from.
-      directory: for the checkpoints and the growing log; survives a kill.
-      log: receives the progress.
-      stop: asked after every step; True saves and raises.
-      machine: what to run on.
-
     Raises:
-      Interrupted: ``stop`` asked for it.
-      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite;
-        the weights to start from are of another network.
+      Interrupted: ``run.stop`` asked for it.
+      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite; the
+        weights to start from are of another network.
     """
-    if not shards["train"]:
-        raise InputError("shards: there is no training molecule")
-    trainer = TorchTrainer(
-        config,
-        config_digest=config_digest,
-        statistics=statistics,
-        starts=starts,
-        directory=directory,
-        machine=machine,
-    )
-    return run_training(trainer, config, shards=shards, statistics=statistics, directory=directory, log=log, stop=stop)
+    return run_training(TorchTrainer(run, machine), run)
 
 
 class TorchTrainer:
     """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.loop.Trainer``)."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        *,
-        config_digest: str,
-        statistics: Statistics,
-        starts: Starts,
-        directory: Path,
-        machine: Machine,
-    ):
+    def __init__(self, run: TrainingRun, machine: Machine):
         """Take the initial weights, or draw them, and put them on the device."""
-        training = config.training
+        config, statistics, starts, training = run.config, run.statistics, run.starts, run.config.training
         objective = build_objective(config, statistics)
         if starts.init:
             from_arrays(objective.model, starts.init)
@@ -116,14 +69,15 @@ class TorchTrainer:
         self._optimizer = make_optimizer(training, self._weights)
         self._clip = GradientClip(training.optimizer.clip, like=self._weights)
         self._rate = learning_rate(training)
-        self._checkpoints = open_checkpoints(directory / "checkpoints", config_digest=config_digest)
-        self._sampler = RunSampler(
+        self._checkpoints = open_checkpoints(run.directory / "checkpoints", config_digest=run.config_digest)
+        self._sampler = TorchSampler(
             config,
-            self._averaged,
+            statistics,
             OBJECTIVES[config.objective].progress_sampler(config),
+            self._averaged,
             self._workers,
-            buckets=[max(statistics.buckets)],
             batch=min(PROGRESS_BATCH, training.sample_count),
+            buckets=[max(statistics.buckets)],
         )
 
     def step(self, batch: HostBatch, step: int) -> Tensor:

@@ -16,7 +16,7 @@ from pipeline.jax_backend.features import noisy_batch
 from pipeline.jax_backend.objective import Frozen
 from pipeline.jax_backend.train import JaxTrainer, train
 from pipeline.study.config import RunConfig
-from pipeline.training.loop import Interrupted, Trained, steps_from, validation_molecules
+from pipeline.training.loop import Interrupted, Trained, TrainingRun, steps_from, validation_molecules
 from pipeline.training.noisy_batches import HostBatch, Noising
 from pipeline.training.run_folder import Starts
 
@@ -39,24 +39,15 @@ def run(
     starts: Starts | None = None,
 ) -> Trained:
     shards, statistics = molecules
-    return train(
-        config,
-        config_digest="this",
-        shards=shards,
-        statistics=statistics,
-        starts=starts or Starts(),
-        directory=directory,
-        log=None,
-        stop=stop,
-    )
+    training = TrainingRun(config, "this", shards, statistics, directory, starts or Starts(), stop=stop)
+    return train(training)
 
 
 def make_trainer(
     config: RunConfig, molecules: tuple[Shards, Statistics], directory: Path, starts: Starts | None = None
 ) -> JaxTrainer:
-    return JaxTrainer(
-        config, config_digest="this", statistics=molecules[1], starts=starts or Starts(), directory=directory
-    )
+    shards, statistics = molecules
+    return JaxTrainer(TrainingRun(config, "this", shards, statistics, directory, starts or Starts()))
 
 
 def after(calls: int) -> Callable[[], bool]:

@@ -18,6 +18,7 @@ from pipeline.study.config import RunConfig, run_config
 from pipeline.training.loop import (
     Interrupted,
     Trained,
+    TrainingRun,
     run_training,
     steps_from,
     validation_molecules,
@@ -112,7 +113,7 @@ class FakeTrainer:
 
 
 def train(trainer: FakeTrainer, directory: Path, of: RunConfig, stop: Callable[[], bool] = lambda: False) -> Trained:
-    return run_training(trainer, of, shards=SHARDS, statistics=statistics(), directory=directory, log=None, stop=stop)
+    return run_training(trainer, TrainingRun(of, "", SHARDS, statistics(), directory, stop=stop))
 
 
 def logged(directory: Path) -> list[dict[str, Any]]:
