@@ -78,7 +78,7 @@ def on_cluster():
     return workflow.remote_exec or not workflow.local_exec
 
 
-def wanted(wildcards, key):
+def per_process(wildcards, key):
     """Return the cpus or gpus of each process of a job: the run's own, or what holds for every job of this cluster."""
     run = getattr(wildcards, "run", None)
     own = config["runs"][run]["resources"][key] if run else None
@@ -91,32 +91,32 @@ def all_cores(wildcards):
     On one machine --cores: such jobs run one after the other. Asked for only when a job is to run; --report and --unlock
     need no --cores.
     """
-    return wanted(wildcards, "cpus") if on_cluster() else workflow.cores
+    return per_process(wildcards, "cpus") if on_cluster() else workflow.cores
 
 
 def all_gpus(wildcards):
     """Return the GPUs of a job of one process."""
-    return wanted(wildcards, "gpus")
+    return per_process(wildcards, "gpus")
 
 
-def asked(wildcards):
+def cpus_and_gpus(wildcards):
     """Return the cpus and gpus that a job's time and memory are estimated for, as keywords."""
     return {"cpus": all_cores(wildcards), "gpus": all_gpus(wildcards)}
 
 
-def spread(wildcards, key="tasks"):
+def training_tasks(wildcards, key="tasks"):
     """Return how many tasks or nodes a run trains on; on one machine a training is one process."""
     return config["runs"][wildcards.run]["resources"][key] if on_cluster() else 1
 
 
-def if_spread(value):
+def if_distributed(value):
     """Return a resource that only a training of several processes has."""
-    return lambda wildcards: value(wildcards) if spread(wildcards) > 1 else None
+    return lambda wildcards: value(wildcards) if training_tasks(wildcards) > 1 else None
 
 
 def training_gpus(wildcards):
     """Return the GPUs of a training, of all its processes together."""
-    return all_gpus(wildcards) * spread(wildcards)
+    return all_gpus(wildcards) * training_tasks(wildcards)
 
 
 def training_launch(wildcards):
@@ -125,7 +125,7 @@ def training_launch(wildcards):
     Either way the signal that a time limit sends reaches the training itself, which saves its state: a shell in between
     would die of it and leave the training behind.
     """
-    tasks = spread(wildcards)
+    tasks = training_tasks(wildcards)
     if tasks == 1:
         return "exec"
     gpus = f" --gpus-per-task={all_gpus(wildcards)}" if all_gpus(wildcards) else ""
@@ -145,15 +145,17 @@ def configured(wildcards):
 def training_runtime(wildcards, attempt):
     """Return a training's time limit in minutes. What the partition cuts off, the next attempt goes on with."""
     run = configured(wildcards)
-    minutes = training_minutes(run, config["data"]["buckets"], tasks=spread(wildcards), **asked(wildcards))
+    minutes = training_minutes(
+        run, config["data"]["buckets"], tasks=training_tasks(wildcards), **cpus_and_gpus(wildcards)
+    )
     return in_time(minutes, attempt)
 
 
 def training_memory(wildcards, attempt):
     """Return the memory of a training on each of its machines, in MB."""
     run = configured(wildcards)
-    tasks = spread(wildcards) // spread(wildcards, "nodes")
-    return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **asked(wildcards))
+    tasks = training_tasks(wildcards) // training_tasks(wildcards, "nodes")
+    return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **cpus_and_gpus(wildcards))
 
 
 def sampling_runtime(wildcards, attempt):
@@ -162,14 +164,14 @@ def sampling_runtime(wildcards, attempt):
     sampler = sampler_config(sampler_settings(config, wildcards.run, wildcards.sampler))
     shards = len(parts(wildcards, "sample"))
     return in_time(
-        sampling_minutes(run, sampler, config["data"]["buckets"], shards=shards, **asked(wildcards)), attempt
+        sampling_minutes(run, sampler, config["data"]["buckets"], shards=shards, **cpus_and_gpus(wildcards)), attempt
     )
 
 
 def sampling_memory(wildcards, attempt):
     """Return the memory of a job that only calls a run's network, in MB; less than its gradients take."""
     run = configured(wildcards)
-    return attempt * memory_megabytes(run, config["data"]["buckets"], **asked(wildcards))
+    return attempt * memory_megabytes(run, config["data"]["buckets"], **cpus_and_gpus(wildcards))
 
 
 def in_time(minutes, attempt):
@@ -177,7 +179,7 @@ def in_time(minutes, attempt):
     return min(attempt * minutes, config["cluster"]["max_minutes"])
 
 
-def more(resources):
+def per_attempt(resources):
     """Return a job's minutes or megabytes as a function of the attempt: twice as much the second time."""
     return lambda wildcards, attempt: attempt * resources
 
