@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.diffusion.feature_scales import FEATURES, TYPES, Scales
 from pipeline.diffusion.schedules import VariancePreserving, polynomial_schedule
 from pipeline.diffusion.training_levels import Levels, lognormal, pair_weight, pairs
-from pipeline.study.config import RunConfig, SamplerConfig, sampler_config
+from pipeline.study.config import Objective, RunConfig, SamplerConfig, sampler_config
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def edm_schedule(run: RunConfig) -> VariancePreserving:
     return polynomial_schedule(steps=run.noise.steps, precision=run.noise.precision)
 
 
-OBJECTIVES: Final[Mapping[str, ObjectiveTraits]] = {
+OBJECTIVES: Final[Mapping[Objective, ObjectiveTraits]] = {
     # Hoogeboom et al. 2022.
     "edm": ObjectiveTraits(FEATURES, _edm_levels, _heun, schedule=edm_schedule),
     # Karras et al. 2022.

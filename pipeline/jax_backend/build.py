@@ -15,6 +15,7 @@ from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
+from pipeline.study.config import Objective as ObjectiveName
 from pipeline.study.config import RunConfig
 
 
@@ -44,7 +45,7 @@ def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     )
 
 
-_BUILD: Final[Mapping[str, Callable[[RunConfig, Statistics], Objective]]] = {
+_BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
     "edm": build_edm,
     "denoiser": _denoiser,
     "consistency": _consistency,

@@ -1,4 +1,4 @@
-"""The PyTorch backend as the command lines see it (``pipeline.cli.backends``)."""
+"""The PyTorch backend as the command lines see it (``pipeline.backends``)."""
 
 from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
@@ -19,9 +19,9 @@ class TorchBackend:
 
     packages = ("torch",)
 
-    def __init__(self, *, cores: int | None, compile: bool):
+    def __init__(self, *, cores: int | None):
         """Set PyTorch up for this process, see ``pipeline.torch_backend.runtime.start``."""
-        self._machine = start(cores=cores, compile=compile)
+        self._machine = start(cores=cores)
 
     def train(self, run: TrainingRun) -> Trained:
         """Train a run, see ``pipeline.torch_backend.train.train``."""

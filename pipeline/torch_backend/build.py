@@ -7,6 +7,7 @@ from pipeline.data.statistics import Statistics
 from pipeline.diffusion.feature_scales import given_scales, measured_scales
 from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule
 from pipeline.diffusion.training_levels import boundary_level
+from pipeline.study.config import Objective as ObjectiveName
 from pipeline.study.config import RunConfig
 from pipeline.torch_backend.consistency import Consistency
 from pipeline.torch_backend.denoiser import Denoiser
@@ -44,7 +45,7 @@ def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     )
 
 
-_BUILD: Final[Mapping[str, Callable[[RunConfig, Statistics], Objective]]] = {
+_BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
     "edm": build_edm,
     "denoiser": _denoiser,
     "consistency": _consistency,

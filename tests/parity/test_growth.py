@@ -1,6 +1,5 @@
 """A network made deeper computes what it did, in both backends, and can still learn with all of its layers."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -68,7 +67,7 @@ def test_the_same_depth_changes_nothing() -> None:
     problem = problems("estimate")[0]
     arrays: Any = problem.weights
     model = problem.config.model
-    found = deepened(arrays, model, dataclasses.replace(model, layers=2))
+    found = deepened(arrays, model, model.model_copy(update={"layers": 2}))
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         assert found[name] is array

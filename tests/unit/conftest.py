@@ -9,7 +9,8 @@ from pipeline.cli.parse import main as parse
 from pipeline.cli.shard import main as shard
 from pipeline.data.shards import Shard, read_shards
 from pipeline.data.statistics import Statistics, read_statistics
-from pipeline.study.config import RunConfig, resolve_study, run_config, run_settings
+from pipeline.study.config import RunConfig, run_config
+from pipeline.study.study import resolve_study, run_settings
 
 SDF = Path(__file__).parents[1] / "data" / "molecules64.sdf"
 
@@ -89,5 +90,5 @@ def make_settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def make_config() -> Callable[..., RunConfig]:
-    """Likewise, as the dataclass."""
+    """Likewise, as the model."""
     return lambda **keywords: run_config(settings(**keywords))

@@ -65,10 +65,14 @@ SAMPLERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# Of four calls, around those of two, around that of one.
+LEVELS = [f"levels run=tuned calls={calls}" for calls in (1, 2, 4)]
+
+
 def trained(*runs: str) -> list[str]:
     """Return the jobs that the weights of some runs take part in."""
     jobs = [job for run in runs for job in (f"train run={run}", *sampled(run, *SAMPLERS[run]))]
-    return jobs + (["levels run=tuned"] if "tuned" in runs else [])
+    return jobs + (LEVELS if "tuned" in runs else [])
 
 
 def commands(workflow: Workflow, stage: str, study: dict[str, Any], *args: str) -> dict[str, str]:
@@ -88,7 +92,7 @@ def test_every_run_is_made_with_what_it_starts_from(workflow: Workflow) -> None:
     planned = workflow.planned("results/figures", study=STUDY)
     assert set(trained(*SAMPLERS)) <= set(planned)
     # Only one run has levels to search for, and none a likelihood.
-    assert [job for job in planned if job.startswith(("levels", "likelihood"))] == ["levels run=tuned"]
+    assert [job for job in planned if job.startswith(("levels", "likelihood"))] == LEVELS
     weights = "results/runs/{}/weights.safetensors".format
     trainings = commands(workflow, "train", STUDY, "results/figures")
     assert f"--init {weights('tuned')} --teacher {weights('denoiser')} " in trainings["distilled"]
@@ -101,9 +105,10 @@ def test_every_run_is_made_with_what_it_starts_from(workflow: Workflow) -> None:
 
 def test_levels_are_searched_for_the_samplers_that_want_it(workflow: Workflow) -> None:
     study = changed(STUDY, runs__tuned__samplers__more={"kind": "consistency", "steps": 2}, search={"num": 99})
-    (command,) = commands(workflow, "levels", study, "results/figures").values()
-    assert "--calls 2 4 --num 99 --seed 1 " in command
     done = workflow.run("--dry-run", "--printshellcmds", "--cores", "2", "results/figures", study=study)
+    starts = re.findall(r"levels .* --calls (.*) --num 99 --seed 1 (.*) --output", done.stdout + done.stderr)
+    folder = "results/runs/tuned/levels"
+    assert sorted(starts) == [("1", ""), ("2", f"--start {folder}/1.json"), ("4", f"--start {folder}/2.json")]
     lines = re.findall(r"python -m pipeline.cli.sample .*", done.stdout + done.stderr)
     with_levels = {line.split("--sampler ")[1].split()[0] for line in lines if "--levels " in line}
     assert with_levels == {f"results/runs/tuned/samplers/{sampler}.json" for sampler in ("more", "searched")}
@@ -139,16 +144,18 @@ def test_a_new_sampler_trains_nothing(finished: Workflow) -> None:
     new: dict[str, Any] = {"kind": "consistency", "levels": [20.0, 3.0, 0.5]}
     planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
     assert planned == sorted(["configure_sampler run=tuned sampler=new", "figures", *sampled("tuned", "new")])
-    # One without levels: they are searched for anew, and the other samplers that take them sample again.
-    new = {"kind": "consistency", "steps": 8}
-    planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
-    jobs = ["configure_sampler run=tuned sampler=new", "figures", "levels run=tuned"]
-    assert planned == sorted([*jobs, *sampled("tuned", "new", "searched")])
+    # One without levels: they are searched for, and the others' stay as they are.
+    for steps, searched in ((8, [8]), (2, [])):
+        new = {"kind": "consistency", "steps": steps}
+        planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
+        jobs = ["configure_sampler run=tuned sampler=new", "figures"]
+        jobs += [f"levels run=tuned calls={calls}" for calls in searched]
+        assert planned == sorted([*jobs, *sampled("tuned", "new")])
 
 
 def test_another_search_trains_nothing(finished: Workflow) -> None:
     planned = finished.planned("results/figures", study=changed(STUDY, search={"num": 99}))
-    assert planned == sorted(["figures", "levels run=tuned", *sampled("tuned", "searched")])
+    assert planned == sorted(["figures", *LEVELS, *sampled("tuned", "searched")])
 
 
 def test_a_run_that_leads_back_to_itself_is_one_line(workflow: Workflow) -> None:

@@ -1,13 +1,13 @@
-# Molecules, from their source to what training reads.
+# Molecules, from their source to the shards that training reads.
 #
 # in:  a download, or config data.path
 # out: results/data/raw/{source}/                  as published, verified by checksum
-#      results/data/{data}/molecules.parquet       every molecule, with its split and properties
+#      results/data/{data}/molecules.parquet       every molecule with its split and properties
 #      results/data/{data}/shards/                 padded in size buckets
 #      results/data/{data}/statistics.json         sizes, types and scales of the training molecules
 
 
-# On the machine that Snakemake runs on: a cluster's nodes need not reach the network.
+# Local, because a cluster's nodes may have no network.
 localrules:
     download,
 
@@ -44,9 +44,10 @@ rule parse:
             split_seed=config["data"]["split"]["seed"],
             train=config["data"]["split"]["train"],
             validation=config["data"]["split"]["validation"],
-        ),
+        )
+        + ["--skip-invalid"] * config["data"]["skip"],
     shell:
-        "python -m pipeline.cli.parse --input {input:q} {params.options:q} --output {output:q} --log {log:q}"
+        "python -m pipeline.cli.parse --input {input[0]:q} {params.options:q} --output {output:q} --log {log:q}"
 
 
 rule shard:
@@ -63,7 +64,8 @@ rule shard:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(10),
     params:
-        options=flags(buckets=config["data"]["buckets"]),
+        # Where the study has none, they are found from the molecules.
+        options=flags(buckets=config["data"]["buckets"]) if config["data"]["buckets"] else [],
     shell:
         "python -m pipeline.cli.shard --molecules {input:q} {params.options:q}"
         " --shards {output.shards:q} --statistics {output.statistics:q} --log {log:q}"

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 from typing import Any
 
@@ -35,11 +34,11 @@ CONSISTENCY: ConsistencyConfig = run_of().consistency
 
 
 def levels_of(**changes: Any) -> LevelsConfig:
-    return dataclasses.replace(LEVELS, **changes)
+    return LEVELS.model_copy(update=changes)
 
 
 def consistency_of(**changes: Any) -> ConsistencyConfig:
-    return dataclasses.replace(CONSISTENCY, **changes)
+    return CONSISTENCY.model_copy(update=changes)
 
 
 def probability(sigma: Any, config: LevelsConfig = LEVELS) -> Any:

@@ -1,4 +1,3 @@
-import dataclasses
 from typing import Any
 
 import jax
@@ -40,7 +39,7 @@ def config_of(**changes: Any) -> ConsistencyConfig:
         kind="ict", q=2.0, first_stage=2, last_stage=4, anchor=0.2, first_levels=10, last_levels=160,
         weight="gap", huber=0.0, type_weight=4.0,
     )  # fmt: skip
-    return dataclasses.replace(default, **changes)
+    return default.model_copy(update=changes)
 
 
 LINEAR: Any = LinearNetwork()

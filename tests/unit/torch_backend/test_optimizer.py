@@ -12,7 +12,7 @@ from pipeline.torch_backend.optimizer import GradientClip, learning_rate, make_o
 @pytest.mark.parametrize(("kind", "expected"), [("norm", 2.0), ("none", 5.0), ("adaptive", 5.0)])
 def test_clipping(kind: str, expected: float) -> None:
     gradient = torch.tensor([3.0, -4.0])
-    clip = GradientClip(ClipConfig(kind=kind, value=2.0), like=gradient)
+    clip = GradientClip(ClipConfig.model_validate({"kind": kind, "value": 2.0}), like=gradient)
     assert clip(gradient) == 5.0
     torch.testing.assert_close(gradient, torch.tensor([0.6, -0.8]) * expected)
 

@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -41,7 +40,7 @@ def test_cores_and_parts_change_rounding_only(
     make_config: MakeConfig, data: Any, objective: str, cores: int, parts: int
 ) -> None:
     # A study would also need the run that it starts from.
-    config = dataclasses.replace(make_config(), objective=objective)
+    config = make_config().model_copy(update={"objective": objective})
     model, batch = noisy(config, data)
     frozen = Frozen(deepcopy(model.model), deepcopy(model.model))
 

@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +32,7 @@ MakeSampler = Callable[..., TorchSampler]
 def make_sampler(request: pytest.FixtureRequest, make_config: Callable[..., RunConfig], data: Any) -> MakeSampler:
     statistics: Statistics = data.read()[1]
     name, settings = KINDS[request.param]
-    run = dataclasses.replace(make_config(), objective=name)
+    run = make_config().model_copy(update={"objective": name})
     objective = build_objective(run, statistics)
     config = sampler_config({"name": "any", "seed": 3} | settings)
 

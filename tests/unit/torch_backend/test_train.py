@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import signal
@@ -75,7 +74,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     # The kind whose targets are of the averaged weights.
     settings: Any = {"consistency": {"kind": "ct", "last_levels": 20}}
     training = {"validation_interval": 6, "optimizer": {"warmup_steps": 2} | optimizer}
-    config = dataclasses.replace(make_config(training=training, **settings), objective=objective)
+    config = make_config(training=training, **settings).model_copy(update={"objective": objective})
     finished = run(config, molecules, tmp_path / "finished")
     interrupted = tmp_path / "interrupted"
     with pytest.raises(Interrupted, match="stopped at step 5 of 12"):

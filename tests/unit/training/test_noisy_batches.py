@@ -1,4 +1,3 @@
-import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -88,7 +87,7 @@ def test_a_batch_depends_on_the_seed_and_the_step_alone(run: RunConfig) -> None:
     noising.training(BATCH, 8)
     # Asked again, and by a training that resumes at this step.
     assert bits(noising.training(BATCH, 7)) == bits(noising_of(run).training(BATCH, 7)) == bits(first)
-    other = noising_of(dataclasses.replace(run, seed=1)).training(BATCH, 7)
+    other = noising_of(run.model_copy(update={"seed": 1})).training(BATCH, 7)
     for batch in (noising.training(BATCH, 8), other):
         assert (batch.noise != first.noise).any()
         assert (batch.levels.t != first.levels.t).any()
