@@ -18,7 +18,7 @@ from pipeline.core.files import json_digest
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
 from pipeline.study.config import read_run_config
-from pipeline.training.loop import Interrupted
+from pipeline.training.loop import Interrupted, TrainingRun
 from pipeline.training.run_folder import MetricsLog, provenance, read_starts, write_weights
 
 
@@ -60,17 +60,9 @@ def _train(args: argparse.Namespace) -> None:
     on_signals(save)
 
     backend = load_backend(config.backend, cores=args.devices)
+    training = TrainingRun(config, digest, shards, statistics, state, starts, args.log, stop.is_set)
     try:
-        trained = backend.train(
-            config,
-            config_digest=digest,
-            shards=shards,
-            statistics=statistics,
-            starts=starts,
-            directory=state,
-            log=args.log,
-            stop=stop.is_set,
-        )
+        trained = backend.train(training)
     except Interrupted as interrupted:
         print(f"train: {interrupted}", file=sys.stderr)
         raise SystemExit(128 + received) from None

@@ -92,7 +92,7 @@ def on_cluster():
     return workflow.remote_exec or not workflow.local_exec
 
 
-def wanted(wildcards, key):
+def per_process(wildcards, key):
     """Return the cpus or gpus per process of a job: the run's, or else the cluster's default."""
     run = getattr(wildcards, "run", None)
     own = config["runs"][run]["resources"][key] if run else None
@@ -105,37 +105,37 @@ def all_cores(wildcards):
     On one machine --cores, so that such jobs run one after the other. Evaluated only when a job runs, since --report and
     --unlock need no --cores.
     """
-    return wanted(wildcards, "cpus") if on_cluster() else workflow.cores
+    return per_process(wildcards, "cpus") if on_cluster() else workflow.cores
 
 
 def all_gpus(wildcards):
     """Return the GPUs of a single-process job."""
-    return wanted(wildcards, "gpus")
+    return per_process(wildcards, "gpus")
 
 
-def asked(wildcards):
+def cpus_and_gpus(wildcards):
     """Return the cpus and gpus for estimating a job's time and memory, as keywords."""
     return {"cpus": all_cores(wildcards), "gpus": all_gpus(wildcards)}
 
 
-def spread(wildcards, key="tasks"):
+def training_tasks(wildcards, key="tasks"):
     """Return the number of tasks or nodes that a run trains on: 1 unless on a cluster."""
     return config["runs"][wildcards.run]["resources"][key] if on_cluster() else 1
 
 
-def if_spread(value):
+def if_distributed(value):
     """Return a resource that only multi-process training has."""
-    return lambda wildcards: value(wildcards) if spread(wildcards) > 1 else None
+    return lambda wildcards: value(wildcards) if training_tasks(wildcards) > 1 else None
 
 
 def training_gpus(wildcards):
     """Return the total GPUs of a training."""
-    return all_gpus(wildcards) * spread(wildcards)
+    return all_gpus(wildcards) * training_tasks(wildcards)
 
 
 def training_launch(wildcards):
     """Return what goes before a training's command."""
-    tasks = spread(wildcards)
+    tasks = training_tasks(wildcards)
     if tasks == 1:
         return ""
     gpus = f" --gpus-per-task={all_gpus(wildcards)}" if all_gpus(wildcards) else ""
@@ -155,15 +155,17 @@ def configured(wildcards):
 def training_runtime(wildcards, attempt):
     """Return a training's time limit in minutes; the next attempt resumes a training that exceeds it."""
     run = configured(wildcards)
-    minutes = training_minutes(run, config["data"]["buckets"], tasks=spread(wildcards), **asked(wildcards))
+    minutes = training_minutes(
+        run, config["data"]["buckets"], tasks=training_tasks(wildcards), **cpus_and_gpus(wildcards)
+    )
     return in_time(minutes, attempt)
 
 
 def training_memory(wildcards, attempt):
     """Return a training's memory per machine in MB."""
     run = configured(wildcards)
-    tasks = spread(wildcards) // spread(wildcards, "nodes")
-    return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **asked(wildcards))
+    tasks = training_tasks(wildcards) // training_tasks(wildcards, "nodes")
+    return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **cpus_and_gpus(wildcards))
 
 
 def sampling_runtime(wildcards, attempt):
@@ -172,14 +174,14 @@ def sampling_runtime(wildcards, attempt):
     sampler = sampler_config(sampler_settings(config, wildcards.run, wildcards.sampler))
     shards = len(parts(wildcards, "sample"))
     return in_time(
-        sampling_minutes(run, sampler, config["data"]["buckets"], shards=shards, **asked(wildcards)), attempt
+        sampling_minutes(run, sampler, config["data"]["buckets"], shards=shards, **cpus_and_gpus(wildcards)), attempt
     )
 
 
 def sampling_memory(wildcards, attempt):
     """Return the memory in MB of a job that only calls a run's network: that of training, an upper bound."""
     run = configured(wildcards)
-    return attempt * memory_megabytes(run, config["data"]["buckets"], **asked(wildcards))
+    return attempt * memory_megabytes(run, config["data"]["buckets"], **cpus_and_gpus(wildcards))
 
 
 def in_time(minutes, attempt):
@@ -187,7 +189,7 @@ def in_time(minutes, attempt):
     return min(attempt * minutes, config["cluster"]["max_minutes"])
 
 
-def more(resources):
+def per_attempt(resources):
     """Return a job's minutes or megabytes as a function of the attempt, to which they are proportional."""
     return lambda wildcards, attempt: attempt * resources
 

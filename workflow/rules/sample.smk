@@ -23,7 +23,7 @@ rule levels:
     threads: all_cores
     resources:
         mem_mb=sampling_memory,
-        runtime=more(120),
+        runtime=per_attempt(120),
         gpu=all_gpus,
     params:
         options=lambda wildcards: flags(calls=wildcards.calls, **config["search"]),
@@ -108,7 +108,7 @@ rule trajectory:
     threads: all_cores
     resources:
         mem_mb=sampling_memory,
-        runtime=more(60),
+        runtime=per_attempt(60),
         gpu=all_gpus,
     params:
         levels=levels_option,

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,10 +12,11 @@ from pipeline.core.errors import InputError
 from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.jax_backend.features import noisy_batch
 from pipeline.jax_backend.objective import Frozen
 from pipeline.jax_backend.train import JaxTrainer, train
 from pipeline.study.config import RunConfig
-from pipeline.training.loop import Interrupted, Trained, steps_from, validation_molecules
+from pipeline.training.loop import Interrupted, Trained, TrainingRun, steps_from, validation_molecules
 from pipeline.training.noisy_batches import HostBatch, Noising
 from pipeline.training.run_folder import Starts
 
@@ -39,24 +39,15 @@ def run(
     starts: Starts | None = None,
 ) -> Trained:
     shards, statistics = molecules
-    return train(
-        config,
-        config_digest="this",
-        shards=shards,
-        statistics=statistics,
-        starts=starts or Starts(),
-        directory=directory,
-        log=None,
-        stop=stop,
-    )
+    training = TrainingRun(config, "this", shards, statistics, directory, starts or Starts(), stop=stop)
+    return train(training)
 
 
 def make_trainer(
     config: RunConfig, molecules: tuple[Shards, Statistics], directory: Path, starts: Starts | None = None
 ) -> JaxTrainer:
-    return JaxTrainer(
-        config, config_digest="this", statistics=molecules[1], starts=starts or Starts(), directory=directory
-    )
+    shards, statistics = molecules
+    return JaxTrainer(TrainingRun(config, "this", shards, statistics, directory, starts or Starts()))
 
 
 def after(calls: int) -> Callable[[], bool]:
@@ -168,7 +159,8 @@ def test_a_step_is_a_mean_over_its_molecules(
 
     def mean(flat: jax.Array) -> jax.Array:
         params = trainer._layout.unravel(flat)
-        return trainer._objective.losses(params, batch.map(jnp.asarray), Frozen(params, params)).mean()
+        noisy = noisy_batch(batch, trainer._objective.features)
+        return trainer._objective.losses(params, noisy, Frozen(params, params)).mean()
 
     loss, gradient = jax.jit(jax.value_and_grad(mean))(start)
     found = trainer.read([trainer.step(batch, 7)])

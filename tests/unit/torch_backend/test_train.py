@@ -20,7 +20,7 @@ from pipeline.study.config import RunConfig, run_config
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.train import TorchTrainer, train
 from pipeline.torch_backend.weights import to_arrays
-from pipeline.training.loop import Interrupted, Trained, validation_molecules
+from pipeline.training.loop import Interrupted, Trained, TrainingRun, validation_molecules
 from pipeline.training.noisy_batches import Noising
 from pipeline.training.run_folder import Starts, read_weights
 
@@ -44,17 +44,8 @@ def run(
     starts: Starts | None = None,
 ) -> Trained:
     shards, statistics = molecules
-    return train(
-        config,
-        config_digest="this",
-        shards=shards,
-        statistics=statistics,
-        starts=starts or Starts(),
-        directory=directory,
-        log=None,
-        stop=stop,
-        machine=CPU,
-    )
+    training = TrainingRun(config, "this", shards, statistics, directory, starts or Starts(), stop=stop)
+    return train(training, CPU)
 
 
 def after(calls: int) -> Callable[[], bool]:
@@ -128,14 +119,7 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
     make_config: MakeConfig, molecules: Molecules, tmp_path: Path
 ) -> None:
     shards, statistics = molecules
-    trainer = TorchTrainer(
-        make_config(),
-        config_digest="this",
-        statistics=statistics,
-        starts=Starts(),
-        directory=tmp_path,
-        machine=CPU,
-    )
+    trainer = TorchTrainer(TrainingRun(make_config(), "this", shards, statistics, tmp_path), CPU)
     found = validation_molecules(shards["validation"], 29, 0)
     assert found is not None
     batch = Noising(make_config(), shards["train"], statistics).validation(found[0])
@@ -155,9 +139,7 @@ def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecu
     arrays = dict(run(config, molecules, tmp_path / "any").arrays)
     teacher = {name: 1.5 * array for name, array in arrays.items()}
     starts = Starts(arrays, teacher)
-    trainer = TorchTrainer(
-        config, config_digest="this", statistics=statistics, starts=starts, directory=tmp_path, machine=CPU
-    )
+    trainer = TorchTrainer(TrainingRun(config, "this", shards, statistics, tmp_path, starts), CPU)
     assert bits(trainer.averaged_weights()) == bits(arrays)
     noising = Noising(config, shards["train"], statistics)
     for step in range(2):
