@@ -19,8 +19,8 @@ rule benchmark:
     # Runs alone.
     threads: all_cores
     resources:
-        mem_mb=more(12000),
-        runtime=more(120),
+        mem_mb=per_attempt(12000),
+        runtime=per_attempt(120),
         gpu=all_gpus,
     params:
         settings=json.dumps(config["benchmark"]),

@@ -36,8 +36,8 @@ rule parse:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=more(2000),
-        runtime=more(10),
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         options=flags(
             source=config["data"]["source"],
@@ -60,8 +60,8 @@ rule shard:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=more(2000),
-        runtime=more(10),
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         # Where the study has none, they are found from the molecules.
         options=flags(buckets=config["data"]["buckets"]) if config["data"]["buckets"] else [],

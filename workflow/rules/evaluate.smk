@@ -16,7 +16,7 @@ localrules:
 rule evaluate:
     input:
         samples="results/runs/{run}/samples/{sampler}.parquet",
-        train=[] if most_parts("evaluate") > 1 else data_path("molecules.parquet"),
+        train=[] if max_parts("evaluate") > 1 else data_path("molecules.parquet"),
         records=record_parts,
     output:
         "results/runs/{run}/evaluation/{sampler}.json",
@@ -25,8 +25,8 @@ rule evaluate:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=more(2000),
-        runtime=more(60),
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(60),
     params:
         against=lambda wildcards, input: (
             flags(records=list(input.records)) if input.records else flags(train=input.train)
@@ -49,8 +49,8 @@ rule judge:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=more(2000),
-        runtime=more(60),
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(60),
     shell:
         "python -m pipeline.cli.judge {input.samples:q} --part {wildcards.scatteritem:q} --train {input.train:q}"
         " --output {output:q} --log {log:q}"
@@ -71,7 +71,7 @@ rule likelihood:
     threads: all_cores
     resources:
         mem_mb=sampling_memory,
-        runtime=more(120),
+        runtime=per_attempt(120),
         gpu=all_gpus,
     shell:
         "python -m pipeline.cli.likelihood --weights {input.weights:q} --shards {input.shards:q} --split test"
@@ -115,8 +115,8 @@ rule reference:
         "../../envs/runtime.yaml"
     threads: 2
     resources:
-        mem_mb=more(4000),
-        runtime=more(60),
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(60),
     params:
         options=flags(**config["evaluation"]),
     shell:
@@ -134,8 +134,8 @@ rule noise:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=more(1000),
-        runtime=more(10),
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         options=flags(num=config["reference"]["noise_molecules"], seed=config["reference"]["seed"]),
     shell:
@@ -152,8 +152,8 @@ rule noise_floor:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=more(2000),
-        runtime=more(30),
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         options=flags(**config["evaluation"]),
     shell:

@@ -29,8 +29,8 @@ rule figures:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=more(3000),
-        runtime=more(30),
+        mem_mb=per_attempt(3000),
+        runtime=per_attempt(30),
     params:
         options=flags(dataset=config["data"]["name"], gallery_molecules=config["figures"]["gallery_molecules"]),
         trajectory=lambda wildcards, input: flags(trajectory=input.trajectory) if input.trajectory else [],

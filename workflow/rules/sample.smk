@@ -23,7 +23,7 @@ rule levels:
     threads: all_cores
     resources:
         mem_mb=sampling_memory,
-        runtime=more(120),
+        runtime=per_attempt(120),
         gpu=all_gpus,
     params:
         options=lambda wildcards: flags(calls=wildcards.calls, **config["search"]),
@@ -59,7 +59,7 @@ rule sample:
         " {params.levels:q} {params.part:q} --output {output:q} --log {log:q}"
 
 
-if most_parts("sample") > 1:
+if max_parts("sample") > 1:
 
     # Several jobs per sampler: `--set-scatter sample=8`, or in a profile.
     localrules:
@@ -108,7 +108,7 @@ rule trajectory:
     threads: all_cores
     resources:
         mem_mb=sampling_memory,
-        runtime=more(60),
+        runtime=per_attempt(60),
         gpu=all_gpus,
     params:
         levels=levels_option,

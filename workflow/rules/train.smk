@@ -69,11 +69,11 @@ rule train:
         runtime=training_runtime,
         gpu=training_gpus,
         # Several processes: only on a cluster, if the run requests them.
-        nodes=if_spread(lambda wildcards: spread(wildcards, "nodes")),
-        tasks=if_spread(spread),
-        mpi=if_spread(lambda wildcards: "srun"),
+        nodes=if_distributed(lambda wildcards: training_resource(wildcards, "nodes")),
+        tasks=if_distributed(training_resource),
+        mpi=if_distributed(lambda wildcards: "srun"),
         # Otherwise the executor multiplies tasks by GPUs.
-        tasks_per_gpu=if_spread(lambda wildcards: 0),
+        tasks_per_gpu=if_distributed(lambda wildcards: 0),
         launch=training_launch,
     params:
         directory=lambda wildcards, output: os.path.dirname(output.weights),
