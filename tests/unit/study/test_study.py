@@ -217,11 +217,11 @@ def test_levels_are_as_many_steps() -> None:
         ),
         (
             {"runs__tuned__model": {"layers": 4}},
-            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, except that it may have fewer layers",
+            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, except that",
         ),
         (
             {"runs__denoiser__model": {"layers": 4, "hidden": 32}, "runs__tuned__model": {"hidden": 64}},
-            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, except that it may have fewer layers",
+            "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, except that",
         ),
         (
             {"runs__distilled__model": {"layers": 6}},
