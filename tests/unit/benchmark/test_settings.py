@@ -18,7 +18,7 @@ def benchmark_settings(raw: dict[str, Any]) -> Benchmark:
 
 def test_the_settings_know_all_contestants_and_who_can_sample() -> None:
     assert Contest.model_fields["contestants"].default == get_args(Contestant) == tuple(CONTESTANTS)
-    able = [name for name, one in CONTESTANTS.items() if one.whole or name == REFERENCE]
+    able = [name for name, one in CONTESTANTS.items() if one.is_backend or name == REFERENCE]
     assert list(get_args(FullContestant)) == able
     assert list(get_args(BackendContestant)) == [name for name in able if name != REFERENCE]
 
