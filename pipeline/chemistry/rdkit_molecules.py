@@ -143,6 +143,27 @@ def connected_smiles(graph: Graph) -> str | None:
         return None
 
 
+def drawn(molecules: Molecules) -> Iterator[Chem.RWMol]:
+    """Yield every molecule with its coordinates, to be written or drawn, to which RDKit may add no hydrogens.
+
+    Its bonds are those of ``pipeline.chemistry.bonds``; orders and formal charges are those of the Lewis structure, or,
+    where there is none, of the distance tables.
+    """
+    bonds = find_bonds(molecules)
+    for index, (_, positions) in enumerate(molecules):
+        graph = _graph(molecules, bonds, index)
+        pairs = [(first, second) for first, second, _ in graph.bonds]
+        structure = lewis_structure(graph.atomic_numbers, pairs) or LewisStructure(
+            orders=[order for *_, order in graph.bonds], charges=[0] * len(graph.atomic_numbers)
+        )
+        molecule = _explicit_molecule(graph.atomic_numbers, pairs, structure)
+        molecule.UpdatePropertyCache(strict=False)
+        conformer = Chem.Conformer(len(positions))
+        conformer.SetPositions(positions.astype(np.float64))
+        molecule.AddConformer(conformer)
+        yield molecule
+
+
 def _explicit_molecule(
     atomic_numbers: list[int], pairs: list[tuple[int, int]], structure: LewisStructure
 ) -> Chem.RWMol:

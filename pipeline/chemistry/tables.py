@@ -2,12 +2,16 @@
 
 import csv
 import io
+import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.chemistry.metrics import LABELS
 
 _MISSING: Final = "-"
+_LEAST_NAME: Final = 16
+_HEAD_WIDTH: Final = 10
 
 _SUMMARY: Final = (
     "atom_stability",
@@ -38,6 +42,30 @@ def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
+    )
+
+
+def comparison_table(evaluations: Mapping[str, Mapping[str, Any]], *, width: int) -> str:
+    """Return evaluations by path as plain text, a line for each, in per cent without intervals.
+
+    Names are given without the folder that they share, and lose their beginning where the line is wider than ``width``.
+    """
+    shared = os.path.commonpath([os.path.dirname(name) for name in evaluations])
+    names = [os.path.relpath(name, shared or ".") for name in evaluations]
+    keys = [key for key in _SUMMARY if any(one[key] for one in evaluations.values())]
+    heads = [textwrap.wrap(label, _HEAD_WIDTH) for label in ("molecules", *(LABELS[key] for key in keys))]
+    height = max(map(len, heads))
+    rows = [list(line) for line in zip(*([""] * (height - len(head)) + head for head in heads), strict=True)]
+    for one in evaluations.values():
+        values = [f"{100 * one[key]['value']:.1f}" if one[key] else _MISSING for key in keys]
+        rows.append([f"{one['num_molecules']:,}", *values])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = max(_LEAST_NAME, width - sum(widths) - 2 * len(widths))
+    shown = [name if len(name) <= room else f"...{name[3 - room :]}" for name in names]
+    first = max(map(len, shown))
+    return "\n".join(
+        "  ".join([name.ljust(first), *map(str.rjust, row, widths)])
+        for name, row in zip([""] * height + shown, rows, strict=True)
     )
 
 

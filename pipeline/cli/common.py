@@ -60,13 +60,19 @@ def run(
         number = stopped.args[0] if stopped.args else signal.SIGINT
         status, reason = 128 + number, f"stopped by {signal.Signals(number).name}"
     message = f"{parser.prog}: {reason}"
-    # The terminal may be gone, or the log be what could not be written.
+    tell(message, log=log)
+    return status
+
+
+def tell(*lines: str, log: Path | None) -> None:
+    """Write lines to stderr and to the log."""
+    # The terminal may be gone, or the log may be what could not be written.
     with contextlib.suppress(OSError):
-        print(message, file=sys.stderr)
+        for line in lines:
+            print(line, file=sys.stderr)
     if log:
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            print(message, file=file)
-    return status
+            file.writelines(f"{line}\n" for line in lines)
 
 
 @contextlib.contextmanager

@@ -3,11 +3,12 @@
     python -m pipeline.cli.evaluate samples.parquet --train results/data/qm9/molecules.parquet --output metrics.json
 
 The metrics are those of ``pipeline.chemistry.metrics``. Several files, such as three seeds of a model, are scored each
-for itself, under "files", and all together, at the top. Of one file, what takes long may have been done in parts, by
-the stage judge: the result is the same.
+for itself, under "files", and all together, at the top; a folder counts as one file. Of one file, what takes long may
+have been done in parts, by the stage judge: the result is the same.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,12 @@ from pathlib import Path
 from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.stability import stability
-from pipeline.chemistry.tables import evaluation_table
-from pipeline.cli.common import add_log, run
+from pipeline.chemistry.tables import comparison_table, evaluation_table
+from pipeline.cli.common import add_log, run, tell
 from pipeline.core.errors import InputError
 from pipeline.core.files import sha256, write_json
 from pipeline.core.progress import progress
-from pipeline.data.molecule_files import read_molecule_file
+from pipeline.data.molecule_files import read_molecule_files, report
 from pipeline.data.molecule_parquet import read_molecules
 from pipeline.data.records import read_records
 
@@ -28,9 +29,10 @@ from pipeline.data.records import read_records
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="evaluate", description="Score files of molecules.")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet (molecule schema), SDF or XYZ")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet, XYZ, SDF, or a folder")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     parser.add_argument("--train", type=Path, help="molecules whose training split tells what is novel")
+    parser.add_argument("--together", action="store_true", help="score all files as one set, and not each for itself")
     parser.add_argument("--records", nargs="+", type=Path, help="of all parts of the one FILE, by the stage judge")
     parser.add_argument(
         "--bootstrap", type=int, default=1000, help="resamples for the intervals (default: %(default)s)"
@@ -57,9 +59,14 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise InputError("--records are of one file, and --train is for the stage judge then")
 
     # Everything is read before anything is computed: a bad file is told in seconds.
-    parts = [read_molecule_file(path) for path in args.files]
+    with progress(total=None, description="read", unit="molecules", log=args.log) as bar:
+        readings = [read_molecule_files(path, invalid="unstable", advance=bar.update) for path in args.files]
+    parts = [reading.data.molecules for reading in readings]
+    if args.together:
+        parts, names = [Molecules.concatenate(parts)], ["all"]
     train = read_molecules(args.train, split="train") if args.train else None
     records = read_records(args.records, of=sha256(args.files[0]), number=len(parts[0])) if args.records else None
+    tell(*report(readings), log=args.log)
     total = sum(map(len, parts)) + (len(train) if train else 0)
     with progress(total=total, description="evaluate", unit="molecules", log=args.log) as bar:
         known = records.known if records else None
@@ -81,7 +88,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     else:
         result = {**summary(Judgement.joined(judged)), "files": files}
     write_json(args.output, result)
-    print(evaluation_table(files if len(files) == 1 else {"all": result, **files}))
+    print(evaluation_table(files if len(files) == 1 else {"all": result}))
+    if len(files) > 1:
+        print(f"\n{comparison_table(files, width=shutil.get_terminal_size((120, 24)).columns)}")
 
 
 if __name__ == "__main__":

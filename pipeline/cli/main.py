@@ -12,6 +12,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Use a trained model": {
         "sample": "draw molecules from weights",
         "evaluate": "score molecules, ours or anyone's",
+        "convert": "write molecules in another file format",
     },
     "Prepare data": {
         "download": "fetch QM9",

@@ -7,29 +7,33 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import add_log, run, tell
 from pipeline.core.progress import progress
 from pipeline.data.figshare import parse_figshare
+from pipeline.data.molecule_files import Invalid, read_molecule_files, report
 from pipeline.data.qm9pack import parse_qm9pack
 from pipeline.data.source import write_canonical
-from pipeline.data.user_files import parse_user_files
 from pipeline.study.study import QM9_MOLECULES
 
-_PARSERS = {"qm9pack": parse_qm9pack, "figshare": parse_figshare, "path": parse_user_files}
+_PARSERS = {"qm9pack": parse_qm9pack, "figshare": parse_figshare}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="parse", description="Turn a source of molecules into one Parquet file.")
-    parser.add_argument("--source", required=True, choices=list(_PARSERS), help="what the input is")
+    parser.add_argument("--source", required=True, choices=[*_PARSERS, "path"], help="what the input is")
     parser.add_argument("--input", required=True, type=Path, help="directory of the stage download, or a user's path")
     parser.add_argument(
         "--split-seed", type=int, default=0, help="seed of the permutation that the splits are cut from"
     )
     parser.add_argument("--train", required=True, type=_size, help="molecules to train on, or a share below 1")
     parser.add_argument("--validation", required=True, type=_size, help="likewise to validate on; the rest is the test")
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="of a path, leave out molecules that cannot be used, and name them"
+    )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     add_log(parser)
     return run(_parse, parser, argv)
@@ -43,8 +47,15 @@ def _size(text: str) -> float:
 def _parse(args: argparse.Namespace) -> None:
     total = None if args.source == "path" else QM9_MOLECULES
     with progress(total=total, description=f"parse {args.source}", unit="molecules", log=args.log) as bar:
-        data = _PARSERS[args.source](args.input, advance=bar.update)
+        if args.source == "path":
+            invalid: Invalid = "skip" if args.skip_invalid else "refuse"
+            reading = read_molecule_files(args.input, invalid=invalid, advance=bar.update)
+            molecules = replace(reading.data.molecules, metadata={"source": args.input.resolve().name})
+            data, said = replace(reading.data, molecules=molecules), report([reading])
+        else:
+            data, said = _PARSERS[args.source](args.input, advance=bar.update), []
         write_canonical(args.output, data, seed=args.split_seed, train=args.train, validation=args.validation)
+    tell(*said, log=args.log)
 
 
 if __name__ == "__main__":

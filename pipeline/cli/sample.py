@@ -15,7 +15,7 @@ from pipeline.backends import load_backend
 from pipeline.cli.common import add_backend, add_log, run
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
-from pipeline.data.molecule_parquet import write_molecules
+from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
 from pipeline.sampling.molecule_batches import draw_sizes, found_levels, network_calls, run_schedule
 from pipeline.sampling.parts import Part
 from pipeline.study.config import SamplerConfig, check_sampler_of, read_sampler_config
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--levels", default=None, type=Path, help="file of the stage levels, for a sampler without levels"
     )
-    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    parser.add_argument("--output", required=True, type=Path, help=f"file to write: {', '.join(SUFFIXES)}")
     parser.add_argument("--num", type=int, default=None, help="molecules, instead of the sampler's number (1000)")
     parser.add_argument("--seed", type=int, default=None, help="instead of the sampler's seed (0)")
     parser.add_argument(
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sample(args: argparse.Namespace) -> None:
+    check_output(args.output)
     if args.sizes and args.num not in (None, len(args.sizes)):
         raise InputError(f"--num {args.num} does not fit the {len(args.sizes)} numbers of --sizes")
     if (args.num is not None and args.num < 1) or (args.sizes and min(args.sizes) < 2):
@@ -59,6 +60,8 @@ def _sample(args: argparse.Namespace) -> None:
     if args.trajectory is not None and args.trajectory < 2:
         raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
     part = Part.parse(args.part) if args.part else None
+    if part and args.output.suffix != ".parquet":
+        raise InputError(f"--part is for the stage merge, which reads .parquet files, not {args.output}")
     trained = load_run(args.weights)
     weights = trained.weights
     sampler = _sampler(args, trained)
@@ -80,7 +83,7 @@ def _sample(args: argparse.Namespace) -> None:
     if args.trajectory is not None:
         molecules, sigmas = program.trajectory(int(sizes[0]), frames=args.trajectory)
         columns = {"frame": np.arange(len(molecules), dtype=np.int32), "sigma": sigmas}
-        write_molecules(args.output, molecules, extra_columns=columns, metadata=metadata | {"shows": "state"})
+        write_molecule_file(args.output, molecules, columns=columns, metadata=metadata | {"shows": "state"})
         return
     name = f"sample {weights.config.name} {sampler.name}"
     total = None if part else len(sizes)
@@ -90,7 +93,7 @@ def _sample(args: argparse.Namespace) -> None:
             bar.note(f"{samples.non_finite} of {len(samples.molecules)} samples overflowed and count as unstable")
     metadata |= {"seconds": round(samples.seconds, 3), "non_finite": samples.non_finite}
     metadata |= {"part": str(part)} if part else {}
-    write_molecules(args.output, samples.molecules, index=samples.numbers, metadata=metadata)
+    write_molecule_file(args.output, samples.molecules, index=samples.numbers, metadata=metadata)
 
 
 def _sampler(args: argparse.Namespace, trained: Run) -> SamplerConfig:

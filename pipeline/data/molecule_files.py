@@ -1,25 +1,393 @@
-"""Molecules from a file of any of the formats that this project reads."""
+"""Molecules from files and folders of any format that this project reads.
 
+| suffix                 | what                                                                      |
+|------------------------|---------------------------------------------------------------------------|
+| .parquet               | columns atomic_numbers and positions (``pipeline.data.molecule_parquet``) |
+| .xyz, .extxyz          | XYZ and its dialects (``pipeline.chemistry.xyz``)                         |
+| .sdf, .sd, .mol        | SDF and MOL, V2000 and V3000 (``pipeline.chemistry.sdf``)                 |
+| any other, as .txt     | one of these, if its beginning says so                                    |
+
+Text may be gzipped, whatever its name. A folder stands for all such files in it and below, in the order of their names;
+hidden ones are not looked at, and what else is not read is named. No molecule is lost: what cannot be used is refused,
+left out and counted, or counted as unstable, as the caller asks.
+"""
+
+import gzip
+import io
+import itertools
 import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
 
-from pipeline.chemistry.formats import SUFFIXES, read_molecule_text
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.chemistry.elements import SYMBOLS, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
+from pipeline.chemistry.molecule_text import element_symbol
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.plausibility import plausibility_warnings
+from pipeline.chemistry.sdf import read_sdf
+from pipeline.chemistry.xyz import read_xyz
 from pipeline.core.errors import InputError
-from pipeline.data.molecule_parquet import read_molecules
+from pipeline.data.molecule_parquet import SCHEMA_COLUMNS, SPLIT, TITLE, read_molecule_table
+from pipeline.data.parquet_tables import UNIT
+from pipeline.data.source import SourceData
+
+Invalid = Literal["refuse", "skip", "unstable"]
+"""What to do about molecules that cannot be used.
+
+``unstable`` is for scoring: a molecule that a generator left empty or not finite counts, as one that no metric calls
+stable or valid. Other elements, and atoms that cannot be read, are refused all the same.
+"""
+
+_FORMATS: Final = {".xyz": "xyz", ".extxyz": "xyz", ".sdf": "sdf", ".sd": "sdf", ".mol": "sdf", ".parquet": "parquet"}
+_READERS: Final = {"xyz": read_xyz, "sdf": read_sdf}
+_GZIP: Final = b"\x1f\x8b"
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_XYZ_START: Final = re.compile(r"\s*\d+[ \t]*\n.*\n\s*(?:[A-Za-z]{1,2}|\d{1,3})(?:\s+[-+.\d]\S*){3}")
+_SDF_START: Final = re.compile(r"(?:.*\n){3}[ \d]{6}.*V[23]000")
+_BEGINNING: Final = 2048
+
+_UNREADABLE, _ELEMENTS, _NOT_FINITE, _EMPTY = "unreadable", "of other elements", "not finite", "empty"
+_FAILED: Final = (_NOT_FINITE, _EMPTY)
+"""What a generator makes when it fails."""
+
+_STAND_IN: Final = 9
+_STAND_IN_SIZE: Final = 3
+"""Fluorine atoms at one point stand for a failed molecule: from three on, each has bonds to more than one.
+
+Carbon would not do: up to five of them make rings and cages that are valid.
+"""
+
+_ADVANCE: Final = 1000
+_NAMED: Final = 20
+"""Molecules and files that are named in full; of more, the number is told."""
 
 
-def read_molecule_file(path: str | os.PathLike[str]) -> Molecules:
-    """Return at least one molecule from a Parquet file in the molecule schema, an SDF file or an XYZ file.
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What was read from a file or a folder."""
+
+    data: SourceData
+    num_files: int
+    unusable: Mapping[str, int]
+    """Molecules that could not be used, by reason."""
+    left_out: Sequence[str]
+    """A line for each of these if they were left out; else they are there, to be counted as unstable."""
+    not_read: Sequence[str]
+    """Files in the folder that are not molecules."""
+
+
+def read_molecule_files(
+    path: str | os.PathLike[str], *, invalid: Invalid, advance: Callable[[int], object] = lambda count: None
+) -> Reading:
+    """Return at least one molecule from a file, or from all files in a folder, numbered from 0.
+
+    Titles, tags of SDF and further columns of Parquet become columns: of float64 where each molecule has a number.
+
+    Args:
+        path: the file or folder.
+        invalid: what to do about molecules that cannot be used.
+        advance: is told the number of molecules, now and then.
 
     Raises:
-        InputError: the file is missing, truncated, foreign, empty or of none of these kinds, or holds what cannot be a
-            molecule.
+        InputError: there is no such file, it is truncated, damaged or of none of these formats, or has molecules that
+            cannot be used; the line names the file and, where it can, the line, the molecule and its title.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".parquet", *SUFFIXES):
-        raise InputError(f"{path}: molecules are read from .parquet, {' and '.join(SUFFIXES)} files")
-    molecules = read_molecules(path) if suffix == ".parquet" else read_molecule_text(path)
-    if not len(molecules):
+    files, not_read = _files(Path(path))
+    parts: list[_Part] = []
+    for is_parquet, group in itertools.groupby(files, key=lambda file: file[1] == "parquet"):
+        some = list(group)
+        parts += [_parquet_part(file, advance) for file, _ in some] if is_parquet else [_text_part(some, advance)]
+    found = _joined(path, parts)
+    number = len(found.sizes)
+    if not number:
         raise InputError(f"{path}: has no molecules")
-    return molecules
+    problems = _problems(found)
+    counts = Counter(problem.kind for problem in problems.values())
+    refused = [one for one, problem in problems.items() if invalid == "refuse" or problem.kind not in _FAILED]
+    if invalid != "skip" and refused:
+        advice = "; --skip-invalid, or data.skip of a study, leaves them out" if invalid == "refuse" else ""
+        raise InputError(f"{found.named(refused[0], problems)}; of {number:,} molecules, {_listed(counts)}{advice}")
+    usable = np.ones(number, bool)
+    usable[list(problems)] = False
+    if invalid == "skip" and not usable.any():
+        raise InputError(f"{path}: has no molecule that can be used; {_listed(counts)}")
+    return Reading(
+        data=_chosen(found, usable, stand_ins=invalid == "unstable"),
+        num_files=len(files),
+        unusable=counts,
+        left_out=[found.named(one, problems) for one in problems] if invalid == "skip" else [],
+        not_read=not_read,
+    )
+
+
+def report(readings: Sequence[Reading]) -> list[str]:
+    """Return lines for people: what was read in all, what was left out or not read, and what looks like a mistake."""
+    number = sum(len(reading.data.molecules) for reading in readings)
+    left_out = [line for reading in readings for line in reading.left_out]
+    not_read = [name for reading in readings for name in reading.not_read]
+    unusable = sum((Counter(reading.unusable) for reading in readings), Counter())
+    lines = [f"{_count(number, 'molecule')} from {_count(sum(reading.num_files for reading in readings), 'file')}"]
+    if unusable:
+        lines[0] += f"; {_listed(unusable)}, {'left out' if left_out else 'counted as unstable'}"
+    lines += [f"left out: {line}" for line in _first(left_out)]
+    if not_read:
+        lines.append(f"not read, not molecules in a known format: {', '.join(_first(not_read))}")
+    every = Molecules.concatenate([reading.data.molecules for reading in readings])
+    return [*lines, *(f"warning: {line}" for line in plausibility_warnings(every))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """M molecules as some files have them, before any is refused."""
+
+    sizes: npt.NDArray[np.int32]
+    atomic_numbers: npt.NDArray[np.uint8]
+    positions: npt.NDArray[np.float32]
+    places: Sequence[tuple[Path, int, int | None, str]]
+    """[M] file, number in it, line of the first atom and title, for messages."""
+    smiles: Sequence[str | None]
+    columns: pa.Table
+    """[M] rows, perhaps of no column."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    errors: Mapping[int, str] = field(default_factory=dict)
+    """Why a molecule could not be read."""
+
+    def named(self, molecule: int, problems: Mapping[int, "_Problem"]) -> str:
+        """Return what a message says of a molecule that cannot be used."""
+        path, number, line, title = self.places[molecule]
+        problem = problems[molecule]
+        where = "" if line is None or problem.kind == _UNREADABLE else f", line {line + problem.atom}"
+        return f"{path}{where}: molecule {number}" + (f" ({title[:40]})" if title else "") + f": {problem.reason}"
+
+
+class _Problem(NamedTuple):
+    """What is wrong with a molecule."""
+
+    kind: str
+    atom: int
+    """Which of its atoms, counted from 0."""
+    reason: str
+
+
+def _joined(path: str | os.PathLike[str], parts: Sequence[_Part]) -> _Part:
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(len(part.sizes) for part in parts)]).tolist()
+    try:
+        columns = pa.concat_tables([part.columns for part in parts], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{path}: a column is of different types in its files ({str(error).splitlines()[0]})"
+        ) from None
+    return _Part(
+        sizes=np.concatenate([part.sizes for part in parts]),
+        atomic_numbers=np.concatenate([part.atomic_numbers for part in parts]),
+        positions=np.concatenate([part.positions for part in parts]),
+        places=[place for part in parts for place in part.places],
+        smiles=[smiles for part in parts for smiles in part.smiles],
+        columns=columns,
+        errors={s + one: error for s, part in zip(starts, parts, strict=False) for one, error in part.errors.items()},
+    )
+
+
+def _files(path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Return the files of molecules with their formats, and the names of the others in a folder."""
+    if not path.is_dir():
+        kind = _format(path)
+        if kind is None:
+            raise InputError(f"{path}: not molecules in a format that is read: {', '.join(_FORMATS)}, also gzipped")
+        return [(path, kind)], []
+    files, others = [], []
+    for entry in sorted(path.rglob("*")):
+        name = entry.relative_to(path)
+        # What is behind a link to a folder may be anywhere, a folder above included.
+        if any(part.startswith(".") for part in name.parts) or (entry.is_dir() and not entry.is_symlink()):
+            continue
+        # Spark and others keep notes under such names.
+        kind = _format(entry) if entry.is_file() and not entry.name.startswith("_") else None
+        if kind:
+            files.append((entry, kind))
+        else:
+            others.append(str(name))
+    if not files:
+        raise InputError(f"{path}: has no files of molecules ({', '.join(_FORMATS)}, also gzipped)")
+    return files, others
+
+
+def _format(path: Path) -> str | None:
+    """Return the format of a file by its suffix, or by its beginning if that says nothing."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    if suffixes and suffixes[-1] in _FORMATS:
+        return _FORMATS[suffixes[-1]]
+    with _text(path) as text:
+        beginning = text.read(_BEGINNING)
+    if beginning.startswith("PAR1"):
+        return "parquet"
+    if _SDF_START.match(beginning):
+        return "sdf"
+    return "xyz" if _XYZ_START.match(beginning) else None
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[io.TextIOWrapper]:
+    """Yield a text file, gzipped or not, in UTF-8 or, with a byte-order mark, UTF-16; any end of line will do."""
+    try:
+        with path.open("rb") as file:
+            stream = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(_GZIP) else file
+            encoding = "utf-16" if stream.peek(2).startswith(_UTF16) else "utf-8-sig"
+            # A title may hold anything; a number with a strange character is refused as such.
+            with io.TextIOWrapper(stream, encoding=encoding, errors="replace") as text:
+                yield text
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: truncated or damaged gzip ({error})") from None
+
+
+def _text_part(files: Iterable[tuple[Path, str]], advance: Callable[[int], object]) -> _Part:
+    sizes: list[int] = []
+    atomic_numbers = bytearray()
+    positions: list[npt.NDArray[np.float32]] = [np.empty((0, 3), np.float32)]
+    places: list[tuple[Path, int, int | None, str]] = []
+    properties: list[dict[str, str]] = []
+    errors: dict[int, str] = {}
+    for path, kind in files:
+        first = len(sizes)
+        with _text(path) as lines:
+            try:
+                for number, record in enumerate(_READERS[kind](lines)):
+                    if record.error:
+                        errors[len(sizes)] = record.error
+                    sizes.append(len(record.atomic_numbers))
+                    atomic_numbers += bytes(record.atomic_numbers)
+                    with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
+                        positions.append(np.array(record.positions, np.float32).reshape(-1, 3))
+                    places.append((path, number, record.line, record.title))
+                    properties.append(record.properties)
+                    if number % _ADVANCE == _ADVANCE - 1:
+                        advance(_ADVANCE)
+            except InputError as error:
+                raise InputError(f"{path}{', ' if str(error).startswith('line') else ': '}{error}") from None
+        if len(sizes) == first:
+            raise InputError(f"{path}: empty")
+        advance((len(sizes) - first) % _ADVANCE)
+    smiles = [next((text for key, text in own.items() if key.lower() == "smiles"), None) for own in properties]
+    return _Part(
+        sizes=np.array(sizes, np.int32),
+        atomic_numbers=np.frombuffer(bytes(atomic_numbers), np.uint8),
+        positions=np.concatenate(positions),
+        places=places,
+        smiles=[text or None for text in smiles],
+        columns=_columns([title for *_, title in places], properties),
+        errors=errors,
+    )
+
+
+def _columns(titles: Sequence[str], properties: Sequence[Mapping[str, str]]) -> pa.Table:
+    """Return titles and tags as columns of M rows each; a tag with the name of a column of ours gets another."""
+    columns = {TITLE: pa.array([title or None for title in titles], pa.string())}
+    for name in dict.fromkeys(name for own in properties for name in own if name.lower() != "smiles"):
+        values = pa.array([own.get(name) for own in properties], pa.string())
+        columns[f"{name}_in_file" if name in (*SCHEMA_COLUMNS, SPLIT, TITLE) else name] = _as_numbers(values)
+    return pa.table(columns)
+
+
+def _as_numbers(values: pa.Array) -> pa.Array:
+    """Return text as float64 where all of it is finite numbers; 007 is a name."""
+    if values.null_count or pc.any(pc.match_substring_regex(values, r"^[+-]?0\d|^$")).as_py():
+        return values
+    try:
+        numbers = values.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return values
+    return numbers if pc.all(pc.is_finite(numbers)).as_py() else values
+
+
+def _parquet_part(path: Path, advance: Callable[[int], object]) -> _Part:
+    found = read_molecule_table(path)
+    number = len(found.sizes)
+    advance(number)
+    columns = found.columns
+    if TITLE not in columns.column_names:
+        columns = columns.append_column(TITLE, pa.nulls(number, pa.string()))
+    return _Part(
+        sizes=found.sizes,
+        atomic_numbers=found.atomic_numbers,
+        positions=found.positions,
+        places=[(path, row, None, str(title or "")) for row, title in enumerate(columns[TITLE].to_pylist())],
+        smiles=found.smiles or [None] * number,
+        columns=columns,
+        metadata=found.metadata,
+    )
+
+
+def _problems(found: _Part) -> dict[int, _Problem]:
+    """Return what is wrong with every molecule that cannot be used, in the order of the molecules."""
+    problems = {int(one): _Problem(_EMPTY, 0, "has no atoms") for one in np.flatnonzero(found.sizes == 0)}
+    owner = np.repeat(np.arange(len(found.sizes)), found.sizes)
+    starts = np.cumsum(found.sizes) - found.sizes
+    there = ", ".join(map(element_symbol, np.unique(found.atomic_numbers).tolist()))
+    # The worse later, and of each the first atom.
+    for kind, wrong in (
+        (_NOT_FINITE, ~np.isfinite(found.positions).all(axis=1)),
+        (_ELEMENTS, TYPE_OF_ATOMIC_NUMBER[found.atomic_numbers] == UNKNOWN),
+    ):
+        for atom in reversed(np.flatnonzero(wrong).tolist()):
+            one, symbol = int(owner[atom]), element_symbol(int(found.atomic_numbers[atom]))
+            elements = f"has {symbol}; there are {there}, and known are {', '.join(SYMBOLS)}"
+            reason = elements if kind == _ELEMENTS else f"a coordinate is not finite ({found.positions[atom]})"
+            problems[one] = _Problem(kind, atom - int(starts[one]), reason)
+    problems |= {one: _Problem(_UNREADABLE, 0, error) for one, error in found.errors.items()}
+    return dict(sorted(problems.items()))
+
+
+def _chosen(found: _Part, chosen: npt.NDArray[np.bool_], *, stand_ins: bool) -> SourceData:
+    """Return the chosen molecules or, with fluorine atoms at one point in place of the others, all of them."""
+    sizes = np.where(chosen, found.sizes, np.maximum(found.sizes, _STAND_IN_SIZE) if stand_ins else 0)
+    atoms, own = np.repeat(chosen, found.sizes), np.repeat(chosen, sizes)
+    atomic_numbers = np.full(len(own), _STAND_IN, np.uint8)
+    positions = np.zeros((len(own), 3), np.float32)
+    atomic_numbers[own], positions[own] = found.atomic_numbers[atoms], found.positions[atoms]
+    kept = np.flatnonzero(sizes)
+    columns = found.columns.take(kept)
+    if columns[TITLE].null_count == len(kept):
+        columns = columns.drop_columns([TITLE])
+    smiles = tuple(found.smiles[one] for one in kept.tolist())
+    return SourceData(
+        molecules=Molecules(
+            sizes=sizes[kept],
+            atomic_numbers=atomic_numbers,
+            positions=positions,
+            smiles=smiles if any(smiles) else None,
+            metadata=found.metadata,
+        ),
+        index=kept.astype(np.int32),
+        columns=dict(zip(columns.column_names, columns.columns, strict=True)),
+        units={
+            one.name: one.metadata[UNIT].decode() for one in columns.schema if one.metadata and UNIT in one.metadata
+        },
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {kind}" for kind, number in counts.items())
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    return [*lines[:_NAMED], *([f"and {len(lines) - _NAMED:,} more"] if len(lines) > _NAMED else [])]

@@ -15,7 +15,7 @@ its unit in the metadata of the column and of the schema. The schema also holds 
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,10 @@ from pipeline.core.errors import InputError
 from pipeline.data.parquet_tables import read_table, write_table
 
 KIND: Final = "molecules"
+SPLIT: Final = "split"
 SPLITS: Final = ("train", "validation", "test")
+TITLE: Final = "title"
+"""Column of the titles that molecules have in text files."""
 
 _TYPES: Final = {
     "index": pa.int32(),
@@ -35,6 +38,10 @@ _TYPES: Final = {
     "atomic_numbers": pa.list_(pa.uint8()),
     "positions": pa.list_(pa.list_(pa.float32(), 3)),
 }
+
+
+SCHEMA_COLUMNS: Final = tuple(_TYPES)
+"""Names that no further column can have."""
 
 
 def write_molecules(
@@ -80,6 +87,22 @@ def write_molecules(
     )
 
 
+class MoleculeTable(NamedTuple):
+    """What a Parquet file has of M molecules, which need not be sound."""
+
+    sizes: npt.NDArray[np.int32]
+    """[M] atoms."""
+    atomic_numbers: npt.NDArray[np.uint8]
+    """[A] of all atoms."""
+    positions: npt.NDArray[np.float32]
+    """[A, 3]."""
+    smiles: tuple[str | None, ...] | None
+    """[M] where the file has them."""
+    columns: pa.Table
+    """[M] rows of what else was asked for."""
+    metadata: dict[str, Any]
+
+
 def read_molecules(path: str | os.PathLike[str], *, split: str | None = None) -> Molecules:
     """Return the molecules of a Parquet file: ours, or anyone's with the columns atomic_numbers and positions.
 
@@ -91,8 +114,29 @@ def read_molecules(path: str | os.PathLike[str], *, split: str | None = None) ->
         InputError: the file is missing, truncated, corrupt or of another kind, has nothing in that split, or holds
             what cannot be a molecule (see ``Molecules``).
     """
+    found = read_molecule_table(path, split=split, optional=["smiles"])
+    try:
+        return Molecules(found.sizes, found.atomic_numbers, found.positions, found.smiles, found.metadata)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_molecule_table(
+    path: str | os.PathLike[str], *, split: str | None = None, optional: Sequence[str] | None = None
+) -> MoleculeTable:
+    """Return what a Parquet file has of molecules, not checked for what cannot be one.
+
+    Args:
+        path: the file.
+        split: see ``read_molecules``.
+        optional: columns to read if they are there, or None for all.
+
+    Raises:
+        InputError: the file is missing, truncated, corrupt or of another kind, has nothing in that split, or its
+            columns do not fit each other.
+    """
     required = ["atomic_numbers", "positions"] + (["split"] if split else [])
-    table, metadata = read_table(path, kind=KIND, required=required, optional=["smiles"])
+    table, metadata = read_table(path, kind=KIND, required=required, optional=optional)
     if split:
         table = table.filter(pc.equal(table["split"], split))
         if not table.num_rows:
@@ -102,16 +146,14 @@ def read_molecules(path: str | os.PathLike[str], *, split: str | None = None) ->
     if (wrong := np.flatnonzero(sizes != num_points)).size:
         row = wrong[0]
         raise InputError(f"{path}: molecule {row}: {sizes[row]} atomic numbers but {num_points[row]} positions")
-    try:
-        return Molecules(
-            sizes=sizes,
-            atomic_numbers=atomic_numbers.to_numpy(),
-            positions=points.flatten().to_numpy().reshape(-1, 3),
-            smiles=tuple(_cast(path, table, "smiles").to_pylist()) if "smiles" in table.column_names else None,
-            metadata=metadata,
-        )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return MoleculeTable(
+        sizes=sizes,
+        atomic_numbers=atomic_numbers.to_numpy(),
+        positions=points.flatten().to_numpy().reshape(-1, 3),
+        smiles=tuple(_cast(path, table, "smiles").to_pylist()) if "smiles" in table.column_names else None,
+        columns=table.drop_columns([name for name in _TYPES if name in table.column_names]),
+        metadata=metadata,
+    )
 
 
 def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:

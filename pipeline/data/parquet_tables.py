@@ -16,6 +16,9 @@ from pipeline.core.files import atomic_path
 METADATA_KEY: Final = b"consistent_edm"
 """Key of the schema metadata under which every file of this project keeps a JSON object."""
 
+UNIT: Final = b"unit"
+"""Key of a column's metadata under which its unit is."""
+
 VERSION: Final = 1
 """Of all our Parquet formats; a reader refuses any other."""
 
@@ -40,7 +43,7 @@ def write_table(
         units: unit of the columns that have one; stored with each column and, together, in the schema.
     """
     fields = [
-        field.with_metadata({"unit": units[field.name]}) if field.name in units else field for field in table.schema
+        field.with_metadata({UNIT: units[field.name]}) if field.name in units else field for field in table.schema
     ]
     described = {
         "kind": kind,
@@ -57,7 +60,7 @@ def write_table(
 
 
 def read_table(
-    path: str | os.PathLike[str], *, kind: str, required: Sequence[str], optional: Iterable[str] = ()
+    path: str | os.PathLike[str], *, kind: str, required: Sequence[str], optional: Iterable[str] | None = ()
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Return columns of a Parquet file and the JSON object that it was written with ({} in a file from elsewhere).
 
@@ -65,7 +68,7 @@ def read_table(
         path: the file.
         kind: what the file has to hold if it says what it holds.
         required: columns that have to be there.
-        optional: columns to read if they are there.
+        optional: columns to read if they are there; None for all.
 
     Raises:
         InputError: the file is missing, truncated, corrupt or of another kind, or lacks a column.
@@ -78,7 +81,8 @@ def read_table(
             raise InputError(f"{path}: has not the columns that its metadata names: the file is damaged")
         if missing := [name for name in required if name not in names]:
             raise InputError(f"{path}: has no column {missing[0]}, only {', '.join(names)}; not a file of {kind}")
-        table = file.read(columns=[*required, *(name for name in optional if name in names)])
+        wanted = names if optional is None else [*required, *(name for name in optional if name in names)]
+        table = file.read(columns=wanted)
     if (expected := metadata.pop("num_rows", table.num_rows)) != table.num_rows:
         raise InputError(f"{path}: holds {table.num_rows} {kind}, its metadata says {expected}: the file is damaged")
     return table, {key: value for key, value in metadata.items() if key not in _OURS}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
-from pipeline.data.molecule_parquet import SPLITS, write_molecules
+from pipeline.data.molecule_parquet import SPLIT, SPLITS, write_molecules
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,8 @@ def write_canonical(
         path,
         data.molecules,
         index=data.index,
-        extra_columns={"split": labels, **data.columns},
+        # A file of ours may have a split already; this is another.
+        extra_columns={SPLIT: labels} | {name: values for name, values in data.columns.items() if name != SPLIT},
         units=data.units,
         metadata={**data.molecules.metadata, "split": {"seed": seed, "train": train, "validation": validation}},
     )

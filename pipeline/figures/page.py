@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +36,9 @@ _HEADINGS: Final = {
     "uniqueness": "unique among the valid",
     "novelty": "novel among the unique",
 }
+_LARGEST_SVG: Final = 500_000
+"""Bytes of a figure to embed as SVG."""
+
 _MISSING: Final = "&ndash;"
 
 
@@ -127,14 +130,13 @@ def _json(value: Any) -> str:
 
 
 def _figure(entry: Entry, folder: Path, *, alt: str | None = None) -> str:
-    """Return a figure with its caption, as SVG or PNG, whichever is smaller."""
-    kind, content = min(
-        (
-            ("svg+xml", (folder / f"{entry.name}.svg").read_bytes()),
-            ("png", (folder / f"{entry.name}.png").read_bytes()),
-        ),
-        key=lambda one: len(one[1]),
-    )
+    """Return a figure with its caption, under a heading unless an alternative text is given.
+
+    It is embedded as SVG, or as PNG where molecules are drawn, whose SVG is several times as large.
+    """
+    kind, content = "svg+xml", (folder / f"{entry.name}.svg").read_bytes()
+    if len(content) > _LARGEST_SVG:
+        kind, content = "png", (folder / f"{entry.name}.png").read_bytes()
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     title = escape(entry.title)
     heading = "" if alt else f"<h3>{title}</h3>\n"
@@ -240,7 +242,7 @@ def _provenance(run: Run) -> str:
         "samplers": style.join_and([_sampler(run, name) for name in run.samples]),
     }
     listed = _facts((key, value) for key, value in facts.items() if value is not None)
-    settings = escape(json.dumps(asdict(run.config), indent=1))
+    settings = escape(json.dumps(run.config.model_dump(mode="json"), indent=1))
     return _details(run.name, f'{listed}\n<p>All settings:</p>\n<pre tabindex="0">{settings}</pre>')
 
 

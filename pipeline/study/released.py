@@ -34,6 +34,21 @@ def released_settings(name: str) -> Json:
     Raises:
       InputError: there is no model of this name.
     """
+    return {key: value for key, value in _metadata(name)["config"].items() if key not in ("name", "data")}
+
+
+def released_training(name: str) -> Json:
+    """Return the last line of the training log of a released model, without its losses.
+
+    Raises:
+      InputError: there is no model of this name.
+    """
+    metadata = _metadata(name)
+    provenance: Json = metadata["provenance"]
+    return {"kind": "train", "step": provenance["steps"], "seconds": provenance["training_seconds"], "loss": None}
+
+
+def _metadata(name: str) -> Json:
     with safe_open(released_path(name), framework="numpy") as file:
-        settings: Json = json.loads(file.metadata()["config"])
-    return {key: value for key, value in settings.items() if key not in ("name", "data")}
+        metadata = file.metadata()
+    return {key: json.loads(metadata[key]) for key in ("config", "provenance")}

@@ -28,6 +28,7 @@ from pipeline.study.group import (
     format_value,
     parse,
 )
+from pipeline.study.released import released_settings
 
 QM9_MOLECULES: Final = 130_831
 """Characterised molecules of QM9."""
@@ -56,8 +57,11 @@ class Data(Group):
     """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, or your
     own file or folder (path)."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
-    """For source path only. An SDF file or a folder of XYZ files with H, C, N, O and F; relative to the Snakefile's
-    folder, or absolute."""
+    """For source path only. An XYZ, SDF, MOL or Parquet file, or a folder of them, gzipped or not, with H, C, N, O and
+    F; relative to the Snakefile's folder, or absolute."""
+    skip: StrictBool = False
+    """For source path only. Whether to leave out molecules that cannot be used, such as those of other elements, and
+    name them, instead of refusing them."""
     split: Split = Split()
     buckets: Annotated[UniqueTuple[Annotated[int, Field(strict=True, ge=1, le=65535)]], Field(min_length=1)] | None = (
         None
@@ -71,7 +75,7 @@ class Data(Group):
             raise ValueError(f"name: {format_value(self.name)} should be another name than {' and '.join(_RESERVED)}")
         if self.source == "path" and not self.path:
             raise ValueError(
-                "path: is missing; for the source path it should name an SDF file or a folder of XYZ files"
+                "path: is missing; for the source path it should name a file of molecules or a folder of them"
             )
         if self.source != "path" and self.path is not None:
             raise ValueError(f"path: {format_value(self.path)} should be left out, or data.source should be path")
@@ -130,6 +134,9 @@ class Resources(Group):
 class Run(WeightsConfig):
     """One model, from its training to its samples."""
 
+    released: StrictBool = False
+    """Whether to sample the released model of this name, such as few-step, instead of training one.
+    Only samplers and resources can be set."""
     resources: Resources = Resources()
     samplers: ByName[Sampler] = Field(min_length=1)
     """Ways to sample the trained model, by name (lowercase letters, digits and hyphens)."""
@@ -325,9 +332,27 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
     Raises:
         InputError: a key is unknown, missing, of the wrong type or out of range, or two are inconsistent.
     """
+    raw = _with_released(raw)
     hours = {key: raw[key] for key in raw if key == "hours"} if isinstance(raw, Mapping) else {}
     study = parse(Study, raw, context=parse(_Hours, hours).hours)
     return study.model_dump(mode="json", exclude={"hours"})
+
+
+def _with_released(raw: Any) -> Any:
+    """Return a study with the settings of released models filled into the runs that use them."""
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("runs"), Mapping):
+        return raw
+    runs = {}
+    for name, run in raw["runs"].items():
+        if isinstance(run, Mapping) and run.get("released") is True:
+            if own := [key for key in run if key in WeightsConfig.model_fields]:
+                raise InputError(f"runs.{name}.{own[0]}: should be left out; the released model decides it")
+            try:
+                run = {**released_settings(name), **run}
+            except InputError as error:
+                raise InputError(f"runs.{name}.released: {error}") from None
+        runs[name] = run
+    return {**raw, "runs": runs}
 
 
 def check_installed(study: Json) -> None:

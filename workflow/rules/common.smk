@@ -2,11 +2,13 @@
 import json
 import math
 import subprocess
+from pathlib import Path
 
 from pipeline.sampling.level_search import fewer_calls
 from pipeline.sampling.parts import LARGEST_BATCH
 from pipeline.study.config import run_config, sampler_config
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.study.released import released_path, released_training
 from pipeline.study.study import run_settings, sampler_settings
 
 # Let jobs find Snakemake's own Python when `.venv/bin/snakemake` runs without an activated environment.
@@ -38,14 +40,17 @@ def data_path(name):
 
 
 def molecule_source(wildcards):
-    """Return what the molecules are parsed from: a download, or the user's own file or folder."""
+    """Return the input of the stage parse: a download, or the user's file, or folder and its newest entry."""
     data = config["data"]
     if data["source"] != "path":
         return f"results/data/raw/{data['source']}"
     path = data["path"]
     # Relative to the Snakefile, whatever --directory says, but written relative to the working directory, so that moving
     # the project changes no input.
-    return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+    path = path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+    # The time of a folder does not change with the files in it; that of its newest file or subfolder does.
+    within = [entry for entry in Path(path).rglob("*") if not entry.name.startswith(".")]
+    return [path, *map(str, sorted(within, key=lambda entry: entry.lstat().st_mtime)[-1:])]
 
 
 # Most jobs per sampler for sampling and evaluation; profiles set more.
@@ -189,6 +194,14 @@ def per_attempt(resources):
     return lambda wildcards, attempt: attempt * resources
 
 
+released_runs = [run for run, settings in config["runs"].items() if settings["released"]]
+
+
+def any_of(names):
+    """Return a regular expression that matches any of the names, and nothing if there are none."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
 def run_files(name):
     """Return the paths of a file of every run, in study order."""
     return [f"results/runs/{run}/{name}" for run in config["runs"]]
@@ -218,7 +231,8 @@ def start_levels(wildcards):
 def levels_file(wildcards):
     """Return the file with a sampler's searched noise levels, or none if it needs none."""
     sampler = config["runs"][wildcards.run]["samplers"][wildcards.sampler]
-    searched = sampler["kind"] == "consistency" and sampler["levels"] is None
+    # Weight files of released models contain theirs.
+    searched = sampler["kind"] == "consistency" and sampler["levels"] is None and wildcards.run not in released_runs
     return f"results/runs/{wildcards.run}/levels/{sampler['steps']}.json" if searched else []
 
 

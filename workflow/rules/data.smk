@@ -44,9 +44,10 @@ rule parse:
             split_seed=config["data"]["split"]["seed"],
             train=config["data"]["split"]["train"],
             validation=config["data"]["split"]["validation"],
-        ),
+        )
+        + ["--skip-invalid"] * config["data"]["skip"],
     shell:
-        "python -m pipeline.cli.parse --input {input:q} {params.options:q} --output {output:q} --log {log:q}"
+        "python -m pipeline.cli.parse --input {input[0]:q} {params.options:q} --output {output:q} --log {log:q}"
 
 
 rule shard:

@@ -11,6 +11,8 @@
 localrules:
     configure_run,
     configure_sampler,
+    released_weights,
+    released_log,
 
 
 # No rule takes the study file as input, so a job reruns only if its own settings change.
@@ -46,6 +48,45 @@ rule configure_sampler:
         "printf '%s\\n' {params.settings:q} >{output:q} 2>{log:q}"
 
 
+# Released models are copied instead of trained; their training log is one line with the training time.
+rule released_weights:
+    input:
+        lambda wildcards: released_path(wildcards.run),
+    output:
+        "results/runs/{run}/weights.safetensors",
+    log:
+        "results/logs/released/{run}.log",
+    wildcard_constraints:
+        run=any_of(released_runs),
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    shell:
+        "cp {input:q} {output:q} 2>{log:q}"
+
+
+rule released_log:
+    input:
+        lambda wildcards: released_path(wildcards.run),
+    output:
+        "results/runs/{run}/metrics.jsonl",
+    log:
+        "results/logs/released/{run}-metrics.log",
+    wildcard_constraints:
+        run=any_of(released_runs),
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        line=lambda wildcards: json.dumps(released_training(wildcards.run)),
+    shell:
+        "printf '%s\\n' {params.line:q} >{output:q} 2>{log:q}"
+
+
 rule train:
     input:
         config="results/runs/{run}/config.json",
@@ -61,6 +102,8 @@ rule train:
         "results/logs/train/{run}.log",
     benchmark:
         "results/timings/train/{run}.tsv"
+    wildcard_constraints:
+        run=any_of(set(config["runs"]) - set(released_runs)),
     conda:
         "../../envs/runtime.yaml"
     threads: all_cores

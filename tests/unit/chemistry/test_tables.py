@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pipeline.chemistry.metrics import LABELS
-from pipeline.chemistry.tables import evaluation_table, summary_csv, summary_markdown
+from pipeline.chemistry.tables import comparison_table, evaluation_table, summary_csv, summary_markdown
 
 
 def evaluation(
@@ -26,6 +26,20 @@ def test_plain_table_lines_up() -> None:
     assert lines[2].rstrip().endswith(")")
     assert next(line for line in lines if line.startswith("novel")).rstrip().endswith("-")
     assert len({len(line) for line in lines}) == 1
+
+
+def test_many_files_are_a_line_each_that_fits_the_terminal() -> None:
+    names = [f"some/long/folder/of/samples/seed-{seed}/heun-50.parquet" for seed in range(200)]
+    lines = comparison_table({name: evaluation(0.5, novelty=None) for name in names}, width=100).splitlines()
+    assert len(lines) == 200 + 3
+    assert {len(line) for line in lines} == {max(len(line) for line in lines)}
+    assert len(lines[0]) <= 100
+    assert lines[3].split() == ["seed-0/heun-50.parquet", "1,000", *["50.0"] * 6]
+    assert [line.split()[-1] for line in lines[:3]] == ["connected:", "and", "unique"]
+    # The end of a name is what tells it from others.
+    narrow = comparison_table({name: evaluation(0.5) for name in names}, width=60).splitlines()
+    assert narrow[-1].split()[0] == "...heun-50.parquet"[:3] + "un-50.parquet"
+    assert comparison_table({"a.xyz": evaluation(0.5), "b/c.xyz": evaluation(0.5)}, width=100).count("b/c.xyz") == 1
 
 
 def test_markdown_has_the_floor_above_and_the_ceiling_below() -> None:

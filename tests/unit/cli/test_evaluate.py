@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.chemistry.formats import write_sdf, write_xyz
 from pipeline.chemistry.metrics import LABELS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.cli import evaluate
+from pipeline.data.molecule_output import write_molecule_file
 from pipeline.data.molecule_parquet import write_molecules
 
 Molecule = tuple[list[int], list[list[float]]]
@@ -37,8 +37,8 @@ def result(path: Path) -> dict[str, Any]:
 
 def test_every_format_scores_the_same(tmp_path: Path, molecules: Molecules, capsys: pytest.CaptureFixture[str]) -> None:
     write_molecules(tmp_path / "m.parquet", molecules)
-    write_sdf(tmp_path / "m.sdf", molecules)
-    write_xyz(tmp_path / "m.xyz", molecules)
+    write_molecule_file(tmp_path / "m.sdf", molecules)
+    write_molecule_file(tmp_path / "m.xyz", molecules)
     for suffix in ("parquet", "sdf", "xyz"):
         assert run(tmp_path / f"m.{suffix}", "--output", tmp_path / f"{suffix}.json") == 0
     parquet, sdf, xyz = (result(tmp_path / f"{suffix}.json") for suffix in ("parquet", "sdf", "xyz"))
@@ -63,8 +63,8 @@ def test_novelty_is_against_the_training_split_alone(tmp_path: Path, molecules: 
 
 
 def test_several_files_are_scored_each_and_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_xyz(tmp_path / "a.xyz", Molecules.from_list([METHANE, TORN]))
-    write_xyz(tmp_path / "b.xyz", Molecules.from_list([METHANE, WATER]))
+    write_molecule_file(tmp_path / "a.xyz", Molecules.from_list([METHANE, TORN]))
+    write_molecule_file(tmp_path / "b.xyz", Molecules.from_list([METHANE, WATER]))
     assert run(tmp_path / "a.xyz", tmp_path / "b.xyz", "--output", tmp_path / "m.json") == 0
     both = result(tmp_path / "m.json")
     assert list(both["files"]) == [str(tmp_path / "a.xyz"), str(tmp_path / "b.xyz")]
@@ -75,11 +75,35 @@ def test_several_files_are_scored_each_and_together(tmp_path: Path, capsys: pyte
     assert both["connected_uniqueness"]["value"] == pytest.approx(2 / 3)
     assert both["num_molecules"] == 4
     assert "files" not in a
-    assert "all" in capsys.readouterr().out.splitlines()[0].split()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["all"]
+    assert lines[-2].split()[:4] == ["a.xyz", "2", "75.0", "50.0"]
+    assert run(tmp_path / "a.xyz", tmp_path / "b.xyz", "--together", "--output", tmp_path / "m.json") == 0
+    assert result(tmp_path / "m.json") == {key: value for key, value in both.items() if key != "files"}
+    # A folder is one set too.
+    (tmp_path / "folder").mkdir()
+    for name in ("a.xyz", "b.xyz"):
+        (tmp_path / name).rename(tmp_path / "folder" / name)
+    assert run(tmp_path / "folder", "--output", tmp_path / "folder.json") == 0
+    assert result(tmp_path / "folder.json") == result(tmp_path / "m.json")
+
+
+def test_what_a_generator_failed_on_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_molecule_file(tmp_path / "m.xyz", Molecules.from_list([METHANE, WATER]))
+    with (tmp_path / "m.xyz").open("a") as file:
+        file.write("0\n\n3\n\nO 0 0 0\nH nan 0 0\nH 0 1 0\n")
+    assert run(tmp_path / "m.xyz", "--output", tmp_path / "m.json", "--log", tmp_path / "log") == 0
+    scores = result(tmp_path / "m.json")
+    assert scores["num_molecules"] == 4
+    for key in ("molecule_stability", "validity", "connected_validity"):
+        assert scores[key]["value"] == 0.5
+    said = "4 molecules from 1 file; 1 empty, 1 not finite, counted as unstable"
+    assert said in capsys.readouterr().err.splitlines()
+    assert said in (tmp_path / "log").read_text().splitlines()
 
 
 def test_the_same_command_writes_the_same_bytes(tmp_path: Path, molecules: Molecules) -> None:
-    write_xyz(tmp_path / "m.xyz", molecules.select([0, 1, 2, 3] * 25))
+    write_molecule_file(tmp_path / "m.xyz", molecules.select([0, 1, 2, 3] * 25))
     for name, more in (("1.json", []), ("2.json", []), ("3.json", ["--processes", 2]), ("4.json", ["--seed", 1])):
         assert run(tmp_path / "m.xyz", "--output", tmp_path / name, *more) == 0
     first, again, shared, other = ((tmp_path / f"{n}.json").read_bytes() for n in (1, 2, 3, 4))
@@ -95,11 +119,14 @@ def test_the_same_command_writes_the_same_bytes(tmp_path: Path, molecules: Molec
         ("empty.sdf", b"", "empty.sdf: empty"),
         ("empty.parquet", b"", "empty.parquet"),
         ("text.parquet", b"1\n\nC 0 0 0\n", "text.parquet"),
-        ("binary.xyz", b"\xff\xfe\x00", "binary.xyz: not a text file"),
-        ("m.pdb", b"1\n\nC 0 0 0\n", "m.pdb: molecules are read from .parquet, .sdf and .xyz files"),
+        ("binary.xyz", b"\xff\xfe\x00", "binary.xyz, line 1: should be the number of atoms"),
+        ("m.pdb", b"ATOM      1  C\n", "m.pdb: not molecules in a format that is read: .xyz, .extxyz, .sdf, .sd, .mol"),
         ("short.xyz", b"5\n\nC 0 0 0\n", "short.xyz: truncated"),
-        ("foreign.xyz", b"1\n\nFe 0 0 0\n", "foreign.xyz, line 3: unknown element 'Fe'"),
-        ("nan.xyz", b"1\n\nC 0 nan 0\n", "nan.xyz, line 3: a coordinate is not finite"),
+        (
+            "foreign.xyz",
+            b"1\n\nFe 0 0 0\n",
+            "foreign.xyz, line 3: molecule 0: has Fe; there are Fe, and known are H, C, N, O, F",
+        ),
     ],
 )
 def test_bad_files_are_one_line_and_status_2_and_the_old_result_stays(
@@ -107,7 +134,7 @@ def test_bad_files_are_one_line_and_status_2_and_the_old_result_stays(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    write_xyz(tmp_path / "good.xyz", Molecules.from_list([METHANE]))
+    write_molecule_file(tmp_path / "good.xyz", Molecules.from_list([METHANE]))
     output = tmp_path / "m.json"
     output.write_text("old")
     assert run(tmp_path / "good.xyz", tmp_path / name, "--output", output) == 2
@@ -164,7 +191,7 @@ def test_bad_options_are_refused(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_xyz("m.xyz", Molecules.from_list([METHANE]))
+    write_molecule_file("m.xyz", Molecules.from_list([METHANE]))
     before = (tmp_path / "m.xyz").read_bytes()
     assert run("m.xyz", "--output", "m.json", *arguments) == 2
     assert capsys.readouterr().err == f"evaluate: error: {message}\n"
@@ -172,13 +199,13 @@ def test_bad_options_are_refused(
 
 
 def test_a_file_given_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_xyz(tmp_path / "m.xyz", Molecules.from_list([METHANE]))
+    write_molecule_file(tmp_path / "m.xyz", Molecules.from_list([METHANE]))
     assert run(tmp_path / "m.xyz", tmp_path / "m.xyz", "--output", tmp_path / "m.json") == 2
     assert "m.xyz: given twice" in capsys.readouterr().err
 
 
 def test_the_log_has_the_progress_and_the_error(tmp_path: Path) -> None:
-    write_xyz(tmp_path / "m.xyz", Molecules.from_list([METHANE] * 3))
+    write_molecule_file(tmp_path / "m.xyz", Molecules.from_list([METHANE] * 3))
     log = tmp_path / "logs" / "evaluate.log"
     assert run(tmp_path / "m.xyz", "--output", tmp_path / "m.json", "--log", log) == 0
     assert "3/3" in log.read_text()

@@ -13,7 +13,7 @@ from pipeline.cli.judge import main as judge
 from pipeline.cli.merge import main as merge
 from pipeline.cli.sample import main as sample
 from pipeline.core.files import write_json
-from pipeline.data.molecule_files import read_molecule_file
+from pipeline.data.molecule_files import read_molecule_files
 from pipeline.data.molecule_parquet import read_molecules, write_molecules
 
 NUM = 520
@@ -76,7 +76,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with real molecules, some twice, and the training split that a part of them is from."""
     folder = tmp_path_factory.mktemp("judged")
     sdf = Path(__file__).parents[2] / "data" / "molecules64.sdf"
-    molecules = read_molecule_file(sdf)
+    molecules = read_molecule_files(sdf, invalid="refuse").data.molecules
     write_molecules(folder / "samples.parquet", molecules.select([*range(40), *range(10, 20)]))
     splits = np.array(["train"] * 25 + ["test"] * 39)
     write_molecules(folder / "train.parquet", molecules, extra_columns={"split": splits})

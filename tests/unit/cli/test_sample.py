@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli.sample import main
+from pipeline.data.molecule_files import read_molecule_files
 from pipeline.data.molecule_parquet import read_columns, read_molecules
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -54,6 +55,17 @@ def test_sizes_and_number_of_the_user(weights: Path, sampler: Path, tmp_path: Pa
     assert run(weights, sampler, tmp_path / "fewer.parquet", "--num", "2") == 0
     fewer = read_molecules(tmp_path / "fewer.parquet")
     assert len(fewer) == 2
+
+
+def test_samples_are_of_the_format_that_the_suffix_names(weights: Path, sampler: Path, tmp_path: Path) -> None:
+    assert run(weights, sampler, tmp_path / "samples.parquet") == 0
+    samples = read_molecules(tmp_path / "samples.parquet")
+    for name in ("samples.xyz", "samples.extxyz.gz"):
+        assert run(weights, sampler, tmp_path / name) == 0
+        found = read_molecule_files(tmp_path / name, invalid="refuse").data.molecules
+        assert (found.positions == samples.positions).all()
+    assert run(weights, sampler, tmp_path / "way.xyz", "--trajectory", "3", "--sizes", "5") == 0
+    assert len(read_molecule_files(tmp_path / "way.xyz", invalid="refuse").data.molecules) == 3
 
 
 def test_a_trajectory_is_one_molecule_frame_by_frame(weights: Path, sampler: Path, tmp_path: Path) -> None:
@@ -140,6 +152,12 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (tuned, two, ("--levels", str(levels)), "levels.json: it should have a list of 2 levels under the key 2"),
         (tuned, two, ("--levels", str(tmp_path / "none")), "none: no such file"),
     ]
+    for name, more, message in (
+        ("output.pdb", [], "output.pdb: molecules are written to .parquet, .sdf"),
+        ("output.sdf", ["--part", "1-of-1"], "--part is for the stage merge, which reads .parquet files"),
+    ):
+        assert run(weights, sampler, tmp_path / name, *more) == 2
+        assert message in capfd.readouterr().err
     for of, by, options, message in cases:
         assert run(of, by, tmp_path / "output.parquet", *options) == 2
         lines = capfd.readouterr().err.splitlines()

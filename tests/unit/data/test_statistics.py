@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
+from pipeline.data.molecule_files import read_molecule_files
 from pipeline.data.shards import make_shards
 from pipeline.data.statistics import Statistics, measure, read_statistics, write_statistics
-from pipeline.data.user_files import parse_user_files
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_file_gives_back_what_was_measured(tmp_path: Path, measured: tuple[M
 
 
 def test_real_molecules_have_real_scales(test_data: Path) -> None:
-    data = parse_user_files(test_data / "molecules64.sdf")
+    data = read_molecule_files(test_data / "molecules64.sdf", invalid="refuse").data
     split = np.full(len(data.molecules), "train", dtype=object)
     statistics = measure(
         make_shards(data.molecules, index=data.index, split=split, buckets=[15, 29]), dataset="molecules64"

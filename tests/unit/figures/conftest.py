@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.chemistry.formats import read_sdf
 from pipeline.chemistry.metrics import Judgement, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.cli.figures import main as figures
+from pipeline.data.molecule_files import read_molecule_files
 from pipeline.data.molecule_parquet import write_molecules
 from pipeline.data.statistics import Statistics
 from pipeline.training.run_folder import write_weights
@@ -31,7 +31,7 @@ MOLECULES64 = Path(__file__).parents[2] / "data" / "molecules64.sdf"
 @pytest.fixture(scope="session")
 def real() -> Molecules:
     """64 molecules of QM9."""
-    return read_sdf(MOLECULES64)
+    return read_molecule_files(MOLECULES64, invalid="refuse").data.molecules
 
 
 @dataclass(frozen=True)

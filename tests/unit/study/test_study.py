@@ -196,7 +196,6 @@ def test_levels_are_as_many_steps() -> None:
     [
         ({"runs__tuned__objective": "guess"}, '"guess" should be one of edm, denoiser, consistency'),
         ({"runs__tuned__consistency__kind": "cm"}, '"cm" should be one of ct, ict, tuning, distillation'),
-        ({"runs__tuned__init": None}, "runs.tuned.init: is missing; tuning should name a run of objective denoiser"),
         (
             {"runs__tuned__consistency__kind": "distillation"},
             "runs.tuned.teacher: is missing; distillation should name a run of objective denoiser here",

@@ -1,0 +1,94 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
+from pipeline.data.molecule_files import read_molecule_files
+from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
+
+
+@st.composite
+def any_molecules(draw: st.DrawFn) -> Molecules:
+    sizes = draw(st.lists(st.integers(1, 8), min_size=1, max_size=5))
+    numbers = draw(st.lists(st.sampled_from(ATOMIC_NUMBERS), min_size=sum(sizes), max_size=sum(sizes)))
+    widest = draw(st.sampled_from([3.0, 900.0, float(np.float32(1e30))]))
+    return Molecules(
+        sizes=np.array(sizes),
+        atomic_numbers=np.array(numbers),
+        positions=draw(arrays.arrays(np.float32, (sum(sizes), 3), elements=st.floats(-widest, widest, width=32))),
+    )
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if "sdf" not in suffix])
+@settings(max_examples=25)
+@given(molecules=any_molecules())
+def test_a_round_trip_is_exact(suffix: str, molecules: Molecules, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("exact") / f"m{suffix}"
+    write_molecule_file(path, molecules)
+    again = read_molecule_files(path, invalid="refuse").data.molecules
+    assert again.sizes.tolist() == molecules.sizes.tolist()
+    assert again.atomic_numbers.tobytes() == molecules.atomic_numbers.tobytes()
+    np.testing.assert_array_equal(again.positions, molecules.positions)
+
+
+@settings(max_examples=25)
+@given(molecules=any_molecules())
+def test_a_round_trip_through_sdf_keeps_four_digits(
+    molecules: Molecules, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("sdf") / "m.sdf"
+    write_molecule_file(path, molecules)
+    again = read_molecule_files(path, invalid="refuse").data.molecules
+    assert again.sizes.tolist() == molecules.sizes.tolist()
+    assert again.atomic_numbers.tobytes() == molecules.atomic_numbers.tobytes()
+    np.testing.assert_allclose(again.positions, molecules.positions, atol=9e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".sdf", ".extxyz", ".extxyz.gz", ".SDF.GZ"])
+def test_what_else_is_known_goes_along(suffix: str, tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
+    molecules = make_molecules([3, 2], smiles=("F/C=C\\F", None))
+    columns = {"title": ['a "b" = c', "d"], "gap": np.array([0.1, -2e-30]), "name": ["x", None]}
+    write_molecule_file(tmp_path / f"m{suffix}", molecules, columns=columns)
+    data = read_molecule_files(tmp_path / f"m{suffix}", invalid="refuse").data
+    assert data.molecules.smiles == molecules.smiles
+    found = {name: column.to_pylist() for name, column in data.columns.items()}
+    assert found == {"title": ['a "b" = c', "d"], "gap": [0.1, -2e-30], "name": ["x", None]}
+
+
+def test_what_a_format_has_no_place_for_is_told(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
+    columns = {"charges": [[0.1, 0.2], [0.3]], "title": ["two\nlines", None]}
+    molecules = make_molecules([2, 1])
+    assert write_molecule_file(tmp_path / "m.parquet", molecules, columns=columns) == []
+    assert write_molecule_file(tmp_path / "m.xyz", molecules, columns=columns | {"gap": [1, 2]}) == ["charges", "gap"]
+    assert write_molecule_file(tmp_path / "m.sdf", molecules, columns=columns | {"gap": [1, 2]}) == ["charges"]
+    titles = read_molecule_files(tmp_path / "m.sdf", invalid="refuse").data.columns["title"].to_pylist()
+    assert titles == ["two lines", "molecule 1"]
+
+
+def test_the_same_molecules_give_the_same_file(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
+    for suffix in SUFFIXES:
+        for name in ("a", "b"):
+            write_molecule_file(tmp_path / f"{name}{suffix}", make_molecules([3, 9]))
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["m.pdb", "m", "m.gz", "m.parquet.gz", "m.sdf.bz2"])
+def test_other_suffixes_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}: molecules are written to \.parquet, \.sdf, \.xyz"):
+        check_output(name)
+
+
+def test_a_failing_write_leaves_the_earlier_file(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
+    path = tmp_path / "m.xyz"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="argument"):
+        write_molecule_file(path, make_molecules([1, 2]), columns={"title": ["one"]})
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
