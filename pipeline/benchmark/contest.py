@@ -1,4 +1,4 @@
-"""Contestants measured side by side: each in its process, taking turns, so that what disturbs one disturbs all."""
+"""Measurement of contestants in turns, each in its own process, so that disturbances affect all of them alike."""
 
 import math
 import time
@@ -13,20 +13,20 @@ from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.tasks import Task
 
 PAUSE: Final = 0.2
-"""Seconds between two turns: threads that wait for more work in vain go to sleep first."""
+"""Seconds between two turns, in which idle threads of the last contestant stop spinning."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a contestant did in one repetition.
+    """Measurements of a contestant in one repetition.
 
     Attributes:
-      seconds: by kind of unit, of each pass.
-      widths: by kind of unit, the number of atoms that molecules were padded to, of each pass.
-      compilations: programs that were compiled meanwhile; there should be none.
-      resident_mb: memory at the end.
-      peak_mb: the most memory within.
-      load: how many processes wanted to run during the last minute, at the start.
+      seconds: duration of each pass, by kind of unit.
+      widths: padded number of atoms of each pass, by kind of unit.
+      compilations: programs compiled during the repetition; should be 0.
+      resident_mb: memory at the end, in MiB.
+      peak_mb: peak memory, in MiB.
+      load: load average of the last minute, at the start.
     """
 
     seconds: Mapping[str, Sequence[float]]
@@ -39,17 +39,17 @@ class Turn:
 
 @dataclass
 class Outcome:
-    """What was measured of a contestant.
+    """All measurements of a contestant.
 
     Attributes:
-      task: what it did.
-      failed: why it could not, or could not go on; None if it could.
-      start_seconds: from the start of its process to the end of its first unit, imports and compilation included.
-      warm_up_seconds: spent compiling and running the units of every other kind once.
-      base_mb: memory of the process with its framework and nothing else.
-      shares: of the kinds of units in the work.
-      molecules: of a unit.
-      turns: of the repetitions, in order.
+      task: its task.
+      failed: why it failed; None if it did not.
+      start_seconds: from the start of its process to the end of its first unit, including imports and compilation.
+      warm_up_seconds: time to compile and run one unit of every other kind.
+      base_mb: memory of the process with only its framework loaded, in MiB.
+      shares: share of each kind of unit in the work.
+      molecules: molecules per unit.
+      turns: measurements of the repetitions, in order.
     """
 
     task: Task
@@ -62,11 +62,11 @@ class Outcome:
     turns: list[Turn] = field(default_factory=list)
 
     def seconds(self) -> list[float]:
-        """Return the seconds that a unit takes, in the proportions of the work, in each repetition."""
+        """Return the mean seconds per unit in each repetition, with kinds weighted by their shares."""
         return [self._average(turn.seconds) for turn in self.turns]
 
     def mean(self, function: Callable[[int], float]) -> float:
-        """Return the mean of a function of the padded number of atoms, in the proportions of the work."""
+        """Return the mean of a function of the padded number of atoms, with kinds weighted by their shares."""
         return self._average(
             {kind: [function(width) for turn in self.turns for width in turn.widths[kind]] for kind in self.shares}
         )
@@ -76,32 +76,32 @@ class Outcome:
 
 
 def turns(names: Sequence[str], repetitions: int) -> Iterator[str]:
-    """Yield whose turn it is: all of them in every repetition, each time another one first."""
+    """Yield names in the order of their turns: all in every repetition, rotated by one each time."""
     for repetition in range(repetitions):
         first = repetition % len(names)
         yield from (*names[first:], *names[:first])
 
 
 class Arena:
-    """Contestants' processes, kept from one measurement to the next.
+    """Processes of the contestants, kept between measurements.
 
-    Attributes:
-      side_by_side: how many contestants compile at the same time, before anything is measured.
-      environment: variables for their environment.
-      note: is told what goes on, a line at a time.
-      advance: is called after every turn.
+    Args:
+      parallel_starts: how many contestants start and compile at the same time, before the measurements.
+      environment: additional environment variables of the processes.
+      note: called with each progress message.
+      advance: called after every turn.
     """
 
     def __init__(
         self,
         *,
-        side_by_side: int,
+        parallel_starts: int,
         environment: Mapping[str, str] | None = None,
         note: Callable[[str], None] = lambda _: None,
         advance: Callable[[], None] = lambda: None,
     ):
         """Start with no process."""
-        self._side_by_side, self._environment = side_by_side, environment
+        self._parallel_starts, self._environment = parallel_starts, environment
         self._note, self._advance = note, advance
         self._processes: dict[str, Process] = {}
 
@@ -121,15 +121,15 @@ class Arena:
             self._processes.popitem()[1].close()
 
     def measure(self, tasks: Mapping[str, Task], *, repetitions: int, seconds: float) -> dict[str, Outcome]:
-        """Let each contestant do its task, in turn; one that fails drops out.
+        """Measure each contestant on its task, in turns; one that fails drops out.
 
         Args:
-          tasks: by contestant.
-          repetitions: turns of each.
-          seconds: least time of a turn, in which there is at least one unit of every kind.
+          tasks: the task of each contestant.
+          repetitions: turns per contestant.
+          seconds: minimum duration of a turn, which has at least one unit of every kind.
         """
         outcomes = {name: Outcome(task) for name, task in tasks.items()}
-        with ThreadPoolExecutor(max_workers=self._side_by_side) as pool:
+        with ThreadPoolExecutor(max_workers=self._parallel_starts) as pool:
             passes = dict(zip(tasks, pool.map(self._prepare, tasks, outcomes.values()), strict=True))
         for name in turns(list(tasks), repetitions):
             if outcomes[name].failed is None:
@@ -139,16 +139,16 @@ class Arena:
         return outcomes
 
     def judge(self, contestant: str) -> dict[str, Any]:
-        """Return the stability of what a contestant sampled last.
+        """Return the stability of the last samples of a contestant.
 
         Raises:
-          ContestantFailed: it cannot say.
+          ContestantFailed: it does not answer, or answers with an error.
         """
-        stability: dict[str, Any] = self._processes[contestant].ask("judge")["stability"]
+        stability: dict[str, Any] = self._processes[contestant].request("judge")["stability"]
         return stability
 
     def _prepare(self, name: str, outcome: Outcome) -> float:
-        """Start a contestant and let it compile all that it needs; return the seconds of a pass."""
+        """Start a contestant and compile every kind of unit; return the seconds per pass."""
         try:
             if name not in self._processes:
                 self._processes[name] = Process(self._environment)
@@ -156,28 +156,28 @@ class Arena:
             started = process.start(outcome.task)
             outcome.start_seconds, outcome.base_mb = started["seconds"], started["base_mb"]
             outcome.shares, outcome.molecules = started["shares"], started["molecules"]
-            warmed = process.ask("warm")
+            warmed = process.request("warm")
         except ContestantFailed as failure:
             self._drop(name, outcome, failure)
             return math.inf
         outcome.warm_up_seconds = warmed["first_seconds"]
         self._note(
             f"{name}: first unit after {outcome.start_seconds:.1f} s, all kinds of units after another "
-            f"{outcome.warm_up_seconds:.1f} s, then {warmed['seconds']:.2f} s a pass"
+            f"{outcome.warm_up_seconds:.1f} s, then {warmed['seconds']:.2f} s per pass"
         )
         return float(warmed["seconds"])
 
     def _take_turn(self, name: str, outcome: Outcome, *, passes: int) -> None:
         load = load_average()
         try:
-            answer = self._processes[name].ask("measure", passes=passes)
+            answer = self._processes[name].request("measure", passes=passes)
         except ContestantFailed as failure:
             self._drop(name, outcome, failure)
         else:
             outcome.turns.append(Turn(**answer, load=load))
 
     def _drop(self, name: str, outcome: Outcome, failure: ContestantFailed) -> None:
-        """Take a contestant out of a measurement; it gets a new process for the next."""
+        """Remove a contestant from a measurement; the next one starts a new process for it."""
         outcome.failed = str(failure)
         self._processes.pop(name).close()
         self._note(f"{name}: failed: {failure}")

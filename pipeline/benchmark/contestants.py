@@ -1,4 +1,4 @@
-"""Who is compared, and what all of them train."""
+"""The contestants, and the network that all of them train."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -6,20 +6,21 @@ from typing import Any, Final
 from pipeline.study.config import RunConfig, run_config
 
 REFERENCE: Final = "edm"
-"""What speed-ups are relative to."""
+"""The contestant that speed-ups are relative to."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A way to train and sample the one network.
+    """An implementation of training and sampling of the same network.
 
     Attributes:
-      name: in studies and results.
-      label: in figures and tables.
+      name: name in studies and results.
+      label: label in figures and tables.
       framework: jax or torch.
       factored: whether the first edge layer is split into products of nodes and of edges.
-      bucketed: whether batches are of one size bucket each; else of random molecules, padded to the largest.
-      whole: whether it is a backend as users run it, and so can sample; else a rung of the ablation, or the reference.
+      bucketed: whether each batch is from one size bucket; otherwise of random molecules, padded to the largest.
+      is_backend: whether it is a backend as users run it, which can also sample; otherwise an ablation step or the
+        reference.
     """
 
     name: str
@@ -27,24 +28,24 @@ class Contestant:
     framework: str
     factored: bool
     bucketed: bool
-    whole: bool
+    is_backend: bool
 
 
 _ALL: Final = (
-    Contestant("edm", "PyTorch EDM, as published", "torch", factored=False, bucketed=False, whole=False),
-    Contestant("torch", "PyTorch backend", "torch", factored=True, bucketed=True, whole=True),
-    Contestant("torch-compiled", "PyTorch backend, compiled", "torch", factored=True, bucketed=True, whole=True),
-    Contestant("jax-naive", "JAX, plain", "jax", factored=False, bucketed=False, whole=False),
-    Contestant("jax-factored", "+ factored edge layer", "jax", factored=True, bucketed=False, whole=False),
-    Contestant("jax-buckets", "+ size buckets", "jax", factored=True, bucketed=True, whole=False),
-    Contestant("jax-gradient", "+ own gradient", "jax", factored=True, bucketed=True, whole=False),
-    Contestant("jax", "JAX backend", "jax", factored=True, bucketed=True, whole=True),
+    Contestant("edm", "PyTorch EDM, as published", "torch", factored=False, bucketed=False, is_backend=False),
+    Contestant("torch", "PyTorch backend", "torch", factored=True, bucketed=True, is_backend=True),
+    Contestant("torch-compiled", "PyTorch backend, compiled", "torch", factored=True, bucketed=True, is_backend=True),
+    Contestant("jax-naive", "JAX, plain", "jax", factored=False, bucketed=False, is_backend=False),
+    Contestant("jax-factored", "+ factored edge layer", "jax", factored=True, bucketed=False, is_backend=False),
+    Contestant("jax-buckets", "+ size buckets", "jax", factored=True, bucketed=True, is_backend=False),
+    Contestant("jax-gradient", "+ own gradient", "jax", factored=True, bucketed=True, is_backend=False),
+    Contestant("jax", "JAX backend", "jax", factored=True, bucketed=True, is_backend=True),
 )
 CONTESTANTS: Final = {contestant.name: contestant for contestant in _ALL}
-"""By name, in the order of tables and figures."""
+"""Contestants by name, in the order of tables and figures."""
 
 LADDER: Final = ("jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax")
-"""The rungs of the ablation, each with one thing more than the one before; the last adds chunks and devices."""
+"""Steps of the ablation, each with one more optimisation; the last adds chunks and devices."""
 
 _MODEL: Final = {
     "attention": True,
@@ -77,7 +78,7 @@ def reference_settings(*, hidden: int, layers: int, batch_size: int, seed: int =
         "model": {"hidden": hidden, "layers": layers, **_MODEL},
         "noise": {"steps": 1000, "precision": 1e-5, "loss": "l2"},
         "training": {
-            # Never reached; no contestant looks at its own progress.
+            # Never reached: contestants do not check their progress.
             "steps": 10**9,
             "batch_size": batch_size,
             "optimizer": _OPTIMIZER,
@@ -89,7 +90,7 @@ def reference_settings(*, hidden: int, layers: int, batch_size: int, seed: int =
 
 
 def is_reference_form(config: RunConfig) -> bool:
-    """Return whether the reference can compute a run's network."""
+    """Return whether the reference can compute the network of a run."""
     model = config.model
-    wanted = run_config(reference_settings(hidden=model.hidden, layers=model.layers, batch_size=1)).model
-    return model == wanted
+    reference = run_config(reference_settings(hidden=model.hidden, layers=model.layers, batch_size=1)).model
+    return model == reference

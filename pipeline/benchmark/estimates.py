@@ -1,4 +1,4 @@
-"""Medians of repeated measurements with 95 % bootstrap intervals, and ratios of measurements made in turn."""
+"""Medians of repeated measurements with 95 % bootstrap intervals, and ratios of measurements of the same repetition."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,9 +13,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def median(values: Sequence[float], *, seed: int = 0) -> dict[str, float]:
-    """Return the median of repetitions, [R], and its interval: ``{"value", "low", "high"}``.
+    """Return the median of ``values`` [R], one per repetition, and its interval: ``{"value", "low", "high"}``.
 
-    The interval is the percentile bootstrap over repetitions; with few of them it is their range, nearly.
+    The interval is the percentile bootstrap over repetitions; with few of them it is nearly their range.
     """
     return _estimate(lambda rows: np.median(np.asarray(values, np.float64)[rows], axis=-1), len(values), seed)
 
@@ -23,10 +23,10 @@ def median(values: Sequence[float], *, seed: int = 0) -> dict[str, float]:
 def ratio(numerators: Sequence[float], denominators: Sequence[float], *, seed: int = 0) -> dict[str, float]:
     """Return the median over repetitions of the ratio of two measurements made in the same repetition, [R] each.
 
-    What slows the machine for a while slows both, so this varies less than the ratio of the medians.
+    A temporary slowdown of the machine affects both, so this varies less than the ratio of the medians.
 
     Raises:
-      ValueError: the two are not of the same repetitions.
+      ValueError: the numbers of repetitions differ.
     """
     if len(numerators) != len(denominators):
         raise ValueError(f"{len(numerators)} and {len(denominators)} repetitions cannot be paired")

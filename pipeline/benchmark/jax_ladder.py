@@ -1,7 +1,7 @@
-"""What the JAX backend would be without each of the things that make it fast: the rungs of the ablation.
+"""The JAX backend without some of its optimisations: the steps of the ablation.
 
-All train the same objective with the same optimiser on the same parameters; ``EGNN.edge_mlp`` is where the slower forms
-of the edge network go.
+All train the same objective with the same optimiser on the same parameters; ``EGNN.edge_mlp`` takes the slower forms
+of the edge network.
 """
 
 from typing import Any, Final
@@ -26,7 +26,7 @@ from pipeline.training.noisy_batches import NoisyBatch
 
 
 class PlainEdgeMLP(nn.Module):
-    """The edge network with the gradient that XLA makes of it, the first layer factored: parameters of ``EdgeMLP``."""
+    """The edge network with its first layer factored and XLA's own gradient; same parameters as ``EdgeMLP``."""
 
     features: int
 
@@ -49,7 +49,7 @@ class _Parameters(nn.Module):
 
     @nn.compact
     def __call__(self) -> tuple[Array, Array]:
-        """Return the kernel [inputs, features] and the bias [features], which is 0 where there is none."""
+        """Return the kernel [inputs, features] and the bias [features], zero if there is none."""
         kernel = self.param("kernel", nn.initializers.zeros, (self.inputs, self.features))
         if not self.use_bias:
             return kernel, jnp.zeros(self.features)
@@ -57,9 +57,9 @@ class _Parameters(nn.Module):
 
 
 class UnfactoredEdgeMLP(nn.Module):
-    """The edge network on the concatenation [h_i, h_j, a_ij] of every pair, as published: parameters of ``EdgeMLP``.
+    """The edge network on the concatenation [h_i, h_j, a_ij] of pairs, as published; same parameters as ``EdgeMLP``.
 
-    Its parameters start at zero: it is given those of ``EdgeMLP``.
+    They are initialised to zero, since those of ``EdgeMLP`` replace them.
     """
 
     features: int
@@ -84,23 +84,23 @@ EDGE_NETWORKS: Final[dict[str, type[nn.Module]]] = {
     "jax-buckets": PlainEdgeMLP,
     "jax-gradient": EdgeMLP,
 }
-"""The edge network of each rung below the whole backend."""
+"""Edge network of each step of the ablation below the complete backend."""
 
 
-def objective_of(rung: str, config: RunConfig, statistics: Statistics) -> EDM:
-    """Return the objective of a run with the edge network of a rung."""
+def build_step_objective(step: str, config: RunConfig, statistics: Statistics) -> EDM:
+    """Return the objective of a run with the edge network of a step of the ablation."""
     objective = build_edm(config, statistics)
-    model = objective.model.clone(edge_mlp=EDGE_NETWORKS[rung])
+    model = objective.model.clone(edge_mlp=EDGE_NETWORKS[step])
     return EDM(model=model, schedule=objective.schedule, scales=objective.scales, loss=objective.loss)
 
 
 class PlainTraining:
-    """A training run as one would first write it: the whole step jitted, the batch at once, on one device."""
+    """A straightforward training run: one jitted step on the whole batch, on one device."""
 
-    def __init__(self, rung: str, config: RunConfig, statistics: Statistics):
+    def __init__(self, step: str, config: RunConfig, statistics: Statistics):
         """Draw the weights; nothing is compiled yet."""
-        self._objective = objective_of(rung, config, statistics)
-        # Those of the backend: a rung's own are laid out alike.
+        self._objective = build_step_objective(step, config, statistics)
+        # Weights of the backend; those of each step have the same layout.
         whole = build_edm(config, statistics)
         params, self._layout = build_weights(whole, jax.random.key(config.seed)), build_layout(whole)
         self._config = config
@@ -134,7 +134,7 @@ class PlainTraining:
         return State(state.step + 1, params, optimizer, decay * state.ema + (1.0 - decay) * params), loss
 
     def operations(self, molecules: PaddedMolecules) -> float:
-        """Return how many floating-point operations XLA counts in the gradient of a batch's loss, before optimising."""
+        """Return XLA's count of floating-point operations in the gradient of a batch's loss, before optimisation."""
         lowered = jax.jit(jax.value_and_grad(self.loss)).lower(self._state.params, molecules, self._key)
         analysis: Any = lowered.cost_analysis()
         return float(analysis["flops"])

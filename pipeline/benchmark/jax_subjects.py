@@ -1,4 +1,4 @@
-"""The JAX backend and its rungs at work."""
+"""Tasks of the JAX backend and of the steps of its ablation."""
 
 import tempfile
 from collections.abc import Callable
@@ -31,11 +31,11 @@ from pipeline.training.loop import TrainingRun
 from pipeline.training.run_folder import read_weights
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-"""What JAX calls the event of a program being compiled, or taken from the cache on disk."""
+"""JAX's event for a program that is compiled, or loaded from the cache on disk."""
 
 
 class CompilationCounter:
-    """Counts the programs that JAX compiles from now on."""
+    """Counts the programs that JAX compiles after the counter is created."""
 
     def __init__(self) -> None:
         """Start at 0."""
@@ -52,9 +52,9 @@ class CompilationCounter:
 
 
 def prepare(task: Task) -> Callable[[Task], Subject]:
-    """Set JAX up for a task and return what makes its subject, and those of later tasks in the same process."""
-    # Only the backend as users run it takes every core as a device; the others leave the cores to XLA.
-    runtime.start(cores=task.cores if CONTESTANTS[task.contestant].whole and task.work != "multiply" else 1)
+    """Set up JAX for a task; return the function that creates its subject and those of later tasks in the process."""
+    # Only the backend as users run it uses every core as a device; the others leave the cores to XLA.
+    runtime.start(cores=task.cores if CONTESTANTS[task.contestant].is_backend and task.work != "multiply" else 1)
     return _make_subject
 
 
@@ -69,18 +69,18 @@ def _training(task: Task, counter: CompilationCounter) -> Subject:
     config, statistics, shards = run_config(task.run), read_statistics(task.statistics), task.training_shards()
     batch_size, seed = config.training.batch_size, config.seed
     contestant = CONTESTANTS[task.contestant]
-    if contestant.whole:
-        # The directory is for checkpoints, which nobody will ask for.
+    if contestant.is_backend:
+        # The directory is for checkpoints, which are never written.
         with tempfile.TemporaryDirectory() as directory:
             trainer = JaxTrainer(TrainingRun(config, "", {"train": shards}, statistics, Path(directory)))
         return backend_training(trainer, config, shards, statistics, compilations=counter)
     plain = PlainTraining(task.contestant, config, statistics)
     if not contestant.bucketed:
         return random_training(plain.step, shards, batch_size=batch_size, seed=seed, trim=False, compilations=counter)
-    of_bucket = {shard.bucket: shard for shard in shards}
+    shard_of_bucket = {shard.bucket: shard for shard in shards}
 
     def step(batch: Batch) -> float:
-        return plain.step(PaddedMolecules.of(of_bucket[batch.bucket], batch.indices))
+        return plain.step(PaddedMolecules.of(shard_of_bucket[batch.bucket], batch.indices))
 
     return bucketed_training(step, shards, batch_size=batch_size, seed=seed, compilations=counter)
 

@@ -1,4 +1,4 @@
-"""What the measurements were made on."""
+"""Description of the machine that the measurements ran on."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ def describe_machine(*, cores: int) -> dict[str, Any]:
     """Return processor, cores, memory, system, versions and the date.
 
     Args:
-      cores: how many of them the contestants may use.
+      cores: cores that the contestants may use.
     """
     return {
         "processor": _processor(),
@@ -28,13 +28,8 @@ def describe_machine(*, cores: int) -> dict[str, Any]:
     }
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def load_average() -> float:
-    """Return how many processes wanted to run during the last minute, those of others included."""
+    """Return the load average of the last minute, which includes other processes."""
     return os.getloadavg()[0]
 
 

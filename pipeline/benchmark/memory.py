@@ -1,4 +1,4 @@
-"""Memory of this process, as Linux counts it."""
+"""Memory of this process, as counted by Linux."""
 
 import contextlib
 from pathlib import Path
@@ -8,17 +8,17 @@ _MEGABYTE: Final = 1024.0
 
 
 def resident_mb() -> float:
-    """Return how much memory this process occupies now, in MiB."""
+    """Return the resident memory of this process in MiB."""
     return _status("VmRSS") / _MEGABYTE
 
 
 def peak_mb() -> float:
-    """Return the most that it has occupied since it started, or since ``reset_peak``, in MiB."""
+    """Return the peak resident memory since the process started, or since ``reset_peak``, in MiB."""
     return _status("VmHWM") / _MEGABYTE
 
 
 def reset_peak() -> None:
-    """Let ``peak_mb`` forget what was before, where Linux allows it."""
+    """Reset the peak to the current memory, where Linux allows it."""
     # 5 resets the high-water mark: Linux, Documentation/filesystems/proc.rst. Some containers forbid it.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

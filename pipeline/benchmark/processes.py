@@ -1,4 +1,4 @@
-"""Contestants' processes, from the side of the one who measures."""
+"""Worker processes of the contestants, seen from the process that measures them."""
 
 import json
 import os
@@ -13,19 +13,19 @@ from typing import Any, Final, Self
 
 from pipeline.benchmark.tasks import Task
 
-PATIENCE: Final = 1800.0
+ANSWER_TIMEOUT: Final = 1800.0
 """Seconds after which a contestant that does not answer has failed; compiling for many shapes takes minutes."""
 
 
 class ContestantFailed(Exception):
-    """A contestant cannot do its task; the message says why, on one line."""
+    """A contestant failed at its task; the message gives the reason on one line."""
 
 
 class Process:
-    """A worker process; see ``worker`` for what it can be asked."""
+    """A worker process; ``worker`` lists its requests."""
 
     def __init__(self, environment: Mapping[str, str] | None = None):
-        """Start it, with variables of the environment besides those there are."""
+        """Start the process with additional environment variables."""
         self._began = time.monotonic()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         self._process = subprocess.Popen(
@@ -42,30 +42,30 @@ class Process:
         self._process.stdout.close()
 
     def start(self, task: Task) -> dict[str, Any]:
-        """Let it take up a task and do a first unit; ``seconds`` of the answer count from the start of the process."""
-        answer = self.ask("start", task=task.to_json())
+        """Start a task and run its first unit; ``seconds`` in the answer count from the start of the process."""
+        answer = self.request("start", task=task.to_json())
         return answer | {"seconds": time.monotonic() - self._began}
 
-    def ask(self, what: str, **details: Any) -> dict[str, Any]:
-        """Ask for something and wait for the answer.
+    def request(self, action: str, **details: Any) -> dict[str, Any]:
+        """Send a request and wait for the answer.
 
         Raises:
-          ContestantFailed: it says so, or ended, or does not answer.
+          ContestantFailed: the process answers with an error, has ended, or does not answer in time.
         """
         try:
-            self._requests.send_bytes(json.dumps({"do": what, **details}).encode())
-            if not self._answers.poll(PATIENCE):
+            self._requests.send_bytes(json.dumps({"do": action, **details}).encode())
+            if not self._answers.poll(ANSWER_TIMEOUT):
                 self.close()
-                raise ContestantFailed(f"no answer within {PATIENCE:.0f} s")
+                raise ContestantFailed(f"no answer within {ANSWER_TIMEOUT:.0f} s")
             answer: dict[str, Any] = json.loads(self._answers.recv_bytes())
         except (EOFError, OSError):
-            raise ContestantFailed(self._last_words()) from None
+            raise ContestantFailed(self._exit_reason()) from None
         if "failed" in answer:
             raise ContestantFailed(answer["failed"])
         return answer
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._requests.close()
         self._answers.close()
         try:
@@ -85,8 +85,8 @@ class Process:
         """End the process."""
         self.close()
 
-    def _last_words(self) -> str:
-        """Return why it ended, as far as can be seen."""
+    def _exit_reason(self) -> str:
+        """Return why the process ended, as far as known."""
         status = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
@@ -98,10 +98,10 @@ class Process:
 
 
 def _environment() -> dict[str, str]:
-    """Return what every worker's environment has."""
+    """Return the environment variables of every worker."""
     return {
-        # Where this program's packages are found, and only there.
+        # Workers import from the same places as this process.
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        # Several of them live on one GPU.
+        # Several workers share one GPU.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }

@@ -1,11 +1,10 @@
-"""EDM in PyTorch as it is published, to measure against: edge lists, nothing factored, padded to each batch's largest.
+"""EDM in PyTorch as published, for comparison: edge lists, no factored layers, each batch padded to its largest.
 
-Written for the benchmarks after reading the code of Hoogeboom et al. 2022 (ehoogeboom/e3_diffusion_for_molecules); it
-does what that code does in a training step and in sampling, in the same number of operations on tensors of the same
-shapes:
+Written for the benchmarks after the code of Hoogeboom et al. 2022 (ehoogeboom/e3_diffusion_for_molecules). A training
+step and a sampling step take the same number of operations as there, on tensors of the same shapes:
 
-- a batch of B molecules padded to N atoms is one graph of B N nodes with all B N^2 ordered pairs as edges, those of the
-  padding and of an atom with itself included and masked;
+- a batch of B molecules padded to N atoms is one graph of B N nodes with all B N^2 ordered pairs as edges, including
+  masked ones of the padding and of each atom with itself;
 - the edge networks read the concatenation [h_i, h_j, a_ij] of every edge, and messages are summed by ``scatter_add_``;
 - AdamW with AMSGrad, gradients clipped by a queue of their recent norms, an average of the weights parameter by
   parameter.
@@ -49,7 +48,7 @@ class EdgeNetwork(nn.Sequential):
     """Two linear layers with SiLU on the concatenation of both nodes' features and the edge's."""
 
     def __init__(self, hidden: int):
-        """Make a network of ``hidden`` features."""
+        """Create a network of ``hidden`` features."""
         super().__init__(nn.Linear(2 * hidden + 2, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
 
 
@@ -57,7 +56,7 @@ class MessageLayer(nn.Module):
     """Messages weighted by attention, summed, and the node update."""
 
     def __init__(self, hidden: int):
-        """Make a layer of ``hidden`` features."""
+        """Create a layer of ``hidden`` features."""
         super().__init__()
         self.edge = EdgeNetwork(hidden)
         self.attention = nn.Sequential(nn.Linear(hidden, 1), nn.Sigmoid())
@@ -76,7 +75,7 @@ class CoordinateLayer(nn.Module):
     """The coordinate update."""
 
     def __init__(self, hidden: int, *, coordinate_range: float):
-        """Make a layer of ``hidden`` features; each neighbour moves an atom by at most ``coordinate_range``."""
+        """Create a layer of ``hidden`` features; each neighbour moves an atom by at most ``coordinate_range``."""
         super().__init__()
         self.edge = EdgeNetwork(hidden)
         self.output = nn.Linear(hidden, 1, bias=False)
@@ -94,7 +93,7 @@ class ReferenceEGNN(nn.Module):
     """The network: (x, h) -> (change of x, features)."""
 
     def __init__(self, *, hidden: int, layers: int, norm_constant: float = 1.0, coordinate_range: float = 15.0):
-        """Make it with PyTorch's initial weights; the last output stands for the time and is dropped, as published."""
+        """Create it with PyTorch's initial weights; the last output, for the time, is dropped as published."""
         super().__init__()
         self.norm_constant = norm_constant
         self.embedding = nn.Linear(FEATURES + 1, hidden)
@@ -122,7 +121,7 @@ class ReferenceEGNN(nn.Module):
         return remove_mean(change, mask), outputs.view(batch, width, FEATURES)
 
     def graph(self, mask: Tensor) -> Graph:
-        """Return the graph of a batch with ``mask`` [B, N]; its edges are made once for each shape."""
+        """Return the graph of a batch with ``mask`` [B, N]; its edges are created once per shape."""
         batch, width = mask.shape
         if (batch, width) not in self._edges:
             nodes = torch.arange(batch * width).view(batch, width)
@@ -158,7 +157,7 @@ class ReferenceEDM(nn.Module):
     sigma: Tensor
 
     def __init__(self, model: ReferenceEGNN, schedule: VariancePreserving):
-        """Make it of a network and alpha_t, sigma_t."""
+        """Combine a network with a schedule of alpha_t and sigma_t."""
         super().__init__()
         self.model, self.steps = model, schedule.steps
         self.register_buffer("alpha", torch.tensor(schedule.alpha, dtype=torch.float32))
@@ -178,7 +177,7 @@ class ReferenceEDM(nn.Module):
     def losses(self, positions: Tensor, atomic_numbers: Tensor, mask: Tensor, *, t: Tensor, noise: Tensor) -> Tensor:
         """Return every molecule's L2 loss [B] at steps ``t`` [B] with ``noise`` [B, N, 9].
 
-        As published it is divided by the padded number of atoms, not by the molecule's own.
+        As published, it is divided by the padded number of atoms, not by the molecule's own.
         """
         types = (atomic_numbers[..., None] == torch.tensor(ATOMIC_NUMBERS, device=mask.device)).float()
         charges = atomic_numbers[..., None].float()
@@ -220,11 +219,11 @@ class ReferenceEDM(nn.Module):
         """Draw molecules by ancestral sampling with ``calls`` network calls, on evenly strided steps.
 
         Args:
-          mask: which atoms there are, [B, N]; the published code pads to the largest molecule of the data.
-          calls: 1,001 are all steps of the published diffusion.
+          mask: 1 for atoms, 0 for padding, [B, N]; the published code pads to the largest molecule of the data.
+          calls: network calls; 1,001 take every step of the published diffusion.
 
         Returns:
-          Positions [B, N, 3] and types [B, N], places in ``ATOMIC_NUMBERS``.
+          Positions [B, N, 3] and types [B, N], indices into ``ATOMIC_NUMBERS``.
         """
         levels = np.round(np.linspace(self.steps, 0, calls)).astype(int).tolist()
         z = self.draw_noise(mask)
@@ -269,14 +268,14 @@ class ReferenceTraining:
 
 
 def load_weights(model: ReferenceEGNN, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Give the reference the weights of one of our networks in EDM's form (names as in a weight file).
+    """Load the weights of one of our networks in EDM's form into the reference (names as in a weight file).
 
     The first layers of our edge networks are split by input; here they are one matrix for [h_i, h_j, a_ij].
     """
     weights: dict[str, npt.NDArray[Any]] = {
         "embedding.weight": arrays["embedding.kernel"].T,
         "embedding.bias": arrays["embedding.bias"],
-        # The output that is dropped.
+        # Zeros for the output that is dropped.
         "output.weight": np.pad(arrays["output.kernel"].T, [(0, 1), (0, 0)]),
         "output.bias": np.pad(arrays["output.bias"], (0, 1)),
     }

@@ -1,4 +1,4 @@
-"""The parts of the benchmark: each measures, and returns what it found as a JSON object."""
+"""The parts of the benchmark; each returns its measurements as a JSON object."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ REFERENCE_SAMPLES: Final = 100
 """Molecules that the published code samples at a time."""
 
 ALL_STEPS: Final = 1000
-"""Network calls that the published sampling takes."""
+"""Network calls of the published sampler."""
 
 PEAK_ROWS: Final = 2048
 PEAK_REPETITIONS: Final = 5
@@ -36,17 +36,17 @@ PEAK_SECONDS: Final = 0.3
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all parts measure with.
+    """Inputs of all parts.
 
     Attributes:
-      settings: of the benchmark.
+      settings: settings of the benchmark.
       shards: directory of the training molecules.
       statistics: file of their statistics.
-      cores: how many the contestants may use.
+      cores: cores that the contestants may use.
       weights: file of trained weights to sample with as well; None for none.
-      sampler: how to sample them.
-      note: is told what goes on, a line at a time.
-      advance: is called after every turn of a contestant.
+      sampler: the sampler for these weights.
+      note: called with each progress message.
+      advance: called after every turn of a contestant.
     """
 
     settings: Benchmark
@@ -59,8 +59,8 @@ class Inputs:
     advance: Callable[[], None] = lambda: None
 
     def arena(self) -> Arena:
-        """Return where contestants compete."""
-        return Arena(side_by_side=self.cores, note=self.note, advance=self.advance)
+        """Return an arena for the contestants."""
+        return Arena(parallel_starts=self.cores, note=self.note, advance=self.advance)
 
     def task(self, contestant: str, work: str, *, hidden: int, layers: int, batch_size: int | None = None) -> Task:
         """Return a task with a network in EDM's form, on real molecules."""
@@ -70,7 +70,7 @@ class Inputs:
 
 
 def training(inputs: Inputs) -> Json:
-    """Return how fast the contestants train each of the networks."""
+    """Measure how fast the contestants train each network."""
     settings, found = inputs.settings, {}
     for name, contest in settings.training.items():
         inputs.note(f"training, {contest.hidden} x {contest.layers}")
@@ -84,18 +84,18 @@ def training(inputs: Inputs) -> Json:
                 operations = _operations(outcome)
                 contestants[one]["operations"] = operations
                 contestants[one]["operations_per_second"] = median([operations / each for each in outcome.seconds()])
-        found[name] = network | {"needed_operations": _needed(network, inputs), "contestants": contestants}
+        found[name] = network | {"needed_operations": _needed_operations(network, inputs), "contestants": contestants}
     return {"batch_size": settings.batch_size, "reference": REFERENCE, "networks": found}
 
 
 def sampling(inputs: Inputs) -> Json:
-    """Return how fast the contestants sample, and how many stable molecules come of it where there are weights.
+    """Measure how fast the contestants sample and, if there are trained weights, how many stable molecules per second.
 
-    All but the last part, ``trained``, use random weights of EDM's form, ancestral sampling and equally many calls.
+    All but the part ``trained`` use random weights in EDM's form, ancestral sampling and the same number of calls.
     """
     settings = inputs.settings.sampling
     inputs.note(f"sampling, {settings.hidden} x {settings.layers}, {settings.calls} calls")
-    # From level T to level 0 in so many steps, with a last call at level 0.
+    # These steps go from level T to level 0, where there is one more call.
     size = {"steps": settings.calls - 1, "num": settings.molecules, "seed": inputs.settings.seed}
     sampler = sampler_config({"name": "ancestral", "kind": "ancestral", **size})
     with inputs.arena() as arena:
@@ -119,16 +119,16 @@ def sampling(inputs: Inputs) -> Json:
 
 
 def _sample_trained(inputs: Inputs, arena: Arena, path: Path, sampler: SamplerConfig) -> Json:
-    """Return how many stable molecules a second trained weights give."""
+    """Measure how many stable molecules per second the contestants sample from trained weights."""
     weights = read_weights(path)
     whole = is_reference_form(weights.config) and sampler.kind == "ancestral"
-    able = [one for one in inputs.settings.sampling.contestants if whole or one != REFERENCE]
-    contestants = _sample(inputs, arena, able, sampler, weights=path)
+    capable = [one for one in inputs.settings.sampling.contestants if whole or one != REFERENCE]
+    contestants = _sample(inputs, arena, capable, sampler, weights=path)
     for one, summary in contestants.items():
         if "failed" not in summary:
             stable, rate = arena.judge(one)["molecule_stability"], summary["molecules_per_second"]
             summary["molecule_stability"] = stable
-            # Both bounds at once: a little wider than an interval of 95 %.
+            # The product of both bounds: slightly wider than a 95 % interval.
             summary["stable_molecules_per_second"] = {key: rate[key] * stable[key] for key in rate}
     return {
         "run": weights.config.name,
@@ -151,20 +151,20 @@ def _sample(
 
 
 def scaling(inputs: Inputs) -> Json:
-    """Return time and memory of a training step against atoms, batch size and cores, on made-up molecules."""
+    """Measure time and memory of a training step against atoms, batch size and cores, on synthetic molecules."""
     settings, found = inputs.settings.scaling, {}
     network = {"hidden": settings.hidden, "layers": settings.layers}
     cores = {number for number in settings.cores if number <= inputs.cores}
-    usual = {"atoms": settings.batch_atoms, "batch_size": inputs.settings.batch_size, "cores": inputs.cores}
+    default = {"atoms": settings.batch_atoms, "batch_size": inputs.settings.batch_size, "cores": inputs.cores}
     axes: dict[str, tuple[Iterable[int], dict[str, int]]] = {
-        "atoms": (settings.atoms, usual | {"batch_size": settings.atoms_batch}),
-        "batch_size": (settings.batch_sizes, usual),
-        "cores": (cores, usual),
+        "atoms": (settings.atoms, default | {"batch_size": settings.atoms_batch}),
+        "batch_size": (settings.batch_sizes, default),
+        "cores": (cores, default),
     }
     for axis, (values, fixed) in axes.items():
         points = []
         with inputs.arena() as arena:
-            # Upwards, so that the memory's high-water mark is right even where Linux does not let it be reset.
+            # Ascending, so that the peak of memory is right even where Linux does not allow resetting it.
             for value in sorted(values):
                 inputs.note(f"scaling, {axis} {value}")
                 if axis == "cores":
@@ -184,9 +184,9 @@ def scaling(inputs: Inputs) -> Json:
 
 
 def startup(inputs: Inputs) -> Json:
-    """Return the seconds from the start of a process to its first training step, with the default settings of a run.
+    """Measure the seconds from the start of a process to its first training step, with the default settings of a run.
 
-    Cold: with an empty cache of compiled programs, as on a machine where nothing was run before. Warm: once more.
+    A cold start has an empty cache of compiled programs, as on a new machine; a warm start follows a cold one.
     """
     run = run_config({"name": "startup", "data": "startup", "training": {"steps": 10**6}}).model_dump()
     found: Json = {}
@@ -208,8 +208,8 @@ def startup(inputs: Inputs) -> Json:
 
 
 def peak(inputs: Inputs) -> Json:
-    """Return the best rate of each framework in products of float32 matrices, with the cores of the contestants."""
-    inputs.note(f"products of matrices, {PEAK_ROWS} x {PEAK_ROWS}")
+    """Measure the peak rate of each framework in float32 matrix products, on the cores of the contestants."""
+    inputs.note(f"matrix products, {PEAK_ROWS} x {PEAK_ROWS}")
     tasks = {
         one: replace(inputs.task(one, "multiply", hidden=1, layers=1), molecules=PEAK_ROWS)
         for one in frameworks(inputs.settings)
@@ -225,9 +225,9 @@ def peak(inputs: Inputs) -> Json:
 
 
 def summarise(outcomes: Mapping[str, Outcome]) -> Json:
-    """Return what was measured of each contestant, and how much faster it is than the reference where that took part.
+    """Return the measurements of each contestant, with its speed-up over the reference if that took part.
 
-    Seconds and rates are medians over repetitions with intervals; the speed-up is of the two in the same repetition.
+    Seconds and rates are medians over repetitions with intervals; a speed-up compares the two in the same repetition.
     """
     reference = outcomes.get(REFERENCE)
     found: Json = {}
@@ -269,14 +269,14 @@ def summarise(outcomes: Mapping[str, Outcome]) -> Json:
 
 
 def _operations(outcome: Outcome) -> float:
-    """Return the floating-point operations of a training step as the contestant does it, padding included."""
+    """Return the floating-point operations of the contestant's training step, including padding."""
     model, factored = run_config(outcome.task.run).model, CONTESTANTS[outcome.task.contestant].factored
     each = outcome.mean(partial(training_operations, model, factored=factored))
     return outcome.molecules * each
 
 
-def _needed(network: Mapping[str, int], inputs: Inputs) -> float:
-    """Return the operations that a training step needs at least: factored, without padding."""
+def _needed_operations(network: Mapping[str, int], inputs: Inputs) -> float:
+    """Return the minimum operations of a training step: factored, without padding."""
     model = run_config(inputs.task("jax", "train", hidden=network["hidden"], layers=network["layers"]).run).model
     histogram = read_statistics(inputs.statistics).size_histogram["train"]
     total = sum(count * training_operations(model, size) for size, count in histogram.items())

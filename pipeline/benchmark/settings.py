@@ -1,4 +1,4 @@
-"""What the settings of a benchmark ask to be installed."""
+"""Frameworks that the settings of a benchmark need."""
 
 from pipeline.benchmark.contestants import CONTESTANTS
 from pipeline.core.errors import InputError
@@ -7,18 +7,18 @@ from pipeline.study.frameworks import check_framework
 
 
 def frameworks(settings: Benchmark) -> dict[str, str]:
-    """Return the frameworks that are needed, each with the first contestant that needs it."""
-    asked = [
+    """Return the frameworks that the settings need, each with the first contestant that needs it."""
+    contestants = [
         *(name for contest in settings.training.values() for name in contest.contestants),
         *settings.sampling.contestants,
         *settings.scaling.contestants,
         *settings.startup,
     ]
-    return {CONTESTANTS[name].framework: name for name in reversed(asked)}
+    return {CONTESTANTS[name].framework: name for name in reversed(contestants)}
 
 
 def check_installed(settings: Benchmark) -> None:
-    """Check that the frameworks of the contestants are there.
+    """Check that the frameworks of the contestants are installed.
 
     Raises:
       InputError: one is not.

@@ -1,4 +1,4 @@
-"""The whole benchmark: all its parts, in a folder of JSON files."""
+"""The complete benchmark: all parts, written to a folder of JSON files."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,16 +15,16 @@ VERSION: Final = 1
 
 
 def parts(inputs: Inputs) -> dict[str, Callable[[Inputs], Json]]:
-    """Return the parts that the settings ask for, by the name of their file, in the order of measuring."""
+    """Return the parts that the settings enable, by file name, in the order of measurement."""
     settings = inputs.settings
-    wanted: dict[str, tuple[Any, Callable[[Inputs], Json]]] = {
+    available: dict[str, tuple[Any, Callable[[Inputs], Json]]] = {
         "peak": (frameworks(settings), sections.peak),
         "training": (settings.training, sections.training),
         "sampling": (settings.sampling.contestants, sections.sampling),
         "scaling": (settings.scaling.contestants, sections.scaling),
         "startup": (settings.startup, sections.startup),
     }
-    return {name: measure for name, (asked, measure) in wanted.items() if asked}
+    return {name: measure for name, (enabled, measure) in available.items() if enabled}
 
 
 def run_benchmark(
@@ -34,16 +34,16 @@ def run_benchmark(
     note: Callable[[str], None] = lambda _: None,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Json]:
-    """Measure everything and write a JSON file for each part, and one about machine and settings, to ``folder``.
+    """Run all parts and write a JSON file for each, and one with machine and settings, to ``folder``.
 
     Args:
       inputs: what to measure, and with what.
-      folder: where to write; it exists.
-      note: is told what goes on, a line at a time.
-      advance: is called after every turn of a contestant.
+      folder: existing folder to write to.
+      note: called with each progress message.
+      advance: called after every turn of a contestant.
 
     Returns:
-      What was written, by name.
+      The content of the files, by name.
     """
     inputs = dataclasses.replace(inputs, note=note, advance=advance)
     loads = [load_average()]
@@ -54,7 +54,7 @@ def run_benchmark(
     about = {
         "version": VERSION,
         "machine": describe_machine(cores=inputs.cores),
-        # Of others too: a figure is worth something when it is no more than the cores.
+        # Includes other processes: the measurements are reliable if it does not exceed the cores.
         "load_average": loads,
         "settings": inputs.settings.model_dump(mode="json"),
     }

@@ -1,4 +1,4 @@
-"""Contestants at work: what a worker process repeats and times, the same for every framework."""
+"""Units of work that a worker process repeats and times, the same for every framework."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from pipeline.training.noisy_batches import Noising
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A contestant at work on a task.
+    """A contestant's task, ready to run.
 
     Attributes:
-      shares: the kinds of units that there are, such as size buckets, and which share of the work is of each.
-      unit: does one unit of a kind, waits for it, and returns the number of atoms that molecules were padded to.
-      molecules: in a unit.
+      shares: the share of each kind of unit, such as a size bucket, in the work.
+      unit: runs one unit of a kind to completion and returns the number of atoms that molecules were padded to.
+      molecules: molecules per unit.
       compilations: returns how many programs this process has compiled so far.
-      samples: returns what was sampled last, for sampling.
+      samples: returns the last samples; None except for sampling.
     """
 
     shares: Mapping[str, float]
@@ -43,16 +43,16 @@ def bucketed_training(
     seed: int,
     compilations: Callable[[], int],
 ) -> Subject:
-    """Return a training on batches of one size bucket each, in the order of ``epoch_plan``.
+    """Return training on batches of one size bucket each, in the order of ``epoch_plan``.
 
-    A kind of unit is a bucket. Each is timed by itself and counts by its share of the plan, so that the figure does not
-    depend on which buckets happened to come up in a few steps.
+    Each bucket is a kind of unit. It is timed separately and weighted by its share of the plan, so that the result does
+    not depend on which buckets came up in a few steps.
 
     Args:
       step: takes a step and returns its loss.
       shards: the molecules.
-      batch_size: molecules a step.
-      seed: of the plan.
+      batch_size: molecules per step.
+      seed: seed of the plan.
       compilations: see ``Subject``.
     """
     counts = {shard.bucket: len(shard) for shard in shards}
@@ -76,14 +76,14 @@ def random_training(
     trim: bool,
     compilations: Callable[[], int],
 ) -> Subject:
-    """Return a training on batches of random molecules.
+    """Return training on batches of random molecules.
 
     Args:
       step: takes a step and returns its loss.
       shards: the molecules.
-      batch_size: molecules a step.
-      seed: of their order.
-      trim: whether a batch is padded to its own largest molecule, else to that of the data.
+      batch_size: molecules per step.
+      seed: seed of their order.
+      trim: whether a batch is padded to its own largest molecule instead of that of the data.
       compilations: see ``Subject``.
     """
     batches = random_batches(shards, batch_size, seed)
@@ -105,7 +105,7 @@ def backend_training(
     *,
     compilations: Callable[[], int],
 ) -> Subject:
-    """Return a training by one of the backends, as ``pipeline.training.loop`` drives it but waiting for every step."""
+    """Return training by one of the backends, as in ``pipeline.training.loop`` but waiting for every step."""
     noising, taken = Noising(config, list(shards), statistics), 0
 
     def step(batch: Batch) -> float:
@@ -119,7 +119,7 @@ def backend_training(
 
 
 def sampling(draw: Callable[[], Molecules], *, molecules: int, compilations: Callable[[], int]) -> Subject:
-    """Return sampling; ``draw`` returns ``molecules`` molecules."""
+    """Return sampling by ``draw``, which returns ``molecules`` molecules."""
     last: list[Molecules] = []
 
     def unit(_: str) -> int:
@@ -130,7 +130,7 @@ def sampling(draw: Callable[[], Molecules], *, molecules: int, compilations: Cal
 
 
 def multiplying(product: Callable[[], Any], *, rows: int, compilations: Callable[[], int]) -> Subject:
-    """Return the multiplication of square matrices with ``rows`` rows; ``product`` does one and waits for it."""
+    """Return the multiplication of square matrices with ``rows`` rows; ``product`` computes one to completion."""
 
     def unit(_: str) -> int:
         product()
@@ -140,6 +140,6 @@ def multiplying(product: Callable[[], Any], *, rows: int, compilations: Callable
 
 
 def _check(loss: float) -> None:
-    """Stop when a contestant computes nonsense, which may take another time than sense."""
+    """Raise FloatingPointError if a loss is not finite, since computing with NaN may take a different time."""
     if not np.isfinite(loss):
         raise FloatingPointError("the loss is not finite")

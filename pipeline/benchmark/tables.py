@@ -1,4 +1,4 @@
-"""The benchmark as text: one Markdown table for training each network, and one for sampling."""
+"""Markdown tables of the benchmark: one for training each network, and one for sampling."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -7,7 +7,7 @@ _DASH: Final = "–"
 
 
 def tables(found: Mapping[str, Any]) -> str:
-    """Return Markdown tables of what ``run_benchmark`` found."""
+    """Return Markdown tables of the results of ``run_benchmark``."""
     machine = found["machine"]
     about = machine["machine"]
     loads = machine["load_average"]
@@ -18,7 +18,7 @@ def tables(found: Mapping[str, Any]) -> str:
     ]
     training = found.get("training", {})
     for network in training.get("networks", {}).values():
-        header = ["contestant", "molecules/s", "speed-up", "peak MB", "growth MB", "compilations", "first step after s"]
+        header = ["contestant", "molecules/s", "speed-up", "peak MB", "growth MB", "compilations", "first step, s"]
         rows = [_training_row(one) for one in network["contestants"].values()]
         title = f"Training, {network['hidden']} x {network['layers']}, batch {training['batch_size']}"
         blocks.append(f"{title}\n\n{_table(header, rows)}")
@@ -31,7 +31,7 @@ def tables(found: Mapping[str, Any]) -> str:
     if peak := found.get("peak"):
         rates = peak["operations_per_second"].items()
         rows = [[framework, f"{rate / 1e9:.0f}"] for framework, rate in rates]
-        blocks.append(f"Products of float32 matrices\n\n{_table(['framework', 'GFLOP/s'], rows)}")
+        blocks.append(f"Float32 matrix products\n\n{_table(['framework', 'GFLOP/s'], rows)}")
     if startup := found.get("startup"):
         rows = [
             [one["label"], *(f"{one[state]:.1f}" if state in one else _DASH for state in ("cold", "warm"))]

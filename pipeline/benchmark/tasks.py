@@ -1,4 +1,4 @@
-"""What a contestant is asked to do, in a form that goes through a pipe."""
+"""Tasks of contestants, as JSON for the pipe to their processes."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ class Task:
     """A contestant's task.
 
     Attributes:
-      contestant: its name, see ``contestants``.
+      contestant: name of the contestant, see ``contestants``.
       work: ``train`` (a unit is a training step), ``sample`` (a unit is ``molecules`` samples), or ``multiply`` (a unit
         is a product of two square matrices with ``molecules`` rows).
-      cores: how many it may use.
+      cores: cores that it may use.
       run: settings of the run, see ``pipeline.study.config.run_config``.
       statistics: file of the data's statistics.
-      shards: directory of the molecules to train on; None for made-up ones.
-      atoms: number of atoms of the made-up ones.
+      shards: directory of the molecules to train on; None for synthetic ones.
+      atoms: number of atoms of each synthetic molecule.
       molecules: see ``work``; ignored for ``train``.
       sampler: settings of the sampler, see ``pipeline.study.config.sampler_config``.
-      weights: file of trained weights to sample with, whose run goes before ``run``; None for random ones.
+      weights: file of trained weights to sample with, whose settings replace ``run``; None for random ones.
     """
 
     contestant: str

@@ -1,4 +1,4 @@
-"""The published EDM and the PyTorch backend at work."""
+"""Tasks of the published EDM and of the PyTorch backend."""
 
 import tempfile
 from collections.abc import Callable
@@ -33,7 +33,7 @@ COMPILED: Final = "torch-compiled"
 
 
 def prepare(task: Task) -> Callable[[Task], Subject]:
-    """Set PyTorch up for a task and return what makes its subject, and those of later tasks in the same process."""
+    """Set up PyTorch for a task; return the function that creates its subject and those of later tasks."""
     machine = runtime.start(cores=task.cores, compile=task.contestant == COMPILED)
     return partial(_make_subject, machine=machine)
 
@@ -41,7 +41,7 @@ def prepare(task: Task) -> Callable[[Task], Subject]:
 def _make_subject(task: Task, *, machine: Machine) -> Subject:
     if task.work == "multiply":
         return _multiplying(task, machine)
-    if CONTESTANTS[task.contestant].whole:
+    if CONTESTANTS[task.contestant].is_backend:
         return _sampling(task, machine) if task.work == "sample" else _training(task, machine)
     return _reference_sampling(task, machine) if task.work == "sample" else _reference_training(task, machine)
 
@@ -53,7 +53,7 @@ def _compilations() -> int:
 
 def _training(task: Task, machine: Machine) -> Subject:
     config, statistics, shards = run_config(task.run), read_statistics(task.statistics), task.training_shards()
-    # The directory is for checkpoints, which nobody will ask for.
+    # The directory is for checkpoints, which are never written.
     with tempfile.TemporaryDirectory() as directory:
         trainer = TorchTrainer(TrainingRun(config, "", {"train": shards}, statistics, Path(directory)), machine)
     return backend_training(trainer, config, shards, statistics, compilations=_compilations)
@@ -122,7 +122,7 @@ def _reference_sampling(task: Task, machine: Machine) -> Subject:
     reference, sampler = _reference(config, machine, weights), sampler_config(task.sampler)
     calls = network_calls(sampler, edm_schedule(config))
     sizes = draw_sizes(statistics, task.molecules, sampler.seed)
-    # To the largest molecule of the data, as the published code does.
+    # Padded to the largest molecule of the data, as in the published code.
     atoms = torch.arange(max(statistics.buckets))
     mask = (atoms < torch.from_numpy(sizes)[:, None]).float().to(machine.device)
 

@@ -1,12 +1,12 @@
-"""A contestant's process: it reads requests from its standard input and answers on its standard output.
+"""A contestant's process: reads requests from standard input and writes answers to standard output.
 
-It is a process of its own so that threads, caches and memory are the contestant's alone. ``python -m
-pipeline.benchmark.worker``; ``pipeline.benchmark.processes`` speaks to it. The requests, JSON objects:
+A process per contestant keeps their threads, caches and memory apart. ``pipeline.benchmark.processes`` starts it as
+``python -m pipeline.benchmark.worker``. Requests are JSON objects:
 
-- ``{"do": "start", "task": ...}``: take up a task and do a first unit of it. May be repeated.
-- ``{"do": "warm"}``: do a unit of every other kind, then one of every kind; answers how long each took.
-- ``{"do": "measure", "passes": n}``: n times a unit of every kind.
-- ``{"do": "judge"}``: the stability of the last samples.
+- ``{"do": "start", "task": ...}``: start a task and run its first unit. May be repeated.
+- ``{"do": "warm"}``: run a unit of every other kind, then one of every kind; the answer has the times of both.
+- ``{"do": "measure", "passes": n}``: run n units of every kind.
+- ``{"do": "judge"}``: return the stability of the last samples.
 """
 
 import gc
@@ -25,31 +25,31 @@ Answer = dict[str, Any]
 
 
 class Worker:
-    """What a worker knows between requests."""
+    """State of a worker between requests."""
 
     def __init__(self) -> None:
-        """Know nothing."""
+        """Start without a task."""
         self._subject: Any = None
         self._make: Callable[[Task], Any] | None = None
         self._base = 0.0
 
     def answer(self, request: dict[str, Any]) -> Answer:
-        """Do what is asked for and return the answer."""
-        doing: dict[str, Callable[[], Answer]] = {
+        """Handle a request and return the answer."""
+        handlers: dict[str, Callable[[], Answer]] = {
             "start": lambda: self._start(Task.from_json(request["task"])),
             "warm": self._warm,
             "measure": lambda: self._measure(request["passes"]),
             "judge": self._judge,
         }
-        return doing[request["do"]]()
+        return handlers[request["do"]]()
 
     def _start(self, task: Task) -> Answer:
         if self._make is None:
-            # Before the framework starts its threads: their number follows from it.
+            # Before the framework starts its threads, whose number depends on it.
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.cores])
             self._make = _framework(task)
             self._base = memory.resident_mb()
-        # What the last task needed goes before the next one comes.
+        # Release the memory of the last task before the next one starts.
         self._subject = None
         gc.collect()
         self._subject = self._make(task)
@@ -78,7 +78,7 @@ class Worker:
         }
 
     def _pass(self) -> dict[str, tuple[float, int]]:
-        """Do a unit of every kind; return seconds and padded width of each."""
+        """Run a unit of every kind; return seconds and padded width of each."""
         done = {}
         for kind in self._subject.shares:
             began = time.perf_counter()
@@ -93,7 +93,7 @@ class Worker:
 
 
 def _framework(task: Task) -> Callable[[Task], Any]:
-    """Set the framework of a task up and return what makes subjects; a process imports no framework but its own."""
+    """Set up the framework of a task, the only one imported; return the function that creates subjects."""
     if CONTESTANTS[task.contestant].framework == "jax":
         from pipeline.benchmark import jax_subjects
 
@@ -104,8 +104,8 @@ def _framework(task: Task) -> Callable[[Task], Any]:
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
-    # The answers have the standard output to themselves: what a library prints goes to the errors.
+    """Answer requests until the input closes."""
+    # Standard output is reserved for answers: what libraries print goes to standard error.
     answers = Connection(os.dup(1), readable=False)
     os.dup2(2, 1)
     requests = Connection(os.dup(0), writable=False)
@@ -118,7 +118,7 @@ def main() -> None:
         try:
             answer = worker.answer(request)
         except Exception as error:
-            # Whatever a contestant breaks off with is a result, not an end of the benchmark.
+            # Any failure of a contestant is a result and does not end the benchmark.
             answer = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         answers.send_bytes(json.dumps(answer).encode())
 

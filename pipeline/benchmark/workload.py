@@ -1,4 +1,4 @@
-"""The molecules that contestants train on: real ones in the proportions of training, or made-up ones of a size."""
+"""Molecules that contestants train on: real ones in the proportions of training, or synthetic ones of one size."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,30 +15,30 @@ from pipeline.data.shards import Shard
 def random_batches(shards: Sequence[Shard], batch_size: int, seed: int) -> Iterator[PaddedMolecules]:
     """Yield batches of molecules in random order, as EDM draws them, each padded to the largest molecule of all.
 
-    Every molecule comes once an epoch; what does not fill a batch is left out.
+    Every molecule comes once per epoch; an incomplete last batch is left out.
     """
     width = max(shard.bucket for shard in shards)
-    everything = PaddedMolecules(
+    all_molecules = PaddedMolecules(
         numbers=np.concatenate([shard.index for shard in shards]),
-        positions=np.concatenate([_widened(shard.positions, width) for shard in shards]),
-        atomic_numbers=np.concatenate([_widened(shard.atomic_numbers, width) for shard in shards]),
+        positions=np.concatenate([_padded(shard.positions, width) for shard in shards]),
+        atomic_numbers=np.concatenate([_padded(shard.atomic_numbers, width) for shard in shards]),
         sizes=np.concatenate([shard.sizes for shard in shards]),
     )
-    count = len(everything.sizes)
+    count = len(all_molecules.sizes)
     for epoch in itertools.count():
         order = np.resize(np.random.default_rng((seed, epoch)).permutation(count), max(count, batch_size))
         for start in range(0, len(order) - batch_size + 1, batch_size):
             rows = order[start : start + batch_size]
             yield PaddedMolecules(
-                numbers=everything.numbers[rows],
-                positions=everything.positions[rows],
-                atomic_numbers=everything.atomic_numbers[rows],
-                sizes=everything.sizes[rows],
+                numbers=all_molecules.numbers[rows],
+                positions=all_molecules.positions[rows],
+                atomic_numbers=all_molecules.atomic_numbers[rows],
+                sizes=all_molecules.sizes[rows],
             )
 
 
 def trimmed(molecules: PaddedMolecules) -> PaddedMolecules:
-    """Return a batch padded no further than to its own largest molecule."""
+    """Return a batch padded only to its own largest molecule."""
     width = int(molecules.sizes.max())
     return molecules._replace(
         positions=np.ascontiguousarray(molecules.positions[:, :width]),
@@ -53,15 +53,15 @@ def bucket_batches(counts: dict[int, int], bucket: int, batch_size: int, seed: i
 
 
 def bucket_shares(counts: dict[int, int]) -> dict[int, float]:
-    """Return what share of the batches of training is of each bucket, in expectation."""
+    """Return the expected share of training batches from each bucket."""
     total = sum(counts.values())
     return {bucket: count / total for bucket, count in sorted(counts.items()) if count}
 
 
 def synthetic_shard(*, atoms: int, molecules: int, seed: int) -> Shard:
-    """Return made-up molecules of one size, as dense as real ones, for timing alone.
+    """Return synthetic molecules of one size, as dense as real ones, for timing only.
 
-    Coordinates are normal, as wide as makes the volume proportional to the number of atoms.
+    Coordinates are normal, with a width that makes the volume proportional to the number of atoms.
     """
     generator = np.random.default_rng((seed, atoms))
     # QM9: 1.4 angstrom for 18 atoms.
@@ -76,7 +76,7 @@ def synthetic_shard(*, atoms: int, molecules: int, seed: int) -> Shard:
     )
 
 
-def _widened(column: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
-    """Return ``column`` [M, N, ...] with zeros up to [M, width, ...]."""
+def _padded(column: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    """Return ``column`` [M, N, ...] padded with zeros to [M, width, ...]."""
     padding = [(0, 0), (0, width - column.shape[1]), *[(0, 0)] * (column.ndim - 2)]
     return np.pad(column, padding)

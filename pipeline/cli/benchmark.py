@@ -1,9 +1,9 @@
-"""Stage benchmark: how fast the backends train and sample, beside EDM as it is published.
+"""Stage benchmark: speed of the backends and of the published EDM in training and sampling.
 
     python -m pipeline.cli.benchmark --shards results/data/qm9/shards --statistics results/data/qm9/statistics.json \
         --output results/benchmarks
 
-Nothing else should run meanwhile.
+Run nothing else at the same time.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.benchmark.machine import available_cores
 from pipeline.benchmark.sections import Inputs
 from pipeline.benchmark.settings import check_installed
 from pipeline.benchmark.study import run_benchmark
 from pipeline.benchmark.tables import tables
 from pipeline.cli.common import add_log, run
+from pipeline.core.cores import available_cores
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_directory, write_text
 from pipeline.core.progress import progress
@@ -36,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="benchmark", description="Measure how fast the backends train and sample.")
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
-    parser.add_argument("--statistics", required=True, type=Path, help="statistics.json of the same stage")
-    parser.add_argument("--settings", default="{}", metavar="JSON", help="a study's benchmark section, or a part of it")
+    parser.add_argument("--statistics", required=True, type=Path, help="statistics.json written by the stage shard")
+    parser.add_argument("--settings", default="{}", metavar="JSON", help="benchmark section of a study, or part of it")
     parser.add_argument("--weights", type=Path, help="weights.safetensors of a run to sample with as well")
-    parser.add_argument("--sampler", type=Path, help="JSON file with the settings of the sampler to do it with")
+    parser.add_argument("--sampler", type=Path, help="JSON file with the settings of the sampler for --weights")
     parser.add_argument("--cores", type=int, default=None, help="CPU cores of each contestant; default: all")
-    parser.add_argument("--output", required=True, type=Path, help="directory that appears when all of it is there")
+    parser.add_argument("--output", required=True, type=Path, help="directory to write, created when complete")
     add_log(parser)
     return run(_benchmark, parser, argv)
 
@@ -53,12 +53,12 @@ def _benchmark(args: argparse.Namespace) -> None:
     check_installed(settings)
     cores = available_cores() if args.cores is None else args.cores
     if not 1 <= cores <= available_cores():
-        raise InputError(f"--cores {cores} should be at least 1 and at most {available_cores()}, as many as there are")
+        raise InputError(f"--cores {cores} should be from 1 to {available_cores()}, the available cores")
     _check_output(args.output)
-    # What is damaged should be known before the minutes of measuring.
+    # Report damaged files before minutes of measuring.
     read_statistics(args.statistics)
     if not read_shards(args.shards, "train"):
-        raise InputError(f"{args.shards}: there is no training molecule")
+        raise InputError(f"{args.shards}: has no training molecules")
     if args.weights:
         read_weights(args.weights)
     inputs = Inputs(
@@ -90,7 +90,7 @@ def _check_output(path: Path) -> None:
     """Refuse to replace anything but earlier benchmarks."""
     if path.is_dir():
         if any(path.iterdir()) and not (path / TABLE).is_file():
-            raise InputError(f"--output: {path} holds something else than benchmarks; name a new folder")
+            raise InputError(f"--output: {path} contains other files than benchmarks; name a new folder")
     elif path.exists():
         raise InputError(f"--output: {path} is a file; name a new folder")
 

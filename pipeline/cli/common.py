@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.backends import BACKENDS
-from pipeline.core.environment import settle
+from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import InputError
 
 # Ctrl-C, what a scheduler or `kill` sends, and what a closed terminal sends.
@@ -44,7 +44,7 @@ def run(
     unreadable file, a full disk); 128 plus the signal's number, with one line, when a signal ended it. Anything else
     is a defect of ours and keeps its traceback.
     """
-    settle()
+    prepare_environment()
     args = parser.parse_args(argv)
     log: Path | None = getattr(args, "log", None)
     try:

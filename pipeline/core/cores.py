@@ -1,13 +1,13 @@
-"""How many cores this process may use."""
+"""Number of CPU cores available to this process."""
 
 import os
 
 
 def available_cores() -> int:
-    """Return the cores that this process may use: those it is bound to, on a cluster no more than its task has.
+    """Return the number of cores this process is bound to, at most ``SLURM_CPUS_PER_TASK`` where that is set.
 
     Not every cluster binds a task to its cores.
     """
     bound = len(os.sched_getaffinity(0))
-    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(bound, int(asked)) if asked.isdigit() and int(asked) else bound
+    requested = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(bound, int(requested)) if requested.isdigit() and int(requested) else bound

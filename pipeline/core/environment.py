@@ -1,4 +1,4 @@
-"""What a process needs of its surroundings: a home folder, a user's name, and streams that take every character."""
+"""Replacements for a missing home folder, user name or UTF-8 terminal."""
 
 import contextlib
 import io
@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 
-def settle() -> None:
-    """Let this process and those it starts run where a home folder, a user's name or a UTF-8 terminal is missing.
+def prepare_environment() -> None:
+    """Let this process and its children run without a home folder, a user name or a UTF-8 terminal.
 
-    For example in a container that runs under a bare number (``docker run -u 12345``): matplotlib, JAX and Snakemake
-    keep files in the home folder and ask for the user's name. If the home folder cannot be written to, ``.cache`` in
-    the working directory takes its place. Characters that a stream cannot encode are written as escapes.
+    A container that runs under a bare user ID (``docker run -u 12345``) has none of them, but matplotlib, JAX and
+    Snakemake store files in the home folder and look up the user name. If the home folder is not writable, ``.cache``
+    in the working directory replaces it. Characters that a stream cannot encode are written as escapes.
     """
     if not os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):
         home = Path.cwd() / ".cache"

@@ -1,9 +1,9 @@
-"""The one exception that a user is meant to read."""
+"""The exception for errors that the user can fix."""
 
 
 class InputError(Exception):
-    """Something the user gave is wrong: a config key, a file, a download.
+    """An input from the user is invalid: a setting, a file or a download.
 
-    The message is a single line that names the culprit and says what would be right. Every command line
-    turns it into that line on stderr and exit status 2 (see ``pipeline.cli.common.run``).
+    The message is a single line that names the input at fault and says what would be valid. Every command prints it to
+    stderr and exits with status 2 (``pipeline.cli.common.run``).
     """

@@ -1,4 +1,4 @@
-"""Files that are either complete or absent, and digests to tell one from another."""
+"""Atomic writes of files and directories, a lock between processes, and digests of content."""
 
 import contextlib
 import errno
@@ -17,9 +17,9 @@ CACHE_VARIABLE: Final = "CONSISTENT_EDM_CACHE"
 
 
 def cache_directory(name: str) -> Path:
-    """Return the folder for what can be made again, such as compiled programs: kept between runs, and not made here.
+    """Return the folder for files that can be regenerated, such as compiled programs; it is not created here.
 
-    It is in the folder that the environment variable ``CONSISTENT_EDM_CACHE`` names, else in the user's cache folder.
+    It is inside the folder named by the environment variable ``CONSISTENT_EDM_CACHE``, or the user's cache folder.
     """
     default = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "consistent-edm"
     return Path(os.environ.get(CACHE_VARIABLE) or default) / name
@@ -29,11 +29,11 @@ def cache_directory(name: str) -> Path:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it there on success, delete it on failure.
 
-    What was at ``path`` before stays until the new content is complete and on disk.
+    An existing file at ``path`` is kept until the new content is complete and on disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # mkdtemp makes the folder private; the file inside is created by the caller and obeys the umask.
+    # mkdtemp makes the folder private; the caller creates the file inside, with the permissions of the umask.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
@@ -44,10 +44,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a new, empty temporary directory; let it take the place of ``path`` on success, delete it on failure.
+    """Yield a new, empty temporary directory; on success it replaces ``path``, on failure it is deleted.
 
-    What was at ``path`` before stays until the new content is complete and on disk, and then goes as a whole: no file
-    of an earlier run is left between the new ones.
+    An existing directory is kept until the new content is complete and on disk, and then replaced as a whole, so that
+    no old file remains among the new ones.
 
     Raises:
         NotADirectoryError: ``path`` is a file.
@@ -64,7 +64,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             if name.is_file():
                 with name.open("rb") as file:
                     os.fsync(file.fileno())
-        # A directory with content cannot be replaced in one step; it waits in the folder that is deleted at the end.
+        # A non-empty directory cannot be replaced in one step: the old one moves to the folder deleted at the end.
         if path.exists():
             os.rename(path, previous)
         try:
@@ -76,16 +76,18 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def only_one(path: str | os.PathLike[str], *, wait: Callable[[str], None]) -> Iterator[bool]:
-    """Run the block while no other process, on this machine or another, is in a block with the same lock file.
+def exclusive_lock(path: str | os.PathLike[str], *, wait: Callable[[str], None]) -> Iterator[bool]:
+    """Hold an exclusive lock on a file during the block, against processes on this machine and on others.
 
-    The lock goes with the process that holds it, however that ends; the file stays. Where a file system knows no locks,
-    nothing is locked, and the block is given False.
+    The lock is released when its process ends, however it ends; the file stays.
 
     Args:
-        path: the lock file; its folder is made if need be.
-        wait: called with the host and process that are in such a block, again and again until they are not; it should
-            sleep, and may raise.
+      path: the lock file; its folder is created if necessary.
+      wait: called repeatedly, with the process and host that hold the lock, until it is released; should sleep, and may
+        raise.
+
+    Yields:
+      Whether the lock is held; False on a file system without locks, where the block runs unlocked.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,12 +116,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write ``value`` to ``path`` as indented JSON, atomically; NaN and infinity are refused (ValueError)."""
+    """Write ``value`` to ``path`` as indented JSON, atomically.
+
+    Raises:
+      ValueError: it contains NaN or infinity.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Return the JSON value that a file holds.
+    """Return the JSON value in a file.
 
     Raises:
         InputError: the file is missing, or not JSON.

@@ -1,4 +1,4 @@
-"""Progress with a rate and an estimate: a bar on stderr, and the same as plain lines in the rule's log."""
+"""Progress with rate and remaining time: a bar on stderr, and plain lines in a log file."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ class Progress:
         log: Path | None = None,
     ):
         """Open the bar and the log; see ``progress``, which also closes them."""
-        # Not on a terminal (a batch job, CI) the bar would be one endless line: a line now and then instead.
+        # Without a terminal (a batch job, CI) every update of the bar adds to the output: print it only now and then.
         interactive = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
@@ -33,7 +33,7 @@ class Progress:
             unit=f" {unit}",
             unit_scale=unit_scale,
             dynamic_ncols=interactive,
-            # A stage that fails at once should leave its one line of error and nothing else.
+            # A stage that fails immediately should print its error and nothing else.
             delay=1.0,
             mininterval=0.5 if interactive else LOG_INTERVAL_SECONDS,
             file=sys.stderr,
@@ -49,21 +49,21 @@ class Progress:
             self._write_line()
 
     def resume(self, count: int) -> None:
-        """Start at ``count``: done in an earlier session, so not part of the rate."""
-        # Not by tqdm's reset, which shows the bar at once: the error of a stage that fails now would stand behind it.
+        """Start at ``count``, the work of an earlier session, which does not count towards the rate."""
+        # tqdm's reset would show the bar immediately, in front of the error of a stage that fails now.
         self._bar.initial = self._bar.n = self._bar.last_print_n = count
         self._bar.start_t = self._bar.last_print_t = time.time()
 
     def note(self, message: str) -> None:
-        """Write a line of its own, above the bar and to the log."""
-        # A training goes on, or saves its state, when its terminal is gone.
+        """Write a message above the bar and to the log."""
+        # Training continues, or saves its state, when its terminal is gone.
         with suppress(OSError):
             self._bar.write(message, file=sys.stderr)
         if self._log:
             print(message, file=self._log, flush=True)
 
     def close(self) -> None:
-        """End the bar and the log."""
+        """Close the bar and the log."""
         self._write_line()
         self._bar.close()
         if self._log:
@@ -85,7 +85,7 @@ def progress(
     initial: int = 0,
     log: Path | None = None,
 ) -> Iterator[Progress]:
-    """Yield a ``Progress`` that is closed on every way out; with ``unit_scale`` it counts in k, M, G."""
+    """Yield a ``Progress`` and close it at the end; ``unit_scale`` shows counts in k, M and G."""
     bar = Progress(total=total, description=description, unit=unit, unit_scale=unit_scale, initial=initial, log=log)
     try:
         yield bar

@@ -1,4 +1,4 @@
-"""How fast the backends are: throughput, what it is made of, how it scales, how near it is to the machine's limit."""
+"""Figures of the benchmarks: throughput, ablation, scaling, and distance from the machine's peak."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from pipeline.figures.benchmark_scaling import draw_scaling
 
 
 def figures_of(benchmarks: Benchmarks) -> list[Callable[[Benchmarks], style.Picture]]:
-    """Return what draws the figures that there are results for, in the order of the page."""
+    """Return the functions that draw the figures that have results, in the order of the page."""
     trained = any(group.contestants for group in benchmarks.training)
     sampled = any(group.contestants for group in benchmarks.sampling)
     scaled = any(group.contestants for axis in benchmarks.scaling for _, group in axis.points)
-    there = {
+    has_results = {
         draw_throughput: trained or sampled,
         draw_ablation: has_ablation(benchmarks),
         draw_scaling: scaled,
         draw_roofline: trained and benchmarks.peak is not None,
     }
-    return [draw for draw, wanted in there.items() if wanted]
+    return [draw for draw, present in has_results.items() if present]

@@ -1,4 +1,4 @@
-"""Benchmarks, contestant by contestant: throughput, the rungs of the ablation, the part of the machine's peak."""
+"""Benchmark figures with a row per contestant: throughput, ablation, and share of the machine's peak."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,13 +17,13 @@ from pipeline.figures.benchmark_results import LADDER, Benchmarks, Contestant, G
 _ROW: Final = 0.25
 """Height of a row in inches."""
 _TEXT: Final = 0.42
-"""Share of the width that is for numbers, right of the points."""
+"""Share of the width reserved for numbers, right of the points."""
 _PALE: Final = 0.62
-"""How much white is in the colour of work that was not needed."""
+"""Share of white in the colour of operations that were not needed."""
 
 
 def draw_throughput(benchmarks: Benchmarks) -> style.Picture:
-    """Draw molecules a second of every contestant that users can have, and how much faster it is than the reference."""
+    """Draw molecules per second and speed-up of every contestant except the partial ones of the ablation."""
     groups = [_without_rungs(group) for group in (*benchmarks.training, *benchmarks.sampling)]
     figure = style.new_figure(_ROW * _rows(groups) + 0.7)
     axes = figure.subplots()
@@ -34,13 +34,13 @@ def draw_throughput(benchmarks: Benchmarks) -> style.Picture:
             _dot(axes, one, rate, heading + place)
     rates = [one.stable_rate or one.rate for group in groups for one in group.contestants]
     high = max(rate.high for rate in rates)
-    # No stable molecule at all would be infinitely far to the left.
+    # On a logarithmic axis a rate of 0 is infinitely far to the left.
     low = max(min(rate.low for rate in rates), 1e-4 * high)
     span = max(high / low, 10.0) ** 1.1
     axes.set_xscale("log")
     axes.set_xlim(high / span, high / span * span ** (1 / (1 - _TEXT)))
-    _plain_logarithm(axes)
-    # Beyond the fastest there is room for words alone.
+    _use_plain_log_ticks(axes)
+    # No ticks beyond the fastest contestant, where the labels are.
     left, right = axes.get_xlim()
     axes.set_xticks([tick for tick in axes.get_xticks() if left <= tick <= 2.0 * high])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -56,7 +56,7 @@ def draw_throughput(benchmarks: Benchmarks) -> style.Picture:
 
 
 def draw_ablation(benchmarks: Benchmarks) -> style.Picture:
-    """Draw molecules a second of the JAX backend, built up step by step."""
+    """Draw molecules per second of the JAX backend, built up step by step."""
     groups = _with_rungs(benchmarks)
     figure = style.new_figure(_ROW * _rows(groups) + 0.7)
     axes = figure.subplots()
@@ -74,20 +74,19 @@ def draw_ablation(benchmarks: Benchmarks) -> style.Picture:
     axes.spines["bottom"].set_visible(False)
     axes.set_xlabel("molecules per second, relative to the fastest of each network")
     caption = (
-        f"{_training_words(benchmarks)} From the top: one jitted step on the concatenated features of all pairs of "
+        f"{_training_sentence(benchmarks)} From the top: one jitted step on the concatenated features of all pairs of "
         "atoms, padded to the largest molecule of the data; the first edge layer factored into products of nodes; "
-        "batches of one size bucket each; the gradient of the edge products written for caches; and the whole backend, "
-        "which takes small chunks of a batch one after another on one device for each core. × is relative to the line "
-        "above."
+        "batches of one size bucket each; a gradient of the edge products written for CPU caches; and the complete "
+        "backend, which processes a batch in small chunks on one device per core. × is relative to the row above."
     )
     return style.Picture(name="benchmark-ablation", title="What makes it fast", caption=caption, figure=figure)
 
 
 def draw_roofline(benchmarks: Benchmarks) -> style.Picture:
-    """Draw operations a second in training against those of the best product of matrices."""
+    """Draw operations per second in training against those of the machine's best matrix product."""
     groups = [group for group in benchmarks.training if any(one.operations for one in group.contestants)]
     peak = benchmarks.peak
-    assert peak is not None  # ``pictures`` asks for this only where it was measured
+    assert peak is not None  # ``figures_of`` omits this figure without a peak
     figure = style.new_figure(_ROW * _rows(groups) + 1.0)
     style.reserve_header(figure, 0.3)
     axes = figure.subplots()
@@ -108,13 +107,13 @@ def draw_roofline(benchmarks: Benchmarks) -> style.Picture:
         Patch(color=style.blend(matplotlib.colors.to_rgb(style.INK), (1.0, 1.0, 1.0), _PALE)),
         Line2D([], [], **style.CEILING_LINE),
     ]
-    labels = ["needed", "of padding and unfactored products", f"peak, {style.count(1e-9 * peak)} GFLOP/s"]
+    labels = ["needed", "padding and unfactored products", f"peak, {style.count(1e-9 * peak)} GFLOP/s"]
     style.header_legend(figure, handles, labels, side="left", columns=3)
     caption = (
-        f"{_training_words(benchmarks)} Floating-point operations a second of training steps, counted from the matrix "
-        "products of the network and its gradient, against the machine's best product of two float32 matrices on the "
-        "same cores (dotted). Dark: the operations that the molecules need, factored and without padding. Pale: those "
-        "that padding and unfactored products add. Elementwise operations are not counted, though they take time."
+        f"{_training_sentence(benchmarks)} Floating-point operations per second in training, counted from the matrix "
+        "products of the network and its gradient, against the machine's fastest float32 matrix product on the "
+        "same cores (dotted). Dark: operations that are needed, factored and without padding. Pale: operations added "
+        "by padding and unfactored products. Elementwise operations take time too but are not counted."
     )
     return style.Picture(
         name="benchmark-roofline", title="Distance from the machine's peak", caption=caption, figure=figure
@@ -122,7 +121,7 @@ def draw_roofline(benchmarks: Benchmarks) -> style.Picture:
 
 
 def has_ablation(benchmarks: Benchmarks) -> bool:
-    """Return whether at least two rungs of one network were measured."""
+    """Return whether at least two steps of the ablation were measured for one network."""
     return bool(_with_rungs(benchmarks))
 
 
@@ -131,7 +130,7 @@ def _with_rungs(benchmarks: Benchmarks) -> list[Group]:
     for group in benchmarks.training:
         rungs = [one for name in LADDER if (one := group.named(name))]
         if len(rungs) > 1:
-            # What the last one has more than the one before.
+            # Label the last one by what it adds.
             rungs = [replace(one, label="+ chunks on every core") if one.name == LADDER[-1] else one for one in rungs]
             groups.append(Group(group.title, rungs, [], group.needed_share))
     return groups
@@ -147,13 +146,13 @@ def _rows(groups: Sequence[Group]) -> float:
 
 
 def _headings(axes: Axes, groups: Sequence[Group]) -> list[float]:
-    """Write a heading for each group and the names of its contestants; return the headings' rows, from the top."""
+    """Write the heading of each group and the names of its contestants; return the rows of the headings."""
     places, names, rows, row = [], [], [], 0.0
     for group in groups:
         places.append(row)
         rows += [row + place for place in range(1, len(group.contestants) + 1)]
         names += [one.label for one in group.contestants]
-        text = group.title + (f" (failed: {style.listed(list(group.failed))})" if group.failed else "")
+        text = group.title + (f" (failed: {style.join_and(list(group.failed))})" if group.failed else "")
         axes.annotate(
             text, (0, row), (0, -1), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
             weight="bold", annotation_clip=False,
@@ -188,14 +187,14 @@ def _bar(axes: Axes, colour: str, value: Interval, place: float, text: str) -> N
     )  # fmt: skip
 
 
-def _plain_logarithm(axes: Axes) -> None:
+def _use_plain_log_ticks(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(1, 10))))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _training_words(benchmarks: Benchmarks) -> str:
+def _training_sentence(benchmarks: Benchmarks) -> str:
     return (
         f"Training the same EDM objective, batches of {benchmarks.batch_size} real molecules, on {benchmarks.machine}; "
         "medians over interleaved repetitions with 95 % intervals."
@@ -204,15 +203,15 @@ def _training_words(benchmarks: Benchmarks) -> str:
 
 def _throughput_caption(benchmarks: Benchmarks, groups: Sequence[Group]) -> str:
     low, high = benchmarks.load
-    words = [
-        _training_words(benchmarks),
-        "Networks are features × layers. × and its interval: how many times faster than EDM as published, measured in "
-        "the same repetitions; EDM pads random batches to their largest molecule, the backends take batches of one "
-        "size bucket in the same proportions.",
+    sentences = [
+        _training_sentence(benchmarks),
+        "Networks are given as features × layers. × with its interval: speed-up over the published EDM in the same "
+        "repetitions; EDM pads random batches to their largest molecule, the backends use batches of one size bucket "
+        "each, in the same proportions.",
     ]
     if benchmarks.sampling:
-        words.append("Sampling: the same number of network calls for all; time is proportional to it.")
+        sentences.append("Sampling: all use the same number of network calls, and time is proportional to it.")
     if any(one.stable_rate for group in groups for one in group.contestants):
-        words.append("Stable molecules: those of a trained run whose atoms are all stable.")
-    words.append(f"Load average meanwhile: {low:.1f} to {high:.1f} for {benchmarks.cores} cores.")
-    return " ".join(words)
+        sentences.append("Stable molecules: those from trained weights whose atoms are all stable.")
+    sentences.append(f"Load average during the measurements: {low:.1f} to {high:.1f} for {benchmarks.cores} cores.")
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""What the stage benchmark wrote, read and checked."""
+"""Results of the stage benchmark, read and checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pipeline.core.files import read_json
 from pipeline.figures import style
 
 LADDER: Final = ("jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax")
-"""The rungs of the ablation, in order, by their names in the results."""
+"""Names of the steps of the ablation, in order."""
 
 COLOURS: Final = {
     "edm": style.RUN_COLOURS[4],
@@ -18,35 +18,35 @@ COLOURS: Final = {
     "torch-compiled": style.RUN_COLOURS[6],
     **dict(zip(LADDER, style.shades(style.RUN_COLOURS[0], 9)[:5], strict=True)),
 }
-"""One colour a contestant, in every figure; the rungs of the ablation grow into that of the JAX backend."""
+"""Colour of each contestant in every figure; the steps of the ablation are shades up to that of the JAX backend."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A median over repetitions, and the interval that covers the true one in 95 of 100 measurements like this."""
+    """A median over repetitions with its 95 % interval."""
 
     value: float
     low: float
     high: float
 
     def times(self, factor: float) -> "Interval":
-        """Return the same in another unit."""
+        """Return the interval multiplied by a factor."""
         return Interval(factor * self.value, factor * self.low, factor * self.high)
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """What was measured of one contestant at one task.
+    """Measurements of one contestant on one task.
 
     Attributes:
-      name: in the results.
-      label: in figures.
-      rate: molecules a second.
-      seconds: a molecule.
-      speed_up: over the reference; None for itself or without it.
-      peak_mb: the most memory while it was measured.
-      operations: floating-point operations a second, padding included; None where they are not counted.
-      stable_rate: stable molecules a second; None where that is not known.
+      name: name in the results.
+      label: label in figures.
+      rate: molecules per second.
+      seconds: seconds per molecule.
+      speed_up: speed-up over the reference; None for the reference itself, or without one.
+      peak_mb: peak memory during the measurements, in MiB.
+      operations: floating-point operations per second, including padding; None if not counted.
+      stable_rate: stable molecules per second; None if unknown.
     """
 
     name: str
@@ -60,20 +60,19 @@ class Contestant:
 
     @property
     def colour(self) -> str:
-        """The same in every figure."""
+        """Colour in every figure."""
         return COLOURS.get(self.name, style.INK)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Contestants at one task.
+    """Contestants measured on one task.
 
     Attributes:
       title: the task.
-      contestants: those that did it.
-      failed: the labels of those that could not.
-      needed_share: by the name of the contestant, the share of its operations that a training step needs; empty for
-        other tasks.
+      contestants: those that completed it.
+      failed: labels of those that failed.
+      needed_share: share of a contestant's operations that a training step needs, by name; empty for other tasks.
     """
 
     title: str
@@ -82,7 +81,7 @@ class Group:
     needed_share: Mapping[str, float]
 
     def named(self, name: str) -> Contestant | None:
-        """Return a contestant."""
+        """Return the contestant of this name, or None."""
         return next((one for one in self.contestants if one.name == name), None)
 
 
@@ -92,8 +91,8 @@ class Axis:
 
     Attributes:
       name: atoms, batch_size or cores.
-      fixed: the other two.
-      points: the values, ascending, and the contestants at each.
+      fixed: values of the other two.
+      points: values in ascending order, with the contestants at each.
     """
 
     name: str
@@ -103,18 +102,18 @@ class Axis:
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """All results.
+    """All results of the benchmark.
 
     Attributes:
-      machine: in words.
-      cores: of each contestant.
-      load: the least and the largest load average before and after the parts.
-      batch_size: of training.
-      training: for each network.
-      sampling: with random weights, and with trained ones.
-      scaling_network: in words.
-      scaling: the three axes.
-      peak: operations a second of the machine's best product of matrices; None if it was not measured.
+      machine: description of the machine.
+      cores: cores of each contestant.
+      load: smallest and largest load average before and after the parts.
+      batch_size: molecules per training step.
+      training: results of each network.
+      sampling: results with random weights, and with trained ones.
+      scaling_network: features × layers of the network.
+      scaling: results along each axis.
+      peak: operations per second of the machine's fastest matrix product; None if not measured.
     """
 
     machine: str
@@ -129,7 +128,7 @@ class Benchmarks:
 
 
 def read_benchmarks(folder: Path) -> Benchmarks:
-    """Read what the stage benchmark wrote.
+    """Read the results of the stage benchmark.
 
     Raises:
       InputError: a file is missing, damaged, or not what the stage writes.
@@ -157,7 +156,7 @@ def read_benchmarks(folder: Path) -> Benchmarks:
 
 
 def _read_part(folder: Path, name: str) -> Mapping[str, Any]:
-    """Return a part of the results, empty if the study did not ask for it."""
+    """Return a part of the results, empty if it was not measured."""
     path = folder / f"{name}.json"
     part: Mapping[str, Any] = read_json(path) if path.exists() else {}
     return part

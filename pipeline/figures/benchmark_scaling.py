@@ -1,4 +1,4 @@
-"""Benchmarks against size: time and memory of a training step over atoms, batch size and cores."""
+"""Scaling of a training step: time and memory against atoms, batch size and cores."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -10,16 +10,16 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from pipeline.figures import style
 from pipeline.figures.benchmark_results import Axis, Benchmarks, Contestant
 
-_QUANTITIES: Final = {"atoms": "atoms in a molecule", "batch_size": "molecules in a batch", "cores": "cores"}
+_QUANTITIES: Final = {"atoms": "atoms per molecule", "batch_size": "molecules per batch", "cores": "cores"}
 _IDEAL: Final = {"atoms": 2.0, "batch_size": 0.0, "cores": -1.0}
-"""The time that a molecule takes is ideally proportional to this power of the quantity."""
+"""Power of the quantity that the time per molecule is ideally proportional to."""
 
 _MARKER: Final[dict[str, Any]] = {"marker": "o", "markersize": 4.5}
 _GUIDE: Final[dict[str, Any]] = {"color": style.MUTED, "linewidth": 0.9, "linestyle": (0, (1, 1.5))}
 
 
 def draw_scaling(benchmarks: Benchmarks) -> style.Picture:
-    """Draw milliseconds a molecule, and the peak of memory, over each quantity."""
+    """Draw milliseconds per molecule and peak memory against each quantity."""
     drawn = [axis for axis in benchmarks.scaling if axis.points]
     figure = style.new_figure(4.4)
     style.reserve_header(figure, 0.3)
@@ -48,7 +48,7 @@ def draw_scaling(benchmarks: Benchmarks) -> style.Picture:
 
 
 def _contestants(axes: Iterable[Axis]) -> dict[str, Contestant]:
-    """Return all that took part anywhere, by name."""
+    """Return all contestants on any axis, by name."""
     return {one.name: one for axis in axes for _, group in axis.points for one in group.contestants}
 
 
@@ -62,7 +62,7 @@ def _draw_line(time: Axes, memory: Axes, axis: Axis, name: str, colour: str) -> 
 
 
 def _draw_guide(axes: Axes, axis: Axis) -> None:
-    """Draw how the time of the last contestant, ours, would ideally go on from its best point."""
+    """Draw the ideal time of the last contestant, ours, through its best point."""
     _, group = axis.points[-1]
     if not group.contestants:
         return
@@ -75,20 +75,20 @@ def _draw_guide(axes: Axes, axis: Axis) -> None:
 
 def _scale(axes: Axes, values: Sequence[int]) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(_apart(values)))
+    axes.xaxis.set_major_locator(FixedLocator(_spaced(values)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(min(values) / 1.25, max(values) * 1.25)
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    # A narrow range would have one number or none at the decades alone.
+    # A narrow range would contain at most one decade.
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _apart(values: Sequence[int]) -> list[int]:
-    """Return those values that there is room to write below a logarithmic axis, the last one among them."""
+def _spaced(values: Sequence[int]) -> list[int]:
+    """Return the largest value and those others that have room for a label on a logarithmic axis."""
     least = (max(values) / min(values)) ** 0.16
     kept: list[int] = []
     for value in sorted(values, reverse=True):
@@ -98,16 +98,16 @@ def _apart(values: Sequence[int]) -> list[int]:
 
 
 def _caption(benchmarks: Benchmarks, drawn: Sequence[Axis]) -> str:
-    words = {"atoms": "{} atoms a molecule", "batch_size": "batches of {}", "cores": "{} cores"}
+    words = {"atoms": "{} atoms per molecule", "batch_size": "batches of {}", "cores": "{} cores"}
     fixed = [
         f"{_QUANTITIES[axis.name]} ({', '.join(words[key].format(value) for key, value in axis.fixed.items())})"
         for axis in drawn
     ]
     *_, last = _contestants(drawn).values()
     return (
-        "Time of a training step for each of its molecules, and the most memory that the process held meanwhile, "
-        f"against {style.listed(fixed)}. Network of {benchmarks.scaling_network} features × layers, made-up molecules, "
-        f"{benchmarks.machine}; medians over interleaved repetitions with 95 % intervals. Dotted: from the best point "
-        f"of the {last.label}, time proportional to the pairs of atoms, independent of the batch, and divided by the "
-        "cores. Memory includes that of the framework itself."
+        "Time of a training step per molecule, and peak memory of the process, "
+        f"against {style.join_and(fixed)}. {benchmarks.scaling_network} features × layers, synthetic molecules, "
+        f"{benchmarks.machine}; medians over interleaved repetitions with 95 % intervals. Dotted: ideal scaling "
+        f"from the best point of the {last.label}, with time proportional to pairs of atoms, independent of the batch "
+        "size, and inversely proportional to cores. Memory includes that of the framework itself."
     )

@@ -1,4 +1,4 @@
-"""Are the samples like the data? Elements, angles in the skeleton and distances of bonded atoms."""
+"""Distributions of samples and data: elements, angles between bonds and distances of bonded atoms."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from pipeline.figures import style
 from pipeline.figures.inputs import Floats, Run
 
 PAIRS: Final = (("C", "H"), ("C", "C"), ("C", "N"), ("C", "O"), ("N", "H"), ("O", "H"))
-"""Pairs of elements whose distances are drawn; the others are rare in QM9."""
+"""Pairs of elements whose distances are drawn; others are rare in QM9."""
 
 WINDOWS_PM: Final = {
     "CH": (94, 136),
@@ -28,15 +28,15 @@ WINDOWS_PM: Final = {
     "NH": (84, 126),
     "OH": (80, 120),
 }
-"""Distances that are drawn, in picometres: all bonds and a little beyond the longest that EDM counts."""
+"""Range of distances drawn, in picometres: all bonds, and slightly beyond the longest that EDM counts."""
 
 BIN_PM: Final = 2
 ANGLES: Final = (45, 180)
-"""Angles that are drawn, in degrees: from those of a three-membered ring to those of an alkyne."""
+"""Range of angles drawn, in degrees: from three-membered rings to alkynes."""
 
 BIN_DEGREES: Final = 3
 Z95: Final = 1.959964
-"""A normal distribution holds 95 % within so many standard deviations."""
+"""Standard deviations within which a normal distribution has 95 % of its mass."""
 
 _PAIRS_AT_ONCE: Final = 2_000_000
 
@@ -51,19 +51,19 @@ class Mean:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a set of molecules looks like."""
+    """Distributions of a set of molecules."""
 
     molecules: int
     angles: Mean
-    """[bins] angles a molecule and degree between the bonds of atoms other than H, over ``ANGLES``."""
+    """[bins] angles per molecule and degree between bonds of atoms other than H, over ``ANGLES``."""
     elements: Mean
-    """[5] share of atoms that are of each element."""
+    """[5] share of each element among the atoms."""
     distances: dict[str, Mean]
-    """By pair, [bins]: pairs of atoms a molecule and picometre, over ``WINDOWS_PM`` in steps of ``BIN_PM``."""
+    """[bins] pairs of atoms per molecule and picometre, by elements, over ``WINDOWS_PM`` in steps of ``BIN_PM``."""
 
 
 def measure(molecules: Molecules) -> Measured:
-    """Return elements, angles and short distances of some molecules; intervals are over molecules."""
+    """Measure elements, angles and short distances of molecules; intervals are over molecules."""
     number = len(molecules)
     types = molecules.types()
     owner = np.repeat(np.arange(number), molecules.sizes)
@@ -82,19 +82,19 @@ def measure(molecules: Molecules) -> Measured:
 def _distances(molecules: Molecules) -> dict[str, Mean]:
     number = len(molecules)
     bins = {pair: (high - low) // BIN_PM for pair, (low, high) in WINDOWS_PM.items()}
-    # First and second moment over molecules of each bin's count: all that a mean and its error need.
+    # First and second moments over molecules of each bin's count: enough for a mean and its error.
     moments = {pair: np.zeros((2, bins[pair])) for pair in bins}
     for distance, owner, kinds in _near_pairs(molecules):
         for a, b in PAIRS:
             low, width = WINDOWS_PM[a + b][0], bins[a + b]
             place = np.floor((distance - low) / BIN_PM).astype(np.int64)
-            wanted = (kinds == _kind(SYMBOLS.index(a), SYMBOLS.index(b))) & (place >= 0) & (place < width)
-            moments[a + b] += _moments(owner[wanted], place[wanted], width)
+            inside = (kinds == _kind(SYMBOLS.index(a), SYMBOLS.index(b))) & (place >= 0) & (place < width)
+            moments[a + b] += _moments(owner[inside], place[inside], width)
     return {pair: _mean(one, number, BIN_PM) for pair, one in moments.items()}
 
 
 def _moments(owner: npt.NDArray[np.int64], place: npt.NDArray[np.int64], width: int) -> Floats:
-    """Return sum and sum of squares [2, width] over molecules of how often each has something in each bin."""
+    """Return the sums over molecules [2, width] of the counts in each bin and of their squares."""
     keys, counts = np.unique(owner * width + place, return_counts=True)
     return np.stack([np.bincount(keys % width, counts**power, minlength=width) for power in (1, 2)])
 
@@ -126,7 +126,7 @@ def _kind(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:
 def _near_pairs(
     molecules: Molecules,
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield, block by block, all pairs of atoms near enough to be drawn: distance in picometres, molecule and kind."""
+    """Yield in blocks all pairs of atoms within the drawn range: distance in picometres, molecule and pair of types."""
     types, farthest = molecules.types(), max(high for _, high in WINDOWS_PM.values())
     for size in np.unique(molecules.sizes).tolist():
         i, j = np.triu_indices(size, k=1)
@@ -136,19 +136,19 @@ def _near_pairs(
             owner = owners[some : some + at_once]
             atoms = molecules.offsets[owner, None] + np.arange(size)  # [K, N]
             points = 100 * molecules.positions[atoms]  # [K, N, 3]
-            with np.errstate(over="ignore"):  # infinitely far is far
+            with np.errstate(over="ignore"):  # an infinite distance is simply far
                 distance = np.sqrt(((points[:, i] - points[:, j]) ** 2).sum(axis=-1))  # [K, N (N - 1) / 2]
             row, pair = np.nonzero(distance < farthest)
             yield distance[row, pair], owner[row], _kind(types[atoms[row, i[pair]]], types[atoms[row, j[pair]]])
 
 
 def draw(run: Run, *, reference: Measured, dataset: str) -> style.Picture:
-    """Draw one run's samples, a line for each sampler, over the data.
+    """Draw the samples of a run, a line for each sampler, over the data.
 
     Args:
         run: the run.
-        reference: the data's measurement.
-        dataset: what the data are called.
+        reference: distributions of the data.
+        dataset: name of the data.
     """
     measured = {sampler: measure(molecules) for sampler, molecules in run.samples.items()}
     colours = dict(zip(measured, style.shades(run.colour, len(measured)), strict=True))
@@ -235,12 +235,12 @@ def _steps(axes: Axes, edges: Floats, mean: Mean, scale: float, colour: str, *, 
 
 
 def _caption(run: Run, measured: dict[str, Measured], reference: Measured, dataset: str) -> str:
-    numbers = style.either(one.molecules for one in measured.values())
+    numbers = style.join_or(one.molecules for one in measured.values())
     return (
         f"Samples of {run.name} ({numbers} molecules for each sampler; lines and points, with 95 % intervals over "
         f"molecules) against {dataset} (grey; {reference.molecules:,} training molecules): elements; the angles "
-        "between bonds of atoms other than hydrogen, of which 60° is a three-membered ring; and the distances of all "
-        "pairs of two elements that are near each other. Areas are numbers of angles or pairs: a curve that lies lower "
-        "has fewer. Dotted verticals: below them EDM counts a single, double or triple bond. Sizes are not compared: "
-        "samplers draw them from those of the data."
+        "between bonds of atoms other than hydrogen (60° is a three-membered ring); and the distances of all "
+        "close pairs of two elements. Areas are numbers of angles or pairs, so a lower curve has fewer. Below the "
+        "dotted lines EDM counts a single, double or triple bond. Sizes are not compared, since samplers draw them "
+        "from those of the data."
     )

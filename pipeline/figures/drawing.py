@@ -1,8 +1,7 @@
 """Molecules as balls and sticks, drawn with matplotlib alone.
 
-Balls are stacks of discs that grow lighter towards a lamp at the upper left, sticks are three stripes; all of it is
-painted from the back to the front, and what lies farther back is paler. A molecule is one collection of vector paths,
-sharp at any size.
+Balls are stacks of discs that get lighter towards a light at the upper left, sticks are three stripes. They are painted
+from back to front, paler with depth. A molecule is one collection of vector paths, sharp at any size.
 """
 
 import dataclasses
@@ -32,58 +31,57 @@ Shape = tuple[Path, Colour, Colour]
 """Outline, face, edge."""
 
 ELEMENT_COLOURS: Final = {"H": "#e9e9e9", "C": "#565656", "N": "#3f6fd8", "O": "#d8412f", "F": "#a8d84e"}
-"""The customary colours of ball-and-stick models; they differ in lightness too, for eyes that mix up red and green."""
+"""The usual colours of ball-and-stick models; they also differ in lightness, for the colour-blind."""
 
 COLOUR_NAMES: Final = {"H": "white", "C": "dark grey", "N": "blue", "O": "red", "F": "green"}
-"""The same in words."""
+"""The same colours in words."""
 
 RADII: Final = {"H": 0.27, "C": 0.40, "N": 0.39, "O": 0.38, "F": 0.36}
 """Radius of each ball in angstrom: about a quarter of the van der Waals radius."""
 
 MARGIN: Final = 0.6
-"""Room for a ball and its ring beyond its centre, in angstrom."""
+"""Space for a ball and its ring around its centre, in angstrom."""
 
 _STICK: Final = (0.0, 0.10, 0.07, 0.055)
-"""Half the width of a stick by bond order, in angstrom."""
+"""Half-width of a stick by bond order, in angstrom."""
 _STICK_OFFSETS: Final = ((), (0.0,), (-0.12, 0.12), (-0.18, 0.0, 0.18))
-"""How far to the side of the axis the sticks of a bond lie, by its order, in angstrom."""
+"""Sideways offsets of the sticks of a bond from its axis, by bond order, in angstrom."""
 _STICK_COLOUR: Final = "#9a9a9a"
 _FOG: Final = 0.45
-"""How pale the farthest atom is, 0 to 1."""
+"""Paleness of the farthest atom, 0 to 1."""
 _DISCS: Final = 8
 _WHITE: Final = (1.0, 1.0, 1.0)
 _BLACK: Final = (0.0, 0.0, 0.0)
-_LAMP: Final = np.array([-0.30, 0.36])
-"""Where on a unit disc the light is brightest."""
+_LIGHT: Final = np.array([-0.30, 0.36])
+"""Position of the highlight on a unit disc."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A molecule as the eye sees it."""
+    """A molecule in the orientation that it is drawn in."""
 
     molecule: Molecules
-    """Of length 1, rotated: x to the right, y up, z towards the eye, the centre of the atoms at the origin."""
+    """Of length 1, rotated: x to the right, y up, z towards the viewer, the centre of the atoms at the origin."""
     unstable: npt.NDArray[np.bool_]
-    """[N] atoms to be ringed."""
+    """[N] atoms to mark with a ring."""
 
     @property
     def reach(self) -> tuple[float, float]:
-        """Half of what the molecule needs across and upwards, in angstrom, its balls included."""
+        """Half of the width and height of the molecule in angstrom, including its balls."""
         across, up = np.abs(self.molecule.positions[:, :2]).max(axis=0) + MARGIN
         return float(across), float(up)
 
 
 def best_view(molecule: Molecules) -> View:
-    """Return a single molecule as seen from its best side, its unstable atoms ringed."""
+    """Return a single molecule seen from its best side, with its unstable atoms marked."""
     return View(molecule=turned(molecule, best_side(molecule.positions)), unstable=~stability(molecule).atoms)
 
 
 def best_side(positions: npt.ArrayLike) -> Floats:
-    """Return the rotation [3, 3] that lays a molecule's longest extent across and its shortest in depth.
+    """Return the rotation [3, 3] that turns the longest axis of a molecule to the horizontal and the shortest to depth.
 
-    Its rows are the view's x, y and z. The principal axes say which directions these are; their signs are fixed by the
-    third moments (the longer tail to the right and up), so that the same molecule always looks the same. It is never
-    mirrored.
+    Its rows are the x, y and z axes of the view: the principal axes, with signs fixed by the third moments (the longer
+    tail to the right and up), so that the same molecule always looks the same. It is never mirrored.
 
     Args:
         positions: [N, 3], the whole molecule.
@@ -93,12 +91,12 @@ def best_side(positions: npt.ArrayLike) -> Floats:
     _, axes = np.linalg.eigh(points.T @ points)
     across, up = axes[:, 2], axes[:, 1]
     across, up = (axis * (1.0 if ((points @ axis) ** 3).sum() >= 0 else -1.0) for axis in (across, up))
-    # Seen exactly along an axis a symmetric molecule hides atoms behind each other: look a little from aside.
+    # Exactly along an axis, atoms of a symmetric molecule would hide each other: tilt it slightly.
     return _tilt(x=np.radians(16), y=np.radians(-14)) @ np.stack([across, up, np.cross(across, up)])
 
 
 def turned(molecules: Molecules, rotation: Floats) -> Molecules:
-    """Return molecules, each moved to the centre of its atoms and then rotated by a matrix [3, 3]."""
+    """Return molecules, each centred on the mean of its atoms and then rotated by a matrix [3, 3]."""
     owner = np.repeat(np.arange(len(molecules)), molecules.sizes)
     centres = np.add.reduceat(molecules.positions.astype(np.float64), molecules.offsets[:-1]) / molecules.sizes[:, None]
     rotated = (molecules.positions - centres[owner]) @ rotation.T
@@ -121,8 +119,8 @@ def draw_molecule(
         view: the molecule.
         scale: factor on all lengths, for a molecule too large for its panel.
         ball: further factor on the radii of balls and sticks.
-        fog: how pale the farthest atom is, 0 to 1.
-        zorder: place among the other things in the axes.
+        fog: paleness of the farthest atom, 0 to 1.
+        zorder: drawing order among the artists of the axes.
     """
     points = view.molecule.positions.astype(np.float64) * scale
     symbols = [SYMBOL_OF_ATOMIC_NUMBER[number] for number in view.molecule.atomic_numbers.tolist()]
@@ -131,14 +129,14 @@ def draw_molecule(
     near, far = depth.max(), depth.min()
     paleness = fog * (near - depth) / (near - far) if near > far else np.zeros(len(depth))
 
-    # (depth, shapes): a stick is painted after the ball it starts from behind and before the one in front.
+    # (depth, shapes): a stick is painted after the ball at its back end and before the one at its front end.
     layers: list[tuple[float, list[Shape]]] = []
     for atom, symbol in enumerate(symbols):
         layers.append((depth[atom], _ball(points[atom, :2], radii[atom], ELEMENT_COLOURS[symbol], paleness[atom])))
     bonds = find_bonds(view.molecule)
     for first, second, order in zip(bonds.first.tolist(), bonds.second.tolist(), bonds.order.tolist(), strict=True):
         pale = float(paleness[[first, second]].mean())
-        # From surface to surface: what lies inside the balls would be painted over them.
+        # From surface to surface: parts inside the balls would be painted over them.
         along = points[second] - points[first]
         along /= max(float(np.sqrt((along**2).sum())), 1e-9)
         start, end = points[first] + 0.9 * radii[first] * along, points[second] - 0.9 * radii[second] * along
@@ -157,12 +155,12 @@ def draw_molecule(
 
 
 def fit(reach: tuple[float, float], across: float, up: float) -> float:
-    """Return the factor, at most 1, by which a molecule has to shrink to fit into a panel."""
+    """Return the factor, at most 1, that scales a molecule to fit into a panel."""
     return min(1.0, across / reach[0], up / reach[1])
 
 
 def describe(figure: Figure, x: float, bottom: float, view: View) -> None:
-    """Write a molecule's formula and whether it is stable in two lines below a panel; place in inches."""
+    """Write a molecule's formula and whether it is stable in two lines below a panel; positions are in inches."""
     subscripts = re.sub(r"(\d+)", r"$_{\1}$", formula(view.molecule))
     style.write(figure, x, bottom - 0.02, subscripts, ha="center", va="top")
     wrong, number = int(view.unstable.sum()), len(view.unstable)
@@ -182,7 +180,7 @@ def _ball(centre: Floats, radius: float, colour: str, paleness: float) -> list[S
         else:
             face = style.blend(base, _WHITE, 0.85 * ((share - 0.45) / 0.55) ** 1.5)
         edge = style.blend(base, _BLACK, 0.55) if share == 0 else face
-        middle = centre + _LAMP * (radius - inner)
+        middle = centre + _LIGHT * (radius - inner)
         circle = Path.circle((float(middle[0]), float(middle[1])), inner)
         shapes.append((circle, style.blend(face, _WHITE, paleness), style.blend(edge, _WHITE, paleness)))
     return shapes
@@ -193,7 +191,7 @@ def _sticks(first: Floats, second: Floats, order: int, scale: float, paleness: f
     length = float(np.hypot(*along))
     if length < 1e-6:  # end on, and hidden by its balls
         return []
-    # Sideways and upwards, to where the light comes from.
+    # Perpendicular to the stick and upwards, towards the light.
     aside = np.array([-along[1], along[0]]) / length
     aside *= -1.0 if aside[1] < 0 else 1.0
     half = _STICK[order] * scale
@@ -211,7 +209,7 @@ def _sticks(first: Floats, second: Floats, order: int, scale: float, paleness: f
 
 
 def element_legend(figure: Figure, *, below: float) -> None:
-    """Explain the colours of the elements and the ring in a figure's header, ``below`` inches from its top."""
+    """Add a legend of element colours and the ring to a figure's header, ``below`` inches from its top."""
     balls = [
         _marker(markersize=30 * RADII[symbol] - 2, markerfacecolor=ELEMENT_COLOURS[symbol], markeredgecolor="#444444")
         for symbol in SYMBOLS

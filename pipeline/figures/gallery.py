@@ -1,4 +1,4 @@
-"""What the samples look like: the first molecules of each file, as balls and sticks."""
+"""Gallery of samples: the first molecules of each file, as balls and sticks."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
@@ -12,14 +12,14 @@ from pipeline.figures.inputs import Run
 COLUMNS: Final = 6
 
 _LARGEST: Final = 6.0
-"""Half the width of a panel in angstrom at most: a molecule torn apart is shrunk, lest it make all others tiny."""
+"""Maximum half-width of a panel in angstrom: larger molecules are shrunk, since all share one scale."""
 _MARGIN: Final = 0.04
 _TEXT: Final = 0.38
 """Height of the two lines under a molecule in inches."""
 _LINE: Final = 0.16
-"""Height of a line of SMILES below them."""
+"""Height of a line of SMILES in inches."""
 _SMILES_WIDTH: Final = 12
-"""Characters in such a line."""
+"""Characters in a line of SMILES."""
 _HEADING: Final = 0.27
 """Height of the line above a sampler's molecules in inches."""
 _HEADER: Final = 0.55
@@ -30,8 +30,8 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, molecules: int) -> style.
 
     Args:
         run: the run.
-        judged: its samples, by sampler.
-        molecules: how many altogether; the samplers share them, in rows of six, and each has one row at least.
+        judged: evaluation of its samples, by sampler.
+        molecules: how many in total; samplers share them equally, in full rows of six, with at least one row each.
     """
     share = max(1, -(-molecules // len(run.samples)))
     if len(run.samples) > 1:  # full rows
@@ -42,7 +42,7 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, molecules: int) -> style.
         for sampler, drawn in shown.items()
     }
 
-    # One scale for all of them, so that large molecules look large.
+    # One scale for all, so that large molecules look large.
     reaches = [view.reach for one in views.values() for view in one]
     across = min(_LARGEST, max(reach[0] for reach in reaches))
     width = (style.PAGE_WIDTH - 2 * _MARGIN) / COLUMNS
@@ -86,7 +86,7 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, molecules: int) -> style.
 
 
 def _lines(judged: Judgement, start: int) -> list[str]:
-    """Return what to write under the molecules of a row: SMILES of those that are connected and valid."""
+    """Return the text under each molecule of a row: the SMILES of those that are connected and valid."""
     return [
         "\n".join(wrap(smiles or "", _SMILES_WIDTH, max_lines=3, placeholder="…", break_on_hyphens=False))
         for smiles in judged.perceived.connected[start : start + COLUMNS]
@@ -107,10 +107,10 @@ def _heading(run: Run, sampler: str, number: int) -> str:
 
 
 def _caption(run: Run, shown: dict[str, Molecules]) -> str:
-    numbers = style.either(len(molecules) for molecules in shown.values())
+    numbers = style.join_or(len(molecules) for molecules in shown.values())
     return (
-        f"The first {numbers} molecules of each sample file of {run.name}: not chosen, neither by eye nor by score. "
-        "Each is laid along its principal axes; balls are atoms, sticks the bonds that EDM's table of distances sees "
-        "(single, double, triple), rings mark the atoms whose bonds do not add up to their valence. All have the same "
-        "scale, except those too large for their panel. Those that are connected and valid have their SMILES."
+        f"The first {numbers} molecules of each sample file of {run.name}, not selected by eye or score. "
+        "Each is rotated to its principal axes. Balls are atoms, sticks are bonds by EDM's table of distances (single, "
+        "double, triple), rings mark atoms whose bonds do not add up to their valence. All have the same scale, except "
+        "those too large for their panel. SMILES are given for connected and valid molecules."
     )

@@ -1,7 +1,6 @@
-"""What the figures are drawn from: the results of the runs and their two references, read and checked.
+"""Inputs of the figures: results of runs and the two references, read and checked.
 
-Everything here is what earlier stages wrote. A file that is missing, damaged or of another kind is an ``InputError``
-that names it, before anything is drawn.
+A file that is missing, damaged or of another kind raises an ``InputError`` that names it, before anything is drawn.
 """
 
 import json
@@ -36,9 +35,9 @@ class Curve:
 
     step: Floats
     molecules: Floats
-    """that training had seen by then, repeats included."""
+    """Training molecules seen so far, counting repeats."""
     seconds: Floats
-    """of training, interruptions left out."""
+    """Training time so far, without interruptions."""
     values: Floats
 
     def __len__(self) -> int:
@@ -48,13 +47,13 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Checkups:
-    """What samples drawn during training by one sampler were worth."""
+    """Stability of the samples that one sampler drew during training."""
 
     sampler: str
     count: int
-    """How many samples each time."""
+    """Samples per check."""
     step: Floats
-    """[K], as are the molecules and the seconds."""
+    """[K], like molecules and seconds."""
     molecules: Floats
     seconds: Floats
     atom_stability: Floats
@@ -69,50 +68,50 @@ class Checkups:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One trained model with everything that came out of it."""
+    """One trained model with its results."""
 
     name: str
     objective: str
     backend: str
     colour: str
-    """The same in every figure."""
+    """Colour in every figure."""
     config: RunConfig
-    """What it was trained with."""
+    """Its settings."""
     provenance: Mapping[str, Any]
-    """Of its weights: data, versions, machine."""
+    """Provenance of its weights: data, versions, machine."""
     training_loss: Curve
     validation_loss: Curve
     checkups: Sequence[Checkups]
-    """One for each sampler that samples were drawn by during training."""
+    """One for each sampler that drew samples during training."""
     predecessors: Mapping[str, float | None]
-    """Seconds of training of the runs it started or learned from, directly or not; None where that is not known."""
+    """Training seconds of the runs it started or learned from, directly or not; None where unknown."""
     evaluations: Mapping[str, Mapping[str, Any]]
-    """What ``evaluate`` said of each sampler's samples, in the order of the study."""
+    """Evaluation of each sampler's samples, in the order of the study."""
     samples: Mapping[str, Molecules]
-    """The samples themselves, by sampler, in the same order."""
+    """Samples by sampler, in the same order."""
 
     @property
     def seconds(self) -> float:
-        """How long its training took."""
+        """Training time of this run."""
         return max(float(curve.seconds[-1]) for curve in self._curves)
 
     @property
     def molecules(self) -> int:
-        """How many molecules it was trained on, repeats included."""
+        """Training molecules seen, counting repeats."""
         return round(max(float(curve.molecules[-1]) for curve in self._curves))
 
     @property
     def all_seconds(self) -> float | None:
-        """How long its training and that of its predecessors took; None when that is not known."""
+        """Training seconds of this run and its predecessors; None if unknown."""
         before = list(self.predecessors.values())
         return None if None in before else self.seconds + sum(one for one in before if one is not None)
 
     @property
     def budget(self) -> str:
-        """What the training took, such as "12 min training after 9 min of denoiser, 448,000 molecules"."""
+        """Training budget in words, such as "12 min training after 9 min of denoiser, 448,000 molecules"."""
         before = [f"{f'{style.duration(one)} of ' if one else ''}{run}" for run, one in self.predecessors.items()]
-        after = f" after {style.listed(before)}" if before else ""
-        return f"{style.duration(self.seconds)} training{after}, {style.large(self.molecules)} molecules"
+        after = f" after {style.join_and(before)}" if before else ""
+        return f"{style.duration(self.seconds)} training{after}, {style.large_number(self.molecules)} molecules"
 
     @property
     def _curves(self) -> list[Curve | Checkups]:
@@ -120,25 +119,25 @@ class Run:
         return [curve for curve in curves if len(curve)]
 
     def calls(self, sampler: str) -> int | None:
-        """Return how many network calls a sampler spends on a molecule; None when its file does not say."""
+        """Return the network calls per molecule of a sampler; None if its file does not state them."""
         value = self._number(sampler, "network_calls")
         return None if value is None else round(value)
 
-    def seconds_a_molecule(self, sampler: str) -> float | None:
-        """Return how long a sampler took, divided by its molecules; None when its file does not say."""
+    def seconds_per_molecule(self, sampler: str) -> float | None:
+        """Return the seconds per molecule of a sampler; None if its file does not state them."""
         value = self._number(sampler, "seconds")
         return None if value is None else value / len(self.samples[sampler])
 
     def kind(self, sampler: str) -> str:
-        """Return a sampler's kind, such as "heun"; empty when its file does not say.
+        """Return a sampler's kind, such as "heun"; empty if its file does not state it.
 
-        "consistency-none" and the like when it aligns fresh noise in another way than the run was trained.
+        The kind has a suffix, as in "consistency-none", if fresh noise is aligned differently than in training.
         """
         metadata = self.samples[sampler].metadata
         return "-".join(str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None)
 
     def _number(self, sampler: str, key: str) -> float | None:
-        """Return a positive number of a sample file's metadata; None when it has none."""
+        """Return a positive number from the metadata of a sample file, or None."""
         value = self.samples[sampler].metadata.get(key)
         return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
 
@@ -150,23 +149,23 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """One molecule on its way from noise, frame by frame."""
+    """One molecule from noise to sample, frame by frame."""
 
     frames: Molecules
-    """[F] the same molecule F times, the noisiest first."""
+    """[F] the same molecule in every frame, the noisiest first."""
     sigma: Floats
-    """[F] noise level of each frame in angstrom (variance exploding: position = molecule + sigma times noise)."""
+    """[F] noise level of each frame in angstrom (variance exploding: position = molecule + sigma * noise)."""
     run: str
     sampler: str
 
 
 def objective_label(objective: str) -> str:
-    """Return an objective as it is written in a figure."""
+    """Return the name of an objective in figures."""
     return _OBJECTIVES.get(objective, objective)
 
 
 def backend_label(backend: str) -> str:
-    """Return a backend as it is written in a figure."""
+    """Return the name of a backend in figures."""
     return _BACKENDS.get(backend, backend)
 
 
@@ -176,19 +175,19 @@ def read_runs(
     """Read the runs of a study.
 
     Args:
-        weights: each run's weights.safetensors, in the order of the study; their metadata say what was trained.
-        curves: each run's metrics.jsonl, in the same order.
-        metrics: each run's metrics.json, in the same order.
-        samples: the sample files of all runs, in any order; their metadata says whose they are.
+        weights: weights.safetensors of each run, in the order of the study; their metadata has the settings.
+        curves: metrics.jsonl of each run, in the same order.
+        metrics: metrics.json of each run, in the same order.
+        samples: sample files of all runs, in any order; their metadata names run and sampler.
 
     Raises:
-        InputError: a file is not what it should be, or the files do not belong together.
+        InputError: a file is invalid, or the files do not belong together.
     """
     if not weights:
         raise InputError("no runs: give at least one weights.safetensors to --weights")
     for flag, paths in (("--curves", curves), ("--metrics", metrics)):
         if len(paths) != len(weights):
-            raise InputError(f"{flag}: {len(paths)} files for {len(weights)} runs; give one a run, in the same order")
+            raise InputError(f"{flag}: {len(paths)} files for {len(weights)} runs; give one per run, in the same order")
     found = _read_samples(samples)
     read = [
         _read_run(place, weights=weight, curve=curve, metric=metric, samples=found)
@@ -210,22 +209,22 @@ def read_runs(
 
 
 def estimate(evaluation: Mapping[str, Any], key: str) -> Estimate:
-    """Return one metric of an evaluation that has been checked."""
+    """Return one metric of a checked evaluation."""
     return Estimate(**evaluation[key])
 
 
 def read_trajectory(path: Path) -> Trajectory:
-    """Read one molecule's way from noise, as ``sample --trajectory`` writes it.
+    """Read a trajectory written by ``sample --trajectory``.
 
     Raises:
-        InputError: the file is no trajectory, or one of several molecules.
+        InputError: the file is not a trajectory, or has several molecules.
     """
     frames = read_molecules(path)
     columns = read_columns(path, ("frame", "sigma"))
     if len(frames) < 2:
         raise InputError(f"{path}: {len(frames)} frames; a trajectory has at least 2 (sample --trajectory FRAMES)")
     if len(np.unique(columns["frame"])) != len(frames) or len(np.unique(frames.sizes)) != 1:
-        raise InputError(f"{path}: holds several molecules; a trajectory is of one (sample --num 1)")
+        raise InputError(f"{path}: contains several molecules; a trajectory has one (sample --num 1)")
     order = np.argsort(columns["frame"])
     sigma = columns["sigma"].astype(np.float64)[order]
     if sigma[0] < sigma[-1]:
@@ -239,7 +238,7 @@ def read_trajectory(path: Path) -> Trajectory:
 
 
 def _read_samples(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[Path, Molecules]]:
-    """Return path and molecules of every sample file by run and sampler."""
+    """Return the path and molecules of every sample file, by run and sampler."""
     found: dict[tuple[str, str], tuple[Path, Molecules]] = {}
     for path in paths:
         molecules = read_molecules(path)
@@ -247,7 +246,7 @@ def _read_samples(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[Path, Mo
         if not isinstance(run, str) or not isinstance(sampler, str):
             raise InputError(f"{path}: its metadata names no run and sampler; give a file that sample wrote")
         if (run, sampler) in found:
-            raise InputError(f"{path}: samples of run {run}, sampler {sampler}, as is {found[run, sampler][0]}")
+            raise InputError(f"{path}: samples of run {run}, sampler {sampler}, like {found[run, sampler][0]}")
         if not len(molecules):
             raise InputError(f"{path}: holds no molecules")
         found[run, sampler] = path, molecules
@@ -257,7 +256,7 @@ def _read_samples(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[Path, Mo
 def _read_run(
     place: int, *, weights: Path, curve: Path, metric: Path, samples: Mapping[tuple[str, str], tuple[Path, Molecules]]
 ) -> Run:
-    """Return a run, its predecessors yet unknown."""
+    """Return a run without its predecessors."""
     trained, results = read_weights(weights), _read_object(metric)
     config = trained.config
     name = config.name
@@ -288,7 +287,7 @@ def _read_run(
 
 
 def _predecessors(run: str, before: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return all runs that a run goes back to, the nearest first, each once."""
+    """Return all direct and indirect predecessors of a run, nearest first, without duplicates."""
     found: dict[str, None] = {}
     waiting = list(before[run])
     while waiting:
@@ -300,7 +299,7 @@ def _predecessors(run: str, before: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _read_curves(path: Path, *, batch_size: int) -> dict[str, Any]:
-    # A resumed run may have written the steps since its last checkpoint twice: the later line counts.
+    # A resumed run may have logged the steps since its last checkpoint twice: keep the later line.
     lines: dict[str, dict[tuple[float, str], dict[str, Any]]] = {"train": {}, "validation": {}, "samples": {}}
     try:
         texts = path.read_text(encoding="utf-8").splitlines()
@@ -329,7 +328,7 @@ def _read_curves(path: Path, *, batch_size: int) -> dict[str, Any]:
 
 
 def _curve(lines: Sequence[Mapping[str, Any]], batch_size: int) -> Curve:
-    # A loss that was not finite may be null in JSON; matplotlib leaves a gap for NaN.
+    # A loss that is not finite is null in JSON; matplotlib leaves a gap for NaN.
     values = [math.nan if line["loss"] is None else float(line["loss"]) for line in lines]
     return Curve(**_progress(lines, batch_size), values=np.array(values, dtype=np.float64))
 

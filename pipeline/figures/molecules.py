@@ -1,4 +1,4 @@
-"""Every sampled molecule: what it is and what is wrong with it, as a table and as what the page's viewer shows."""
+"""Every sampled molecule and its errors: as a CSV table, and as data for the viewer of the page."""
 
 import csv
 import io
@@ -16,17 +16,17 @@ from pipeline.figures import drawing, style
 from pipeline.figures.inputs import Run, Trajectory
 
 SHOWN: Final = 24
-"""Molecules of a sampler in the viewer, for each of its choices; each a kilobyte of the page."""
+"""Molecules per sampler and selection in the viewer; each takes a kilobyte of the page."""
 
 Judged = Mapping[str, Mapping[str, Judgement]]
 """Judgements by run and sampler."""
 
 _DIGITS: Final = 3
-"""Of a coordinate in angstrom."""
+"""Decimals of coordinates in angstrom."""
 
 
 def molecules_csv(judged: Judged) -> str:
-    """Return a line for every sampled molecule: how stable it is, its SMILES by both validities, and what is wrong."""
+    """Return a CSV row for every sampled molecule: its stability, its SMILES by both validities, and its errors."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -48,10 +48,10 @@ def molecules_csv(judged: Judged) -> str:
 
 
 def viewer(runs: Sequence[Run], judged: Judged, trajectory: Trajectory | None) -> dict[str, Any]:
-    """Return what the page's script shows, as a JSON object.
+    """Return the data of the page's viewer as a JSON object.
 
-    Of each sampler there are the first ``SHOWN`` molecules, the first so many stable ones, and likewise those that are
-    not stable and those that are connected and valid: whatever is asked for, nothing is chosen by eye.
+    It has the first ``SHOWN`` molecules of each sampler, and the first ``SHOWN`` of its stable, its unstable, and its
+    connected and valid ones, so that no selection is made by eye.
     """
     return {
         "shown": SHOWN,
@@ -103,14 +103,14 @@ def _geometry(one: Molecules) -> dict[str, Any]:
     triples = np.stack([bonds.first, bonds.second, bonds.order], axis=1)
     return {
         "elements": [SYMBOL_OF_ATOMIC_NUMBER[number] for number in one.atomic_numbers.tolist()],
-        # By way of text: the shortest number of so many digits, where a rounded float32 has twenty.
+        # Formatted and parsed: a rounded float32 would print with many more digits.
         "positions": [float(f"{value:.{_DIGITS}f}") for value in one.positions.ravel().tolist()],
         "bonds": triples.ravel().tolist(),
     }
 
 
 def _trajectory(trajectory: Trajectory) -> dict[str, Any]:
-    """Return the frames of a trajectory, all seen from the side that suits the last, and what is wrong with that."""
+    """Return the frames of a trajectory, oriented by the last one, and the errors of the last one."""
     frames, last = trajectory.frames, len(trajectory.frames) - 1
     turned = drawing.turned(frames, drawing.best_side(frames[last][1]))
     wrong = unstable_atoms(frames, stability(frames), last)

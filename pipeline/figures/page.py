@@ -1,7 +1,7 @@
 """The page of a study: one self-contained HTML file to send to others.
 
-Names and scores enter it as text (``html.escape``) or as JSON in a block that is not a script. A content security
-policy allows the browser to run only the two scripts of the page, by their digests, and to load nothing.
+Names and scores are inserted as text (``html.escape``) or as JSON in a block that is not a script. A content security
+policy lets the browser run only the two scripts of the page, by their digests, and load nothing.
 """
 
 import base64
@@ -20,7 +20,7 @@ from pipeline.figures import drawing, style
 from pipeline.figures.inputs import Run, backend_label, objective_label
 
 LIBRARY_VERSION: Final = "2.5.5"
-"""Of assets/3Dmol-min.js: build/3Dmol-min.js of the package 3dmol in the npm registry."""
+"""Version of assets/3Dmol-min.js, a copy of build/3Dmol-min.js in the npm package 3dmol."""
 
 _SCORES: Final = (
     "atom_stability",
@@ -44,10 +44,10 @@ _MISSING: Final = "&ndash;"
 
 @dataclass(frozen=True)
 class Entry:
-    """What the page says about one figure, whose files are in the page's folder."""
+    """A figure on the page; its files are in the folder of the page."""
 
     name: str
-    """Name of its files, without ending."""
+    """Name of its files, without suffix."""
     title: str
     caption: str
 
@@ -67,15 +67,15 @@ def html_page(
     """Return the page as HTML.
 
     Args:
-        title: of the page.
-        introduction: a few sentences below it.
+        title: title of the page.
+        introduction: a few sentences below the title.
         runs: the runs, in the order of the study.
         floor: the evaluation of noise.
         ceiling: the evaluation of the data.
-        dataset: what the data are called.
+        dataset: name of the data.
         figures: all figures, in the order of the page.
-        viewer: see ``molecules.viewer``.
-        folder: where the figures are.
+        viewer: data of the viewer, see ``molecules.viewer``.
+        folder: folder of the figures.
     """
     library, script = _asset("3Dmol-min.js"), _asset("page.js")
     policy = (
@@ -84,7 +84,7 @@ def html_page(
     )
 
     def shown(*prefixes: str) -> str:
-        """Return the figures whose names begin with one of the prefixes."""
+        """Return the figures whose names start with one of the prefixes."""
         return "\n".join(_figure(one, folder) for one in figures if one.name.startswith(prefixes))
 
     with_trajectory, benchmarks = viewer["trajectory"] is not None, shown("benchmark-")
@@ -97,7 +97,7 @@ def html_page(
         headline=_figure(figures[0], folder, alt=_headline_alt(runs)),
         table=_table(runs, floor, ceiling, dataset),
         caution=_caution(runs),
-        legend=f"{style.listed([f'{name} {colour}' for name, colour in drawing.COLOUR_NAMES.items()])}.",
+        legend=f"{style.join_and([f'{name} {colour}' for name, colour in drawing.COLOUR_NAMES.items()])}.",
         stills=_details("The same noise in more and more steps, and the first molecules of each sampler, as pictures",
                         shown("steps-", "gallery-")),
         without_trajectory="" if with_trajectory else "hidden",
@@ -120,17 +120,17 @@ def _asset(name: str) -> str:
 
 
 def _digest(script: str) -> str:
-    """Return the source of a content security policy that lets this script run."""
+    """Return the source expression that allows a script in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _json(value: Any) -> str:
-    """Return JSON that ends no block of a page, whatever is in it."""
+    """Return JSON that cannot close a script block, whatever it contains."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _figure(entry: Entry, folder: Path, *, alt: str | None = None) -> str:
-    """Return a figure with its caption, under a heading unless a text is given to stand in for it.
+    """Return a figure with its caption, under a heading unless an alternative text is given.
 
     It is embedded as SVG, or as PNG where molecules are drawn, whose SVG is several times as large.
     """
@@ -148,7 +148,7 @@ def _figure(entry: Entry, folder: Path, *, alt: str | None = None) -> str:
 
 
 def _headline_alt(runs: Sequence[Run]) -> str:
-    """Return the outcome in words: the best sampler of each run."""
+    """Return the result in words: the best sampler of each run."""
     best = []
     for run in runs:
         name, one = max(run.evaluations.items(), key=lambda item: float(item[1]["atom_stability"]["value"]))
@@ -157,7 +157,7 @@ def _headline_alt(runs: Sequence[Run]) -> str:
 
 
 def _table(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str, Any], dataset: str) -> str:
-    headings = ["model and sampler", "trained for", "network calls", "seconds a molecule", "molecules"]
+    headings = ["model and sampler", "trained for", "network calls", "seconds per molecule", "molecules"]
     headings += [_HEADINGS.get(key, LABELS[key]) for key in _SCORES]
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     results = "\n".join(
@@ -167,7 +167,7 @@ def _table(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str, 
             evaluation,
             name=f"{run.name} {sampler}",
             trained=run.all_seconds,
-            seconds=run.seconds_a_molecule(sampler),
+            seconds=run.seconds_per_molecule(sampler),
             calls=run.calls(sampler),
         )
         for run in runs
@@ -211,12 +211,12 @@ def _row(
 
 
 def _cell(value: float | None, text: str) -> str:
-    """Return a cell of the table with the value that it is sorted by; None is unknown and sorted last."""
+    """Return a cell of the table with the value to sort by; None is unknown and sorted last."""
     return f"<td>{_MISSING}</td>" if value is None else f'<td data-value="{value}">{text}</td>'
 
 
 def _caution(runs: Sequence[Run]) -> str:
-    """Return the case of this study in which EDM's validity says most beside the stricter one."""
+    """Return the sampler of this study with the widest gap between EDM's validity and the stricter one."""
     gaps = {
         f"{run.name}, {name}": (one["validity"]["value"], one["connected_validity"]["value"])
         for run in runs
@@ -239,7 +239,7 @@ def _provenance(run: Run) -> str:
         "starts from": run.config.init,
         "learns from": run.config.teacher,
         **run.provenance,
-        "samplers": style.listed([_sampler(run, name) for name in run.samples]),
+        "samplers": style.join_and([_sampler(run, name) for name in run.samples]),
     }
     listed = _facts((key, value) for key, value in facts.items() if value is not None)
     settings = escape(json.dumps(run.config.model_dump(mode="json"), indent=1))

@@ -1,6 +1,6 @@
-"""What a molecule costs and what it is worth: stability and validity against network calls and against seconds.
+"""Quality against cost: stability and validity against network calls and seconds per molecule.
 
-A line joins the samplers of one kind of a run, in the order of their calls: the trade-off of that run.
+A line joins the samplers of one kind of a run in the order of their calls.
 """
 
 import math
@@ -24,7 +24,7 @@ _PANELS: Final = (
 """Metric, label and height in inches of each row."""
 
 _TICKS: Final = (0, 2, 10, 25, 50, 75, 100)
-"""Of an axis whose lower end is stretched."""
+"""Ticks of an axis whose lower end is stretched."""
 
 _MOST_TICKS: Final = 7
 _LEGEND_COLUMNS: Final = 5
@@ -38,7 +38,7 @@ _LINES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ddim": ("DDIM", {"marker": "^", "linestyle": (0, (1.2, 1.2)), "markersize": 6.5}),
     "ancestral": ("ancestral", {"marker": "D", "linestyle": (0, (5, 1.5, 1.2, 1.5)), "markersize": 5.2}),
 }
-"""Name, marker and line of each kind of sampler, see ``Run.kind``."""
+"""Label, marker and line of each kind of sampler, see ``Run.kind``."""
 _OTHER: Final[tuple[str, dict[str, Any]]] = ("other", {"marker": "P", "linestyle": (0, (1, 2.5)), "markersize": 6.5})
 
 
@@ -49,7 +49,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         runs: the runs, in the order of the study.
         floor: the evaluation of noise.
         ceiling: the evaluation of the data.
-        dataset: what the data are called.
+        dataset: name of the data.
     """
     looks = {name: look for name, look in (*_LINES.values(), _OTHER) if name in _names(runs)}
     header = 0.24 + 0.17 * (len(runs) + -(-len(looks) // _LEGEND_COLUMNS))
@@ -72,7 +72,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         axes.set_title(letter, pad=4)
         axes.grid()
     calls = [number for run in runs for name in run.samples if (number := run.calls(name))]
-    seconds = [cost for run in runs for name in run.samples if (cost := run.seconds_a_molecule(name))]
+    seconds = [cost for run in runs for name in run.samples if (cost := run.seconds_per_molecule(name))]
     for row in panels:
         _scale_calls(row[0], calls)
         _scale_seconds(row[1], seconds)
@@ -102,12 +102,12 @@ def _look(kind: str) -> tuple[str, dict[str, Any]]:
 
 
 def _names(runs: Sequence[Run]) -> set[str]:
-    """Return the names of the kinds of samplers that some runs have."""
+    """Return the labels of the kinds of samplers in the runs."""
     return {_look(kind)[0] for run in runs for kind in _kinds(run)}
 
 
 def _kinds(run: Run) -> dict[str, list[str]]:
-    """Return a run's samplers by their kind, each kind's in the order of network calls; without those that say none."""
+    """Return a run's samplers by kind, in the order of network calls; those of unknown calls are left out."""
     kinds: dict[str, list[str]] = {}
     for sampler in sorted((name for name in run.samples if run.calls(name)), key=lambda name: run.calls(name) or 0):
         kinds.setdefault(run.kind(sampler), []).append(sampler)
@@ -116,7 +116,7 @@ def _kinds(run: Run) -> dict[str, list[str]]:
 
 def _draw_line(axes: Axes, run: Run, kind: str, samplers: Sequence[str], metric: str, *, seconds: bool) -> None:
     name, look = _look(kind)
-    cost: Callable[[str], float | None] = run.seconds_a_molecule if seconds else run.calls
+    cost: Callable[[str], float | None] = run.seconds_per_molecule if seconds else run.calls
     known = [(x, estimate(run.evaluations[one], metric)) for one in samplers if (x := cost(one)) is not None]
     if not known:
         return
@@ -141,7 +141,7 @@ def _draw_references(row: Sequence[Axes], floor: Estimate, ceiling: Estimate, da
 
 
 def _stretch(axes: Axes) -> None:
-    """Give an axis of per cent a square-root scale: one in a hundred can be told from none, and 100 is still there."""
+    """Give a percentage axis a square-root scale, so that 1 % is distinguishable from 0 and 100 % still fits."""
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0.0)), lambda root: root**2))
     axes.yaxis.set_major_locator(FixedLocator(_TICKS))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -157,35 +157,37 @@ def _scale_calls(axes: Axes, calls: Sequence[int]) -> None:
     axes.xaxis.set_minor_locator(FixedLocator([2**power for power in range(first, last + 1)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("network calls a molecule")
+    axes.set_xlabel("network calls per molecule")
 
 
 def _scale_seconds(axes: Axes, seconds: Sequence[float]) -> None:
     axes.set_xscale("log")
     low, high = min(seconds, default=0.001), max(seconds, default=1.0)
-    if high < 10 * low:  # from one power of ten to another, lest there is no tick to read by
+    if high < 10 * low:  # from one power of ten to another, so that there are ticks
         low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high * 1.01))
     axes.set_xlim(low / 1.6, high * 1.6)
     axes.xaxis.set_major_locator(LogLocator(numticks=_MOST_TICKS))
     axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=99))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("seconds a molecule")
+    axes.set_xlabel("seconds per molecule")
 
 
 def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str, Any], dataset: str) -> str:
-    numbers = style.either(len(molecules) for run in runs for molecules in run.samples.values())
+    numbers = style.join_or(len(molecules) for run in runs for molecules in run.samples.values())
     spent = sorted(one for run in runs if (one := run.all_seconds) is not None)
     times = " to ".join(dict.fromkeys(style.duration(one) for one in (spent[0], spent[-1]))) if spent else ""
     odd = " and ".join(f"'{name}'" for kind, (name, _) in _LINES.items() if "-" in kind and name in _names(runs))
-    other = f" Few-step samplers called {odd} add fresh noise in another way than the run was trained." if odd else ""
-    trained = f" Each run was trained for {times} in all, what it started from included." if times else ""
+    other = (
+        f" Few-step samplers labelled {odd} add fresh noise with a different alignment than in training." if odd else ""
+    )
+    trained = f" Each run was trained for {times} in all, including the runs it started from." if times else ""
     return (
-        "What a molecule is worth against what it costs: shares of stable atoms, of stable molecules (EDM's "
-        "definitions) and of molecules that are one fragment which RDKit accepts, against network calls and against "
-        "seconds (network and sampler alone, compilation not counted, batches divided by their molecules; they depend "
-        f"on the machine). Lines join a run's samplers of one kind; bars are 95 % bootstrap intervals over {numbers} "
-        f"samples.{other}{trained} Dashed line and grey area: what Gaussian noise with random elements scores "
-        f"({floor['num_molecules']:,} clouds); what ends in the grey is no better than chance. Dotted line: {dataset} "
-        f"itself ({ceiling['num_molecules']:,} molecules). The lower two rows have a square-root axis."
+        "Quality of molecules against their cost: shares of stable atoms, of stable molecules (EDM's definitions) and "
+        "of connected and valid molecules, against network calls and seconds per molecule (network and sampler only, "
+        "without compilation, the time of a batch divided by its molecules; it depends on the machine). Lines "
+        f"join a run's samplers of one kind; bars are 95 % bootstrap intervals over {numbers} samples.{other}{trained} "
+        "Dashed line and grey area: score of Gaussian noise with random elements "
+        f"({floor['num_molecules']:,} clouds); results in the grey area are no better than chance. Dotted line: "
+        f"{dataset} itself ({ceiling['num_molecules']:,} molecules). The lower two rows have a square-root axis."
     )

@@ -1,4 +1,4 @@
-"""How good the samples are: stability and validity of every run and sampler, between noise and the data."""
+"""Stability and validity of the samples of every run and sampler, between noise and the data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -18,7 +18,7 @@ _PANELS: Final = (
     ("validity", "valid molecules"),
 )
 _LABEL: Final = 0.52
-"""Room for the name and the value of a reference, in inches."""
+"""Width reserved for the name and value of a reference, in inches."""
 _ROW: Final = 0.25
 """Height of a row in inches."""
 
@@ -30,9 +30,9 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         runs: the runs, in the order of the study.
         floor: the evaluation of noise.
         ceiling: the evaluation of the data.
-        dataset: what the data are called.
+        dataset: name of the data.
     """
-    # Rows from the top: a heading a run, its samplers, a little air.
+    # Rows from the top: for each run a heading, its samplers and a gap.
     headings, row = [], 0.0
     for run in runs:
         headings.append(row)
@@ -52,7 +52,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         axes.set_ylim(row - 0.75, 0.0 - 0.4)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.patch.set_visible(False)  # a heading may run on into the next panel
+        axes.patch.set_visible(False)  # a heading may extend into the next panel
 
     places = [heading + place for run, heading in zip(runs, headings, strict=True) for place in _places(run)]
     panels[0].set_yticks(places, [run.sampler_label(sampler) for run in runs for sampler in run.evaluations])
@@ -62,7 +62,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
             textcoords="offset points", va="center", color=style.darker(run.colour), weight="bold",
             annotation_clip=False,
         ).set_in_layout(False)  # fmt: skip
-    figure.draw_without_rendering()  # now the panels have their widths
+    figure.draw_without_rendering()  # sets the widths of the panels
     for axes, (metric, _) in zip(panels, _PANELS, strict=True):
         _label_references(axes, estimate(floor, metric), estimate(ceiling, metric), dataset)
     caption = _caption(runs, floor, ceiling, dataset)
@@ -80,8 +80,8 @@ def _draw_bar(axes: Axes, colour: str, measured: Estimate, place: float) -> None
     axes.add_line(Line2D([low, high], [place, place], color=style.INK, linewidth=1.4, zorder=4))
     for end in (low, high):
         axes.add_line(Line2D([end, end], [place - 0.16, place + 0.16], color=style.INK, linewidth=1.4, zorder=4))
-    inside = high > 55  # beside a long bar there is no room for its value
-    halo = withStroke(linewidth=2.5, foreground=face if inside else "white")  # a reference may run behind it
+    inside = high > 55  # no room for the value beside a long bar
+    halo = withStroke(linewidth=2.5, foreground=face if inside else "white")  # the line of a reference may be behind it
     axes.annotate(
         style.percent(measured.value), (low if inside else high, place), (-4 if inside else 4, 0),
         textcoords="offset points", ha="right" if inside else "left", va="center_baseline", zorder=5,
@@ -101,7 +101,7 @@ def _draw_references(axes: Axes, floor: Estimate, ceiling: Estimate, *, top: flo
 
 
 def _label_references(axes: Axes, floor: Estimate, ceiling: Estimate, dataset: str) -> None:
-    """Write both references above their lines, or as near as the panel and the other label allow."""
+    """Label both references above their lines, or as close as the panel and the other label allow."""
     width = 100 * _LABEL / (axes.get_window_extent().width / axes.figure.dpi)
     right = min(100 * ceiling.value, 100 - width / 2)
     left = max(min(100 * floor.value, right - width), width / 2)
@@ -116,12 +116,12 @@ def _label_references(axes: Axes, floor: Estimate, ceiling: Estimate, dataset: s
 
 
 def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str, Any], dataset: str) -> str:
-    numbers = style.either(len(molecules) for run in runs for molecules in run.samples.values())
+    numbers = style.join_or(len(molecules) for run in runs for molecules in run.samples.values())
     return (
         "Share of stable atoms, of molecules whose atoms are all stable, and of molecules that RDKit accepts, by EDM's "
         f"definitions, with 95 % bootstrap intervals over {numbers} samples. "
-        "Dashed line and grey area: what Gaussian noise with random elements scores "
-        f"({floor['num_molecules']:,} clouds); what ends in the grey is no better than chance. Dotted line: "
-        f"{dataset} itself ({ceiling['num_molecules']:,} molecules), the most that can be hoped for. "
-        "Calls: network evaluations a molecule."
+        "Dashed line and grey area: score of Gaussian noise with random elements "
+        f"({floor['num_molecules']:,} clouds); results in the grey area are no better than chance. Dotted line: "
+        f"{dataset} itself ({ceiling['num_molecules']:,} molecules), the best meaningful score. "
+        "Calls: network evaluations per molecule."
     )

@@ -1,4 +1,4 @@
-"""What one network call, two, four and more make of the same noise: a molecule a row, a few-step sampler a column."""
+"""Samples from the same noise with one, two, four and more network calls: molecules in rows, samplers in columns."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,7 +14,7 @@ MOST_COLUMNS: Final = 5
 
 _KIND: Final = "consistency"
 _LARGEST: Final = 5.5
-"""Half the width of a panel in angstrom at most; what is larger is shrunk."""
+"""Maximum half-width of a panel in angstrom; larger molecules are shrunk."""
 _TALLEST: Final = 1.3
 _MARGIN: Final = 0.04
 _TEXT: Final = 0.4
@@ -25,11 +25,11 @@ _HEADER: Final = 0.55
 
 
 def few_step_samplers(run: Run) -> list[str]:
-    """Return the few-step samplers of a run, as it was trained, that start from the same noise, by their network calls.
+    """Return a run's few-step samplers that start from the same noise, in the order of their network calls.
 
-    Molecule i of two samplers starts from the same noise when they have the same seed. Where there are more seeds, the
-    one with the most samplers; where there are more samplers than columns, evenly many, the first and the last among
-    them; none where there are not two different ones.
+    Samplers must have the alignment of training. Molecule i of two samplers starts from the same noise if they have the
+    same seed; of several seeds, the one with the most samplers is taken. If there are more samplers than columns,
+    evenly spaced ones are returned, including the first and the last; if fewer than two, none.
     """
     seeds: dict[int, dict[int, str]] = {}
     for sampler, molecules in run.samples.items():
@@ -45,11 +45,11 @@ def few_step_samplers(run: Run) -> list[str]:
 
 
 def draw(run: Run) -> style.Picture:
-    """Draw a few molecules of different sizes, by each of the ``few_step_samplers`` of a run, of which it needs two."""
+    """Draw a few molecules of different sizes from each of the ``few_step_samplers`` of a run, at least two."""
     samplers = few_step_samplers(run)
     rows = [_views(run, samplers, place) for place in _places(run, samplers)]
     width = (style.PAGE_WIDTH - 2 * _MARGIN) / len(samplers)
-    # One scale for all of them: as the width of a column or the greatest height of a row has it.
+    # One scale for all, limited by the width of a column and the maximum height of a row.
     across = min(_LARGEST, max(view.reach[0] for views in rows for view in views))
     ups = [min(across, max(drawing.fit(v.reach, across, across) * v.reach[1] for v in views)) for views in rows]
     per_inch = max(2 * across / width, 2 * max(ups) / _TALLEST)
@@ -88,36 +88,36 @@ def draw(run: Run) -> style.Picture:
 
 
 def _common(run: Run, samplers: Sequence[str]) -> list[int]:
-    """Return the numbers of the molecules that all samplers drew in the same size."""
+    """Return the indices of the molecules that have the same size in all samplers."""
     number = min(len(run.samples[sampler]) for sampler in samplers)
     sizes = np.array([run.samples[sampler].sizes[:number] for sampler in samplers])
     return [int(place) for place in np.flatnonzero((sizes == sizes[0]).all(axis=0))]
 
 
 def _places(run: Run, samplers: Sequence[str]) -> list[int]:
-    """Return the numbers of the molecules to draw, small to large: the first of each of a few sizes."""
+    """Return the indices of the molecules to draw, small to large: the first of each of a few sizes."""
     common = _common(run, samplers)
     sizes = run.samples[samplers[0]].sizes[common]
-    # Quantiles that are sizes of molecules, from the small ones to the large ones, extremes left out.
-    wanted = np.unique(np.quantile(sizes, np.linspace(0.1, 0.9, ROWS), method="nearest"))
-    return [common[int(np.flatnonzero(sizes == size)[0])] for size in wanted]
+    # Quantiles of the sizes that occur, without the extremes.
+    selected = np.unique(np.quantile(sizes, np.linspace(0.1, 0.9, ROWS), method="nearest"))
+    return [common[int(np.flatnonzero(sizes == size)[0])] for size in selected]
 
 
 def _views(run: Run, samplers: Sequence[str], place: int) -> list[drawing.View]:
-    """Return one molecule by each sampler, all seen from the side that suits the one of the most calls."""
+    """Return one molecule from each sampler, all oriented by the one with the most calls."""
     molecules = [run.samples[sampler].select([place]) for sampler in samplers]
     side = drawing.best_side(molecules[-1].positions)
     return [drawing.View(molecule=drawing.turned(one, side), unstable=~stability(one).atoms) for one in molecules]
 
 
 def _caption(run: Run, samplers: Sequence[str], rows: Sequence[Sequence[drawing.View]]) -> str:
-    sizes = style.listed([str(len(views[0].unstable)) for views in rows])
-    numbers = style.either(len(run.samples[sampler]) for sampler in samplers)
-    names = style.listed(list(samplers))
+    sizes = style.join_and([str(len(views[0].unstable)) for views in rows])
+    numbers = style.join_or(len(run.samples[sampler]) for sampler in samplers)
+    names = style.join_and(list(samplers))
     return (
-        f"Each row starts from the same noise, of molecules with {sizes} atoms, and goes through {names} of {run.name} "
-        "(left to right: more network calls, each but the first on an estimate with new noise of a lower level). They "
-        "are the first samples of sizes between the small and the large ones, not chosen by eye or score, and a row is "
-        "seen from one side. Rings mark atoms whose bonds do not add up to their valence. Above each column, the share "
-        f"of stable atoms among its {numbers} samples. The budget: {run.budget}."
+        f"Each row shows samples of {names} of {run.name} from the same noise, with {sizes} atoms from top to bottom "
+        "(more network calls to the right; each call after the first gets the last estimate with new, weaker noise). "
+        "They are the first samples of their sizes, not selected by eye or score, with one orientation per "
+        "row. Rings mark atoms whose bonds do not add up to their valence. Above each column is the share of "
+        f"stable atoms among its {numbers} samples. Budget: {run.budget}."
     )

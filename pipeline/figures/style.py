@@ -1,4 +1,4 @@
-"""How every figure looks: sizes, fonts, colours, and files that are the same bytes each time they are drawn."""
+"""Style of all figures: sizes, fonts, colours, and files that are reproducible byte for byte."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,31 +16,31 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 PAGE_WIDTH: Final = 7.2
-"""Width of every figure in inches: two columns of a paper. All font sizes hold at this width."""
+"""Width of every figure in inches: two columns of a paper. Font sizes refer to this width."""
 
 FONT_SIZE: Final = 9.0
-"""The smallest type in a figure, in points at print size."""
+"""Smallest font size in a figure, in points at print size."""
 
 INK: Final = "#262626"
 MUTED: Final = "#6b6b6b"
 PALE: Final = "#d9d9d9"
 
 RUN_COLOURS: Final = ("#0173b2", "#de8f05", "#029e73", "#cc78bc", "#d55e00", "#56b4e9", "#8c613c", "#5b4ea3")
-"""One colour a run, in the order of the study: after Okabe and Ito, told apart by the colour-blind."""
+"""Colours of the runs, in the order of the study: after Okabe and Ito, distinguishable by the colour-blind."""
 
 FLOOR_COLOUR: Final = "#8a8a8a"
 CEILING_COLOUR: Final = "#1a1a1a"
 """Noise is grey and the data black, in every figure."""
 
 ALERT: Final = "#c1272d"
-"""What is wrong in a molecule; always together with a shape or a word."""
+"""Colour of errors in a molecule; always used together with a shape or a word."""
 
 FLOOR_LINE: Final[dict[str, Any]] = {"color": FLOOR_COLOUR, "linestyle": (0, (4, 2)), "linewidth": 1.2}
 CEILING_LINE: Final[dict[str, Any]] = {"color": CEILING_COLOUR, "linestyle": (0, (1, 1.4)), "linewidth": 1.4}
 
 _RC: Final[dict[str, Any]] = {
     "font.family": "sans-serif",
-    # The one font that comes with matplotlib: the same picture on every machine.
+    # The font that comes with matplotlib, so that figures are the same on every machine.
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": FONT_SIZE,
     "axes.titlesize": FONT_SIZE + 1,
@@ -68,7 +68,7 @@ _RC: Final[dict[str, Any]] = {
     "grid.linewidth": 0.7,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
-    # Letters as outlines, and identifiers from a fixed salt: an SVG depends on nothing but what it shows.
+    # Text as outlines and identifiers from a fixed salt, so that an SVG depends only on its content.
     "svg.fonttype": "path",
     "svg.hashsalt": "consistent-edm",
     "path.simplify": True,
@@ -77,28 +77,28 @@ _RC: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that is ready to be saved, with what has to be said about it."""
+    """A finished figure with its title and caption."""
 
     name: str
-    """Name of its files, without ending."""
+    """Name of its files, without suffix."""
     title: str
     caption: str
-    """Plain text, whole sentences."""
+    """Plain text in full sentences."""
     figure: Figure
 
 
 @contextmanager
-def look() -> Iterator[None]:
-    """Draw in the style of the project; what was set before holds again afterwards."""
+def project_style() -> Iterator[None]:
+    """Apply the style of the project during the block."""
     settings: dict[Any, Any] = {**seaborn.axes_style("ticks"), **seaborn.plotting_context("paper"), **_RC}
     with matplotlib.rc_context(settings):
         yield
 
 
 def new_figure(height: float, *, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """Return an empty figure, a page wide and ``height`` inches high, that makes room for its labels if asked to.
+    """Return an empty figure, a page wide and ``height`` inches high; ``layout`` makes room for its labels.
 
-    It belongs to no window and no global state, so it vanishes with its last reference.
+    It is not part of pyplot's global state, so it is freed with its last reference.
     """
     figure = Figure(figsize=(PAGE_WIDTH, height), layout=layout)
     FigureCanvasAgg(figure)
@@ -106,20 +106,20 @@ def new_figure(height: float, *, layout: Literal["constrained"] | None = "constr
 
 
 def save(picture: Picture, folder: Path) -> None:
-    """Write ``picture`` to ``folder`` as SVG and PNG (200 dots an inch), the same bytes for the same content."""
-    with look():
-        _settle(picture.figure)
-        # Neither the date nor matplotlib's version belongs into a file that is to be compared.
+    """Write ``picture`` to ``folder`` as SVG and PNG (200 dpi); equal content gives equal bytes."""
+    with project_style():
+        _fix_layout(picture.figure)
+        # The date and matplotlib's version would make equal figures differ.
         picture.figure.savefig(
             folder / f"{picture.name}.svg", metadata={"Date": None, "Creator": None, "Title": picture.title}
         )
         picture.figure.savefig(folder / f"{picture.name}.png", dpi=200, metadata={"Software": None})
 
 
-def _settle(figure: Figure) -> None:
-    """Lay a figure out and round where its axes came to lie.
+def _fix_layout(figure: Figure) -> None:
+    """Lay out a figure and round the positions of its axes.
 
-    The last digits of a layout depend on where in memory its parts are, and names within an SVG are made of them.
+    The last digits of a layout depend on memory addresses, and identifiers in an SVG depend on these digits.
     """
     if figure.get_layout_engine() is None:
         return
@@ -131,45 +131,45 @@ def _settle(figure: Figure) -> None:
 
 
 def run_colour(place: int) -> str:
-    """Return the colour of the ``place``-th run, counted from 0; from the ninth on they repeat, darker."""
+    """Return the colour of the ``place``-th run, counted from 0; from the ninth on, colours repeat darker."""
     rounds, place = divmod(place, len(RUN_COLOURS))
     colour = matplotlib.colors.to_rgb(RUN_COLOURS[place])
     return matplotlib.colors.to_hex(blend(colour, (0.0, 0.0, 0.0), 1 - 0.55**rounds))
 
 
 def shades(colour: str, count: int) -> list[str]:
-    """Return ``count`` shades of a run's colour for its samplers, from light to dark; one is the colour itself."""
+    """Return ``count`` shades of a run's colour for its samplers, light to dark; a single one is the colour itself."""
     if count == 1:
         return [colour]
     rgb = matplotlib.colors.to_rgb(colour)
     light = blend(rgb, (1.0, 1.0, 1.0), 0.55)
     dark = blend(rgb, (0.0, 0.0, 0.0), 0.55)
-    # Through the colour itself in the middle, so that all remain recognisable as this run's.
+    # With the colour itself in the middle, so that all are recognisable as this run's.
     return list(seaborn.blend_palette([light, rgb, dark], count).as_hex())
 
 
 def darker(colour: str) -> str:
-    """Return a colour dark enough for type on white."""
+    """Return a darker colour, for text on white."""
     return matplotlib.colors.to_hex(blend(matplotlib.colors.to_rgb(colour), (0.0, 0.0, 0.0), 0.25))
 
 
 def blend(
     first: tuple[float, float, float], second: tuple[float, float, float], share: float
 ) -> tuple[float, float, float]:
-    """Return the colour that lies ``share`` of the way, 0 to 1, from ``first`` to ``second``."""
+    """Return the colour at ``share``, 0 to 1, between ``first`` and ``second``."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
 def reserve_header(figure: Figure, height: float) -> None:
-    """Keep the uppermost ``height`` inches of a figure free of panels."""
+    """Keep the top ``height`` inches of a figure free of panels."""
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)  # new_figure sets one
     engine.set(rect=(0, 0, 1, 1 - height / figure.get_figheight()))
 
 
 def header_title(figure: Figure, text: str, *, colour: str = INK) -> None:
-    """Write the uppermost line of a figure's header."""
+    """Write the top line of a figure's header."""
     figure.text(
         0.06 / figure.get_figwidth(), 1 - 0.05 / figure.get_figheight(), text, ha="left", va="top", color=colour,
         fontsize=FONT_SIZE + 1, weight="bold",
@@ -201,12 +201,12 @@ def header_legend(
 
 
 def write(figure: Figure, x: float, y: float, text: str, **properties: Any) -> None:
-    """Write text at a place in inches from the lower left corner of a figure."""
+    """Write text at a position in inches from the lower left corner of a figure."""
     figure.text(x / figure.get_figwidth(), y / figure.get_figheight(), text, **properties)
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction of 1 as a percentage with one decimal, "73.3 %", rounded so that 99.96 does not read as 100."""
+    """Return a fraction as a percentage with one decimal, "73.3 %"; 99.96 is not rounded to 100."""
     value = 100 * fraction
     shown = f"{value:.1f}"
     if (shown == "100.0" and value < 100) or (shown == "0.0" and value > 0):
@@ -217,21 +217,21 @@ def percent(fraction: float) -> str:
 
 
 def noise_level(sigma: float) -> str:
-    """Return a noise level with two figures and its unit."""
+    """Return a noise level with two significant figures and its unit."""
     if sigma == 0:
         return "0 Å"
     return f"{sigma:.{max(0, min(4, 1 - math.floor(math.log10(sigma))))}f} Å"
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time in the unit that suits it, such as "45 s", "12 min", "3.4 h" or "2.1 days"."""
+    """Return a duration in a suitable unit, such as "45 s", "12 min", "3.4 h" or "2.1 days"."""
     unit, length = time_unit(seconds)
     value = seconds / length
     return f"{value:.0f} {unit}" if value >= 9.95 or unit == "s" else f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """Return the name and the length in seconds of the unit to show times up to ``seconds`` in."""
+    """Return the name and the length in seconds of a suitable unit for times up to ``seconds``."""
     for unit, length, least in (("days", 86400.0, 2.0), ("h", 3600.0, 2.0), ("min", 60.0, 1.5)):
         if seconds >= least * length:
             return unit, length
@@ -239,7 +239,7 @@ def time_unit(seconds: float) -> tuple[str, float]:
 
 
 def count(value: float) -> str:
-    """Return a number such as epochs with two or three figures: "0.42", "3.1", "57", "1,012"."""
+    """Return a number with two or more significant figures: "0.42", "3.1", "57", "1,012"."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if value < 0.995:
@@ -247,7 +247,7 @@ def count(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:,.0f}"
 
 
-def large(number: float) -> str:
+def large_number(number: float) -> str:
     """Return a number of molecules such as "640", "448,000", "1.3 million" or "25 million", to three figures."""
     if number < 1000:
         return f"{number:.0f}"
@@ -256,7 +256,7 @@ def large(number: float) -> str:
 
 
 def number_unit(number: float) -> tuple[str, float]:
-    """Return the name (empty for 1) and the size of the unit to show numbers up to ``number`` in."""
+    """Return the name (empty for 1) and the size of a suitable unit for numbers up to ``number``."""
     for unit, size in (("millions", 1e6), ("thousands", 1e3)):
         if number >= 2 * size:
             return unit, size
@@ -264,9 +264,9 @@ def number_unit(number: float) -> tuple[str, float]:
 
 
 def label_line(axes: Axes, value: float, text: str, *, colour: str = MUTED) -> None:
-    """Name a horizontal line, in the margin to its right where no curve can be; the axis has its final limits."""
+    """Label a horizontal line in the margin to its right; the axis must have its final limits."""
     height = float(axes.transAxes.inverted().transform(axes.transData.transform((axes.get_xlim()[1], value)))[1])
-    # Not below the panel, where the ticks have their labels.
+    # Not below the panel, where the tick labels are.
     axes.annotate(
         text, (1.0, value), (4, -2 if height < 0.05 else 0), xycoords=axes.get_yaxis_transform(),
         textcoords="offset points", ha="left", va="bottom" if height < 0.05 else "center", color=colour,
@@ -274,11 +274,11 @@ def label_line(axes: Axes, value: float, text: str, *, colour: str = MUTED) -> N
     )  # fmt: skip
 
 
-def listed(names: Sequence[str]) -> str:
+def join_and(names: Sequence[str]) -> str:
     """Return "a", "a and b" or "a, b and c"."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def either(numbers: Iterable[int]) -> str:
-    """Return the different ones among some numbers, such as "1,000" or "500 or 1,000"."""
+def join_or(numbers: Iterable[int]) -> str:
+    """Return the distinct numbers, such as "1,000" or "500 or 1,000"."""
     return " or ".join(f"{number:,}" for number in sorted(set(numbers)))

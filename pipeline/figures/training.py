@@ -1,4 +1,4 @@
-"""How training went: stability of samples and loss, against molecules seen and against time."""
+"""Training curves: stability of samples and loss, against molecules seen and training time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from pipeline.figures import style
 from pipeline.figures.inputs import Checkups, Curve, Floats, Run, estimate, objective_label
 
 SMOOTHING: Final = 1 / 40
-"""The part of a curve that its running mean spans; at least five values."""
+"""Share of a curve in the window of its running mean, which has at least five values."""
 
 _VALIDATION: Final[dict[str, Any]] = {
     "linewidth": 1.0,
@@ -27,7 +27,7 @@ _VALIDATION: Final[dict[str, Any]] = {
 _RAW_ALPHA: Final = 0.3
 _LEGEND_COLUMNS: Final = 5
 _FEWEST: Final = 3
-"""Points of a curve of scores: a line between two says nothing."""
+"""Minimum number of points of a curve of scores."""
 _METRICS: Final = (("atom_stability", "stable atoms (%)"), ("molecule_stability", "stable molecules (%)"))
 _CHECKUPS: Final[tuple[dict[str, Any], ...]] = (
     {"marker": "o", "linestyle": "-", "markersize": 4.0},
@@ -35,7 +35,7 @@ _CHECKUPS: Final[tuple[dict[str, Any], ...]] = (
     {"marker": "s", "linestyle": (0, (1.2, 1.2)), "markersize": 3.8},
     {"marker": "^", "linestyle": (0, (5, 1.2, 1.2, 1.2)), "markersize": 4.4},
 )
-"""Line and marker of each sampler that drew samples during training; from the fifth on they repeat."""
+"""Line and marker of each sampler that drew samples during training, repeated from the fifth on."""
 
 
 def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str, Any], dataset: str) -> style.Picture:
@@ -45,7 +45,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         runs: the runs, in the order of the study.
         floor: the evaluation of noise.
         ceiling: the evaluation of the data.
-        dataset: what the data are called.
+        dataset: name of the data.
     """
     budgets = [f"{run.name}: {run.budget}" for run in runs]
     runs = [replace(run, checkups=[one for one in run.checkups if len(one) >= _FEWEST]) for run in runs]
@@ -97,13 +97,13 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
 
 
 def smooth(values: Floats) -> Floats:
-    """Return the centred running mean of ``values`` [K]: a shorter window near the ends, NaN left out."""
+    """Return the centred running mean of ``values`` [K]: with a shorter window near the ends, ignoring NaN."""
     half = max(2, round(len(values) * SMOOTHING / 2))
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(finite)])
     places = np.arange(len(values))
-    # At the beginning the window shrinks on both sides alike, lest the steep descent be averaged with what follows it.
+    # At the start the window stays symmetric, so that the steep descent is not averaged with later values.
     half_here = np.minimum(half, places)
     low, high = places - half_here, np.minimum(places + half_here + 1, len(values))
     number = counts[high] - counts[low]
@@ -117,7 +117,7 @@ def _losses(run: Run) -> tuple[Curve, ...]:
 def _draw_loss(axes: Axes, run: Run, quantity: str, per_unit: float) -> None:
     training, validation = run.training_loss, run.validation_loss
     x = getattr(training, quantity) / per_unit
-    # Tens of thousands of raw values become one image inside the SVG; the curves on top of it remain lines.
+    # Thousands of raw values are rasterised within the SVG; the curves above remain lines.
     many = len(training) > 2000
     axes.plot(x, training.values, color=run.colour, alpha=_RAW_ALPHA, linewidth=0.6, zorder=2, rasterized=many)
     axes.plot(x, smooth(training.values), color=run.colour, zorder=4)
@@ -145,7 +145,7 @@ def _draw_checkups(
 
 
 def _bound(row: Sequence[Axes], floor: Estimate, ceiling: Estimate, dataset: str) -> None:
-    """Draw noise and data into a row of panels of one kind of stability, which is as high as its curves need."""
+    """Draw the references into a row of panels of one kind of stability, and set its limits to fit the curves."""
     top = 106.0 if floor.value > 0.01 else max(2.0, row[0].get_ylim()[1])
     row[0].set_ylim(0, top)
     data = f"{dataset if len(dataset) <= 6 else 'data'}\n{style.percent(ceiling.value)}"
@@ -160,7 +160,7 @@ def _bound(row: Sequence[Axes], floor: Estimate, ceiling: Estimate, dataset: str
 
 
 def _scale_loss(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Give a row of loss panels a logarithmic axis where the loss allows, and leave single spikes out of its range."""
+    """Give a row of loss panels a logarithmic axis if possible, without single spikes in its range."""
     values = np.concatenate([curve.values for curve in curves])
     values = values[np.isfinite(values)]
     if not len(values):
@@ -168,7 +168,7 @@ def _scale_loss(axes: Axes, curves: Sequence[Curve]) -> None:
     smoothed = np.concatenate([smooth(curve.values)[1:] for curve in curves])
     low = min(np.quantile(values, 0.001), np.nanmin(smoothed, initial=np.inf))
     high = max(np.quantile(values, 0.995), np.nanmax(smoothed, initial=-np.inf))
-    if low <= 0 or high < 2 * low:  # below a factor of two a logarithmic axis has no ticks to read it by
+    if low <= 0 or high < 2 * low:  # below a factor of two a logarithmic axis has no ticks
         margin = 0.05 * (high - low) or 0.5
         axes.set_ylim(low - margin, high + margin)
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -183,7 +183,7 @@ def _scale_loss(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _legend_kinds(looks: Mapping[str, Mapping[str, Any]]) -> dict[str, Line2D]:
-    """Return what each kind of line and marker stands for, by its name."""
+    """Return the legend handle of each kind of line and marker, by label."""
     return {
         **{f"{sampler} samples": Line2D([], [], color=style.INK, **look) for sampler, look in looks.items()},
         "each loss": Line2D([], [], color=style.INK, linewidth=0.8, alpha=2 * _RAW_ALPHA),
@@ -195,23 +195,23 @@ def _legend_kinds(looks: Mapping[str, Mapping[str, Any]]) -> dict[str, Line2D]:
 def _caption(runs: Sequence[Run], objectives: Sequence[str], dataset: str) -> str:
     sentences = []
     if checkups := [one for run in runs for one in run.checkups]:
-        samplers = style.listed(list(dict.fromkeys(one.sampler for one in checkups)))
+        samplers = style.join_and(list(dict.fromkeys(one.sampler for one in checkups)))
         sentences.append(
-            f"Above, the stability of {style.either(one.count for one in checkups)} molecules drawn now and then by "
-            f"{samplers} from the averaged weights, with 95 % intervals, between what noise scores (dashed) and "
-            f"what {dataset} itself scores (dotted): few molecules, so the final scores are those of the other figures."
+            f"Above, the stability of {style.join_or(one.count for one in checkups)} molecules drawn repeatedly by "
+            f"{samplers} from the averaged weights, with 95 % intervals, between the scores of noise (dashed) and of "
+            f"{dataset} itself (dotted). With so few molecules, the final scores are those of the other figures."
         )
     sentences.append(
         f"{'Below, the' if checkups else 'The'} loss of the training batches (thin: each logged value; thick: running "
         f"mean over {round(100 * SMOOTHING, 1):g} % of the curve) and of the validation molecules (circles). All "
-        "against the number of molecules that training has seen, repeats included, and against the time spent "
-        "training; what a run started or learned from is not counted."
+        "against the number of training molecules seen, counting repeats, and against training time; the runs that a "
+        "run started or learned from are not included."
     )
     if len(objectives) > 1:
-        sentences.append("Losses of different objectives are different quantities and not to be compared.")
+        sentences.append("Losses of different objectives are different quantities and cannot be compared.")
     if "consistency" in objectives:
         sentences.append(
-            "That of a consistency model is measured against a target that moves with its curriculum: it need not fall "
-            "where the model improves."
+            "The loss of a consistency model refers to a target that changes with its curriculum, so it need not fall "
+            "while the model improves."
         )
     return " ".join(sentences)

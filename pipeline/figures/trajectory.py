@@ -1,4 +1,4 @@
-"""How a molecule comes out of noise: frames of one denoising trajectory."""
+"""Frames of one denoising trajectory, from noise to a molecule."""
 
 from typing import Final
 
@@ -11,9 +11,9 @@ from pipeline.figures import drawing, style
 from pipeline.figures.inputs import Floats, Trajectory
 
 FRAMES: Final = 8
-"""Frames in the strip at most, evenly spread over those in which there is something to see."""
+"""Maximum number of frames in the strip, evenly spaced from the first one with enough atoms in view."""
 COLUMNS: Final = 4
-"""In a row at most."""
+"""Maximum number of frames in a row."""
 
 _HEADER: Final = 0.55
 _WIDTH: Final = style.PAGE_WIDTH / COLUMNS
@@ -22,9 +22,9 @@ _HEIGHT: Final = 1.5
 _TEXT: Final = 0.42
 """Height of the two lines under a frame, in inches."""
 _BAND: Final = 0.28
-"""Height of the band that is as thick as the noise, with the air below it, in inches."""
+"""Height of the band that shows the noise level, with the space below it, in inches."""
 _ROOM: Final = 1.8
-"""How much more a panel shows than the finished molecule needs."""
+"""Size of a panel relative to the finished molecule."""
 _BAR: Final = 2.0
 """Length of the scale bar in angstrom."""
 
@@ -33,8 +33,8 @@ def draw(trajectory: Trajectory, *, colour: str = style.INK) -> style.Picture:
     """Draw frames of a trajectory, from noise to molecule, all on the scale of the finished one.
 
     Args:
-        trajectory: one molecule, F times.
-        colour: of the run it belongs to.
+        trajectory: one molecule in F frames.
+        colour: colour of its run.
     """
     last, size = len(trajectory.frames) - 1, int(trajectory.frames.sizes[0])
     turned = drawing.turned(trajectory.frames, drawing.best_side(trajectory.frames[last][1]))
@@ -44,7 +44,7 @@ def draw(trajectory: Trajectory, *, colour: str = style.INK) -> style.Picture:
     across = max(reach[0], reach[1] * _WIDTH / _HEIGHT) * _ROOM
     up = across * _HEIGHT / _WIDTH
     inside = [int((np.abs(view.molecule.positions[:, :2]) < [across, up]).all(axis=1).sum()) for view in views]
-    # Of the wildest noise there would be nothing to see.
+    # Skip the noisiest frames, in which most atoms are outside the panel.
     first = next(frame for frame in range(last + 1) if 2 * inside[frame] >= size)
     frames = np.unique(np.round(np.linspace(first, last, FRAMES)).astype(int)).tolist()
     noisiness = _noisiness(trajectory.sigma)[frames]
@@ -85,12 +85,12 @@ def _noisiness(sigma: Floats) -> Floats:
     if not len(positive) or positive.min() == positive.max():
         return (sigma > 0).astype(np.float64)
     span = np.log(positive.max() / positive.min())
-    # The smallest level is thin but there; only 0 is nothing.
+    # The smallest level is thin but visible; only 0 vanishes.
     return np.where(sigma > 0, 0.1 + 0.9 * np.log(np.maximum(sigma, positive.min()) / positive.min()) / span, 0.0)
 
 
 def _draw_scale_bar(figure: Figure, x: float, y: float, *, inch: float) -> None:
-    """Draw a bar with its length, which begins at ``x`` and ``y`` inches, where an inch is ``inch`` angstrom."""
+    """Draw a labelled scale bar that starts at ``x`` and ``y`` inches; one inch is ``inch`` angstrom."""
     end, page = x + _BAR / inch, figure.get_size_inches()
     line = Line2D([x / page[0], end / page[0]], [y / page[1]] * 2, color=style.MUTED, linewidth=1.6)
     line.set_solid_capstyle("butt")
@@ -99,7 +99,7 @@ def _draw_scale_bar(figure: Figure, x: float, y: float, *, inch: float) -> None:
 
 
 def _draw_band(figure: Figure, middle: float, noisiness: Floats, frames: range) -> None:
-    """Draw a band under a row of frames that is as thick as the noise and runs on into the next row."""
+    """Draw a band under a row of frames, as thick as the noise level, that continues in the next row."""
     page = figure.get_figheight()
     axes = figure.add_axes((0, (middle - 0.09) / page, _WIDTH * len(frames) / style.PAGE_WIDTH, 0.18 / page))
     axes.set_axis_off()
@@ -117,10 +117,10 @@ def _caption(trajectory: Trajectory, unstable: int, *, begins: float) -> str:
     atoms = len(trajectory.frames[0][0])
     end = "all of its atoms are stable" if not unstable else f"{unstable} of its {atoms} atoms are not stable (ringed)"
     return (
-        f"One molecule{who} on its way from noise, left to right; the first one drawn, not a chosen one. {shown}"
-        f"All frames have one scale; they begin at σ = {style.noise_level(begins)}, where half of the atoms are within "
-        f"them, and not at the {style.noise_level(trajectory.sigma[0])} that sampling starts from. Under each frame "
-        f"its noise level σ, which the grey band shows on a logarithmic scale. In the end {end}."
+        f"One molecule{who} from noise to sample, left to right; the first one sampled, not a selected one. {shown}"
+        f"All frames have the same scale. They start at σ = {style.noise_level(begins)}, with half of the atoms in "
+        f"view, not at the {style.noise_level(trajectory.sigma[0])} that sampling starts from. Below each frame is its "
+        f"noise level σ, shown on a logarithmic scale by the grey band. In the last frame {end}."
     )
 
 
@@ -128,4 +128,4 @@ _SHOWN: Final = {
     "state": "Each frame is the noisy cloud itself. ",
     "estimate": "Each frame is the network's estimate of the finished molecule, given the noisy cloud. ",
 }
-"""What the frames are, by the key ``shows`` of the file's metadata."""
+"""Meaning of the frames, by the key ``shows`` of the file's metadata."""

@@ -1,29 +1,30 @@
-"""The section ``benchmark`` of a study: what is measured, on whom and how often."""
+"""The section ``benchmark`` of a study: what is measured, of which contestants and how often."""
 
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from pipeline.study.group import Count, Distinct, Group, Named, Positive, Seed, Several
+from pipeline.study.group import AtLeastTwo, ByName, Group, PositiveFloat, PositiveInt, Seed, UniqueTuple
 
 Contestant = Literal[
     "edm", "torch", "torch-compiled", "jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax"
 ]
-Whole = Literal["edm", "torch", "torch-compiled", "jax"]
-Startable = Literal["torch", "torch-compiled", "jax"]
+FullContestant = Literal["edm", "torch", "torch-compiled", "jax"]
+BackendContestant = Literal["torch", "torch-compiled", "jax"]
 
 
 class Contest(Group):
     """Contestants that train the same network."""
 
-    hidden: Count
+    hidden: PositiveInt
     """Node features."""
-    layers: Count
+    layers: PositiveInt
     """Equivariant layers."""
-    contestants: Annotated[Distinct[Contestant], Field(min_length=1)] = get_args(Contestant)
+    contestants: Annotated[UniqueTuple[Contestant], Field(min_length=1)] = get_args(Contestant)
     """Contestants. edm is EDM in PyTorch as published; torch and torch-compiled are the PyTorch backend; jax is the JAX
-    backend, and jax-naive, -factored, -buckets and -gradient are its steps of optimisation."""
-    repetitions: Count = 5
+    backend, and jax-naive, -factored, -buckets and -gradient are the JAX backend with only some of its
+    optimisations."""
+    repetitions: PositiveInt = 5
     """Measurements per contestant."""
 
 
@@ -37,66 +38,66 @@ class SamplerName(Group):
 
 
 class Sampling(Group):
-    """Sampling with random weights; with trained ones see trained."""
+    """Sampling with random weights, and with trained weights if trained is set."""
 
-    hidden: Count = 64
+    hidden: PositiveInt = 64
     """Node features."""
-    layers: Count = 5
+    layers: PositiveInt = 5
     """Equivariant layers."""
-    contestants: Distinct[Whole] = ("edm", "torch", "jax")
+    contestants: UniqueTuple[FullContestant] = ("edm", "torch", "jax")
     """Contestants; an empty list measures none. edm samples at most 100 molecules at a time, as its published code
     does."""
-    repetitions: Count = 3
+    repetitions: PositiveInt = 3
     """Measurements per contestant."""
     calls: Annotated[int, Field(strict=True, ge=2, le=1001)] = 10
     """Network calls per molecule; time is proportional to them."""
-    molecules: Count = 500
+    molecules: PositiveInt = 500
     """Molecules per measurement; their sizes follow the training molecules."""
     trained: SamplerName | None = None
     """A run and one of its samplers, to measure trained weights too and count stable molecules; null for none."""
 
 
 class Scaling(Group):
-    """Training steps on made-up molecules, their time and memory against three things at a time."""
+    """Time and memory of training steps on synthetic molecules against molecule size, batch size and cores."""
 
-    hidden: Count = 64
+    hidden: PositiveInt = 64
     """Node features."""
-    layers: Count = 5
+    layers: PositiveInt = 5
     """Equivariant layers."""
-    contestants: Distinct[Whole] = ("edm", "jax")
+    contestants: UniqueTuple[FullContestant] = ("edm", "jax")
     """Contestants; an empty list measures none."""
-    repetitions: Count = 2
+    repetitions: PositiveInt = 2
     """Measurements per contestant."""
-    atoms: Distinct[Several] = (9, 18, 29, 61, 181)
+    atoms: UniqueTuple[AtLeastTwo] = (9, 18, 29, 61, 181)
     """Molecule sizes to compare, in atoms; the largest of GEOM-Drugs has 181."""
-    atoms_batch: Count = 8
+    atoms_batch: PositiveInt = 8
     """Molecules per step when comparing sizes; few, because memory grows with the square of the size."""
-    batch_sizes: Distinct[Count] = (8, 32, 128)
+    batch_sizes: UniqueTuple[PositiveInt] = (8, 32, 128)
     """Batch sizes to compare."""
-    batch_atoms: Several = 18
+    batch_atoms: AtLeastTwo = 18
     """Atoms per molecule when comparing batch sizes and cores; 18 is QM9's mean."""
-    cores: Distinct[Count] = (1, 2, 4, 8, 16)
-    """Numbers of cores to compare, up to those of the machine."""
+    cores: UniqueTuple[PositiveInt] = (1, 2, 4, 8, 16)
+    """Numbers of cores to compare, up to the number that the machine has."""
 
 
 class Benchmark(Group):
-    """How fast the backends train and sample, beside EDM as it is published; see ``snakemake results/benchmarks``."""
+    """Speed of the backends and of the published EDM in training and sampling; see ``snakemake results/benchmarks``."""
 
-    batch_size: Count = 64
+    batch_size: PositiveInt = 64
     """Molecules per training step."""
-    seconds: Positive = 0.7
+    seconds: PositiveFloat = 0.7
     """Shortest measurement of a contestant per repetition, in seconds; at least one training step of every size
     bucket."""
     seed: Seed = 0
     """Seed of weights, order of molecules and noise."""
-    training: Named[Contest] = {
+    training: ByName[Contest] = {
         "small": Contest(hidden=64, layers=5),
         "medium": Contest(hidden=128, layers=6, contestants=("edm", "torch", "jax"), repetitions=3),
         "large": Contest(hidden=256, layers=9, contestants=("edm", "jax"), repetitions=3),
     }
-    """Networks to train, in EDM's form, by name (small letters, digits and hyphens); {} trains none."""
+    """Networks to train, in EDM's form, by name (lowercase letters, digits and hyphens); {} trains none."""
     sampling: Sampling = Sampling()
     scaling: Scaling = Scaling()
-    startup: Distinct[Startable] = ("jax",)
+    startup: UniqueTuple[BackendContestant] = ("jax",)
     """Contestants whose time from process start to first training step is measured, with default settings; an empty
     list measures none."""

@@ -1,4 +1,4 @@
-"""Which study a run's folder belongs to, so that no other study replaces what it trained."""
+"""Which study each run folder belongs to, so that no other study overwrites what was trained there."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +13,16 @@ CLAIM: Final = "study.json"
 
 
 def claim_runs(study: Json, *, owner: str, runs: Path, record: bool) -> None:
-    """Note in the folder of every run of a study that it is this study's, and with which settings.
+    """Record in the folder of every run of a study that it belongs to this study, and its settings.
 
-    A study may change its own runs: what changed is made again. Two studies share a run as long as their settings of it
-    are the same.
+    A study may change its own runs; what changed is rerun. Two studies can share a run as long as their settings for it
+    are equal.
 
     Args:
       study: resolved, with every default written out.
       owner: the study's file.
       runs: folder with a folder for each run.
-      record: False only checks.
+      record: whether to write the records; False only checks.
 
     Raises:
       InputError: a run was trained, or a sampler's molecules drawn, by another study with other settings.
@@ -41,7 +41,7 @@ def claim_runs(study: Json, *, owner: str, runs: Path, record: bool) -> None:
             _check(runs / run, earlier, claim)
     for run, claim in claims.items() if record else ():
         earlier = _read(runs / run)
-        # A run that two studies agree on stays the first one's.
+        # A run that two studies share belongs to the first.
         if not earlier or earlier["study"] == owner or earlier["settings"] != claim["settings"]:
             write_json(runs / run / CLAIM, claim)
 
@@ -52,7 +52,7 @@ def _read(folder: Path) -> Json | None:
 
 
 def _check(folder: Path, earlier: Json, claim: Json) -> None:
-    """Raise if what is in a run's folder would be lost to a claim of another study."""
+    """Raise InputError if the claim of another study would overwrite results in a run's folder."""
     trained = (folder / "weights.safetensors").exists() or (folder / "state").exists()
     differences = list(_differences(earlier["settings"], claim["settings"])) if trained else []
     for name in earlier["samplers"].keys() & claim["samplers"].keys():
@@ -60,9 +60,9 @@ def _check(folder: Path, earlier: Json, claim: Json) -> None:
             differences += _differences(earlier["samplers"][name], claim["samplers"][name], f"samplers.{name}.")
     if differences:
         key, was, now = differences[0]
-        more = f" ({len(differences) - 1} more differ)" if len(differences) > 1 else ""
+        others = f" ({len(differences) - 1} more differ)" if len(differences) > 1 else ""
         raise InputError(
-            f"runs.{folder.name}: {folder} was made by {earlier['study']} with {key} {was}, not {now}{more}; give"
+            f"runs.{folder.name}: {folder} was made by {earlier['study']} with {key} {was}, not {now}{others}; give"
             " the run another name to keep both, or delete that folder"
         )
 

@@ -1,4 +1,4 @@
-"""A run and a sampler: every key with its type, range, default and meaning, and how the keys of one fit each other."""
+"""Settings of runs and samplers: type, range, default and meaning of every key, and checks across keys."""
 
 import math
 import os
@@ -6,25 +6,23 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, StrictBool, StrictFloat, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
 from pipeline.study.group import (
-    Count,
+    AtLeastTwo,
     Decay,
-    Flag,
+    Fraction,
     Group,
     Name,
-    Natural,
-    NotNegative,
-    Positive,
-    Real,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     Seed,
-    Several,
-    Share,
+    format_value,
     parse,
-    shown,
 )
 
 Objective = Literal["edm", "denoiser", "consistency"]
@@ -32,49 +30,49 @@ Alignment = Literal["none", "permutation", "full"]
 
 
 class ModelConfig(Group):
-    """The E(n)-equivariant graph network (EGNN). What is left out is as in the run that init or teacher names."""
+    """The E(n)-equivariant graph network (EGNN). Settings left out are those of the run that init or teacher names."""
 
-    hidden: Count = 64
+    hidden: PositiveInt = 64
     """Node features."""
-    edge_hidden: Annotated[Count, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]})] = (
-        Field(default=None, validate_default=True)
-    )
+    edge_hidden: Annotated[
+        PositiveInt, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]})
+    ] = Field(default=None, validate_default=True)
     """Edge features, which determine nearly all of the cost; null is the same as hidden."""
-    layers: Count = 5
+    layers: PositiveInt = 5
     """Equivariant layers."""
-    attention: Flag = True
+    attention: StrictBool = True
     """Whether each message is weighted by a learned sigmoid gate."""
     radial_features: Literal["gaussian", "squared"] = "gaussian"
     """Edge features of the current and the input distance. squared is the square, as in the reference; gaussian uses
     smooth bounded functions and trains at a far higher learning rate."""
     node_norm: Literal["rms", "none"] = "rms"
     """rms scales node features to unit root mean square before each layer; none, as in the reference, does not."""
-    shared_edges: Flag = False
+    shared_edges: StrictBool = False
     """Whether coordinate updates use the messages instead of a separate edge network."""
-    preconditioned: Flag = True
+    preconditioned: StrictBool = True
     """Whether the network's input and target are scaled to unit variance at every noise level (Karras et al. 2022). The
     reference predicts the noise directly."""
-    norm_constant: NotNegative = 1.0
+    norm_constant: NonNegativeFloat = 1.0
     """Constant added to the distance in the denominator of a coordinate update, in angstrom."""
-    coordinate_range: Positive = 3.0
+    coordinate_range: PositiveFloat = 3.0
     """Factor of the tanh that bounds one neighbour's contribution to a coordinate update; 15 in the reference."""
-    aggregation_divisor: Positive = 4.0
+    aggregation_divisor: PositiveFloat = 4.0
     """Divisor of the sum of a node's messages; 1 in the reference."""
 
     @field_validator("edge_hidden", mode="before")
     @classmethod
-    def _as_many(cls, value: Any, info: ValidationInfo) -> Any:
+    def _same_as_hidden(cls, value: Any, info: ValidationInfo) -> Any:
         return info.data.get("hidden", 1) if value in (None, "null") else value
 
     def can_start(self, start: Self) -> bool:
-        """Return whether this network can start from the weights of ``start``: the same one, or one less deep."""
+        """Return whether the weights of ``start`` can initialise this network: the same, or one with fewer layers."""
         return start.layers <= self.layers and start.model_copy(update={"layers": self.layers}) == self
 
 
 class NoiseConfig(Group):
     """The diffusion of objective edm, whose signal falls with (1 - (t/T)^2)^2."""
 
-    steps: Several = 1000
+    steps: AtLeastTwo = 1000
     """T, the number of diffusion steps in training."""
     precision: Annotated[float, Field(strict=True, gt=0, lt=0.5)] = 1e-5
     """Variance of the noise at t = 0 and of the signal at t = T."""
@@ -83,29 +81,29 @@ class NoiseConfig(Group):
 
 
 class SigmaData(Group):
-    """What the network's inputs and targets are scaled with; left out, that of the run that init or teacher names."""
+    """Scales of the network's inputs and targets; if left out, those of the run that init or teacher names."""
 
-    coordinates: Positive | None = None
+    coordinates: PositiveFloat | None = None
     """Root mean square of the coordinates in angstrom; null measures it on the training split."""
-    types: Positive | None = None
+    types: PositiveFloat | None = None
     """Root mean square of the one-hot types divided by 4; null measures it."""
 
 
 class LevelsConfig(Group):
     """The noise levels of the objectives denoiser and consistency (noise added to coordinates in angstrom)."""
 
-    mean: Real = -1.0
+    mean: StrictFloat = -1.0
     """Mean of ln sigma in training."""
-    std: Positive = 1.5
+    std: PositiveFloat = 1.5
     """Standard deviation of ln sigma in training."""
-    sigma_min: Positive = 0.002
+    sigma_min: PositiveFloat = 0.002
     """Smallest noise level."""
-    sigma_max: Positive = 20.0
+    sigma_max: PositiveFloat = 20.0
     """Largest noise level, the prior's."""
     sigma_data: SigmaData = SigmaData()
     preconditioning: Literal["karras", "estimate"] = "estimate"
-    """Preconditioning of coordinates. karras is that of Karras et al. 2022, table 1; in estimate the network's layers
-    update the estimate itself and see its distances. By default as in the init or teacher run."""
+    """Preconditioning of coordinates. karras is that of Karras et al. 2022, table 1; with estimate the network's
+    layers update the estimate itself and see its distances. By default as in the init or teacher run."""
     alignment: Alignment = "none"
     """How data is aligned to noise before mixing. permutation reorders atoms, full also rotates the molecule.
     Consistency samplers align fresh noise in the same way."""
@@ -118,29 +116,29 @@ class LevelsConfig(Group):
 
 
 class ConsistencyConfig(Group):
-    """What the objective consistency compares, and how."""
+    """The objective consistency: which levels it compares, and how."""
 
     kind: Literal["ct", "ict", "tuning", "distillation"] = "tuning"
     """ct is consistency training as first published, with averaged weights as target; ict its improved form; tuning
     starts from a denoiser (ECT); distillation uses Heun steps of a denoiser."""
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
     """tuning, distillation. Each stage divides the gap between compared levels by q."""
-    first_stage: Natural = 5
+    first_stage: NonNegativeInt = 5
     """tuning, distillation. First stage; all stages are equally long."""
-    last_stage: Natural = 6
+    last_stage: NonNegativeInt = 6
     """tuning, distillation. Last stage."""
-    anchor: NotNegative = 0.2
+    anchor: NonNegativeFloat = 0.2
     """tuning, distillation. Below this level the target is the data itself in every stage, which keeps small levels
     precise."""
-    first_levels: Several = 10
+    first_levels: AtLeastTwo = 10
     """ct, ict. Initial number of grid levels."""
-    last_levels: Several = 160
+    last_levels: AtLeastTwo = 160
     """ct, ict. Final number of grid levels."""
     weight: Literal["gap", "unit"] = "gap"
     """tuning, distillation. gap weights a pair with 1 / (t - r); unit equalises the gradients of all levels."""
-    huber: NotNegative = 0.02
+    huber: NonNegativeFloat = 0.02
     """Pseudo-Huber constant c per square root of the dimension; 0 is the squared distance."""
-    type_weight: Positive = 4.0
+    type_weight: PositiveFloat = 4.0
     """Weight of the squared distance of types relative to coordinates."""
 
     @model_validator(mode="after")
@@ -153,31 +151,31 @@ class ConsistencyConfig(Group):
 
 
 class ClipConfig(Group):
-    """How large gradients are cut back."""
+    """Gradient clipping."""
 
     kind: Literal["norm", "adaptive", "none"] = "norm"
     """Gradient clipping: norm clips at value; adaptive, as in the reference, at 1.5 times the mean plus 2 standard
     deviations of the last 50 norms; none does not clip."""
-    value: Positive = 1.0
+    value: PositiveFloat = 1.0
     """Largest gradient norm, for kind norm."""
 
 
 class OptimizerConfig(Group):
     """AdamW."""
 
-    learning_rate: Positive = 2e-3
+    learning_rate: PositiveFloat = 2e-3
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Learning rate after the warm-up; linear and cosine reach 0 at the last step."""
-    warmup_steps: Natural | Share = 500
+    warmup_steps: NonNegativeInt | Fraction = 500
     """Steps over which the learning rate rises from 0; a number below 1 is a fraction of all steps."""
-    weight_decay: NotNegative = 1e-12
+    weight_decay: NonNegativeFloat = 1e-12
     """Decoupled weight decay."""
     beta1: Decay = 0.9
     """Decay of the mean of gradients."""
     beta2: Decay = 0.99
     """Decay of the mean of squared gradients."""
-    amsgrad: Flag = False
+    amsgrad: StrictBool = False
     """Whether to divide by the largest mean of squares so far (AMSGrad), as the reference does."""
     clip: ClipConfig = ClipConfig()
 
@@ -185,22 +183,22 @@ class OptimizerConfig(Group):
 class TrainingConfig(Group):
     """How the network is trained."""
 
-    steps: Count
+    steps: PositiveInt
     """Optimiser steps; steps x batch_size / 100,000 is the number of QM9 epochs."""
-    batch_size: Count = 64
+    batch_size: PositiveInt = 64
     """Molecules per step, all from one size bucket."""
-    accumulate: Count = 1
+    accumulate: PositiveInt = 1
     """Number of equal parts a batch is split into to save memory; divides batch_size."""
     optimizer: OptimizerConfig = OptimizerConfig()
     ema_decay: Decay = 0.9995
     """Decay of the moving average of the weights, which is saved and sampled; smaller in the first steps."""
-    validation_interval: Count = 1000
+    validation_interval: PositiveInt = 1000
     """Steps between validation losses."""
-    sample_interval: Natural = 5000
+    sample_interval: NonNegativeInt = 5000
     """Steps between stability checks on samples; 0 disables them."""
-    sample_count: Count = 128
+    sample_count: PositiveInt = 128
     """Molecules per stability check."""
-    checkpoint_seconds: Positive = 60.0
+    checkpoint_seconds: PositiveFloat = 60.0
     """Seconds between checkpoints, the most work a killed run can lose."""
 
     @field_validator("steps")
@@ -225,7 +223,7 @@ class TrainingConfig(Group):
 
 
 class WeightsConfig(Group):
-    """All that shapes a run's weights."""
+    """All settings that affect a run's weights."""
 
     objective: Objective = "edm"
     """Training objective. edm is the variance-preserving diffusion of Hoogeboom et al. 2022, denoiser the
@@ -252,17 +250,17 @@ class WeightsConfig(Group):
             if levels.alignment != "none":
                 raise ValueError("levels.alignment: should be left out; objective edm has no levels")
         else:
-            _check_drawn(levels)
+            _check_training_levels(levels)
         kind = self.consistency.kind if self.objective == "consistency" else self.objective
         if kind == "distillation" and self.teacher is None:
             raise ValueError("teacher: is missing; distillation should name a run of objective denoiser here")
         if self.teacher is not None and kind != "distillation":
-            raise ValueError(f"teacher: {shown(self.teacher)} should be left out; {kind} learns from the data")
+            raise ValueError(f"teacher: {format_value(self.teacher)} should be left out; {kind} learns from the data")
         return self
 
 
-def _check_drawn(levels: LevelsConfig) -> None:
-    """Check that the normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
+def _check_training_levels(levels: LevelsConfig) -> None:
+    """Check that the normal distribution of ln sigma puts some of its mass between sigma_min and sigma_max."""
     low, high = math.log(levels.sigma_min), math.log(levels.sigma_max)
     if not low - 5.0 * levels.std < levels.mean < high + 5.0 * levels.std:
         raise ValueError(
@@ -277,19 +275,19 @@ class Sampler(Group):
     kind: Literal["heun", "ddim", "ancestral", "consistency"]
     """heun is deterministic and second order with 2 steps - 1 network calls, ddim deterministic and first order;
     ancestral draws fresh noise in each step, for objective edm; consistency is for that objective."""
-    steps: Count = 1
+    steps: PositiveInt = 1
     """Steps from noise to molecule."""
-    num: Count = 1000
+    num: PositiveInt = 1000
     """Molecules to sample; their sizes follow the training molecules."""
     seed: Seed = 0
     """Seed of the samples."""
-    sigma_max: Positive = 20.0
+    sigma_max: PositiveFloat = 20.0
     """First noise level, for heun and ddim (noise over signal; angstrom for coordinates)."""
-    sigma_min: Positive = 0.005
+    sigma_min: PositiveFloat = 0.005
     """Last noise level before 0, for heun and ddim."""
-    rho: Positive = 7.0
+    rho: PositiveFloat = 7.0
     """Exponent of the level spacing, for heun and ddim (Karras et al. 2022, eq. 5); larger is denser at low levels."""
-    levels: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    levels: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """For consistency, the noise level of each step, descending; null uses the levels that the stage levels finds for
     that many steps."""
     alignment: Alignment | None = None
@@ -305,16 +303,16 @@ class Sampler(Group):
         if self.levels is None:
             return self
         if any(after >= before for before, after in pairwise(self.levels)):
-            raise ValueError(f"levels: {shown(self.levels)} should be descending")
+            raise ValueError(f"levels: {format_value(self.levels)} should be descending")
         if self.steps not in (1, len(self.levels)):
             raise ValueError(f"steps: {self.steps} should be left out beside levels")
         return self.model_copy(update={"steps": len(self.levels)})
 
     def check_for(self, objective: Objective) -> None:
-        """Check that this is a way to sample a run of an objective.
+        """Check that this sampler suits runs of an objective.
 
         Raises:
-            ValueError: it is for another one.
+            ValueError: it does not.
         """
         kinds = _KINDS[objective]
         if self.kind not in kinds:
@@ -330,36 +328,36 @@ _KINDS: Final[Mapping[Objective, tuple[str, ...]]] = {
 
 class _Named(Group):
     name: str
-    """What the study calls it."""
+    """Name in the study."""
 
 
-class _OfData(_Named):
+class _NamedWithData(_Named):
     data: Name
     """Name of the data set."""
 
 
-class RunConfig(WeightsConfig, _OfData):
-    """All that shapes a run's weights, and two names: what ``results/runs/{run}/config.json`` holds."""
+class RunConfig(WeightsConfig, _NamedWithData):
+    """Content of ``results/runs/{run}/config.json``: all settings that affect the weights, and two names."""
 
 
 class SamplerConfig(Sampler, _Named):
-    """One way to sample a model, and its name: what ``results/runs/{run}/samplers/{sampler}.json`` holds."""
+    """Content of ``results/runs/{run}/samplers/{sampler}.json``: a sampler and its name."""
 
 
 def read_run_config(path: str | os.PathLike[str]) -> RunConfig:
     """Read a run's ``config.json``; keys with a default may be missing.
 
     Raises:
-        InputError: the file is not JSON, or not the configuration of a run.
+        InputError: the file is not JSON, or not a valid configuration of a run.
     """
     return _read(RunConfig, path)
 
 
 def run_config(raw: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration of a run that a JSON value stands for.
+    """Return a JSON value as the configuration of a run.
 
     Raises:
-        InputError: it is not the configuration of a run.
+        InputError: it is not a valid one.
     """
     return parse(RunConfig, raw)
 
@@ -368,22 +366,22 @@ def read_sampler_config(path: str | os.PathLike[str]) -> SamplerConfig:
     """Read a sampler's JSON file; keys with a default may be missing.
 
     Raises:
-        InputError: the file is not JSON, or not the configuration of a sampler.
+        InputError: the file is not JSON, or not a valid configuration of a sampler.
     """
     return _read(SamplerConfig, path)
 
 
 def sampler_config(raw: Mapping[str, Any]) -> SamplerConfig:
-    """Return the configuration of a sampler that a JSON value stands for.
+    """Return a JSON value as the configuration of a sampler.
 
     Raises:
-        InputError: it is not the configuration of a sampler.
+        InputError: it is not a valid one.
     """
     return parse(SamplerConfig, raw)
 
 
 def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
-    """Check that a sampler is one for a run, whatever study either is from.
+    """Check that a sampler suits a run; the two may come from different studies.
 
     Raises:
         InputError: it is for runs of another objective.

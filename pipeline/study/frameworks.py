@@ -1,4 +1,4 @@
-"""Frameworks that a run or a benchmark may ask for, and how they are installed."""
+"""Checks that the frameworks of a run or a benchmark are installed."""
 
 from importlib.util import find_spec
 from typing import Final
@@ -17,10 +17,10 @@ def check_framework(name: str, who: str) -> None:
 
     Args:
         name: the framework.
-        who: needs it; begins the message.
+        who: what needs it; the message starts with this.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is not installed.
     """
     if not find_spec(name):
         raise InputError(f"{who} needs {_PACKAGES[name]}, which is not installed: {_ADVICE[name]}")

@@ -1,8 +1,8 @@
-"""How many floating-point operations the network takes: the products of its matrices, counted from its shape.
+"""Floating-point operations of the network: those of its matrix products, counted from its shape.
 
-A product of [M, K] by [K, F] counts 2 M K F. Elementwise operations are not counted: their number depends on how
-they are written, and they are few beside the products of edges (a tenth of them at 64 features, and less beyond). The
-backward pass takes twice the forward pass: a product has a gradient for each of its two factors.
+A product of [M, K] by [K, F] counts 2 M K F. Elementwise operations are not counted: their number depends on
+the implementation, and they are few compared with the edge products (a tenth at 64 features, less in larger networks).
+The backward pass takes twice the forward pass: a product has a gradient for each of its two factors.
 """
 
 from pipeline.chemistry.elements import ELEMENTS
@@ -20,8 +20,8 @@ def forward_operations(model: ModelConfig, width: int, *, factored: bool = True)
 
     Args:
       model: the network, in EDM's form.
-      width: N; all N^2 ordered pairs are computed, as every contestant does.
-      factored: whether the first edge layer is computed as a product of nodes and one of distances; else as one of the
+      width: N; all N^2 ordered pairs are computed, as in every contestant of the benchmarks.
+      factored: whether the first edge layer is a product of nodes and one of distances, rather than one product of the
         concatenation [h_i, h_j, a_ij] of every pair.
     """
     nodes, pairs = width, width * width

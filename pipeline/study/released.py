@@ -1,4 +1,4 @@
-"""The models that come with the project: files of weights in ``pipeline/weights``, by name."""
+"""Released models, by name: weight files in ``pipeline/weights``."""
 
 import json
 from pathlib import Path
@@ -18,18 +18,18 @@ def released_names() -> list[str]:
 
 
 def released_path(name: str) -> Path:
-    """Return the file with the weights of a released model.
+    """Return the weight file of a released model.
 
     Raises:
       InputError: there is no model of this name.
     """
     if name not in released_names():
-        raise InputError(f"{name!r} is not a released model; there are {', '.join(released_names())}")
+        raise InputError(f"{name!r} is not a released model; choose from {', '.join(released_names())}")
     return FOLDER / f"{name}.safetensors"
 
 
 def released_settings(name: str) -> Json:
-    """Return the settings that shaped the weights of a released model, as a run of a study has them.
+    """Return the settings that a released model was trained with, in the form of a study's run.
 
     Raises:
       InputError: there is no model of this name.
@@ -38,7 +38,7 @@ def released_settings(name: str) -> Json:
 
 
 def released_training(name: str) -> Json:
-    """Return the last line of the training log of a released model, without losses.
+    """Return the last line of the training log of a released model, without its losses.
 
     Raises:
       InputError: there is no model of this name.

@@ -1,4 +1,4 @@
-"""What is written from the models of a study: the table of every setting, and a schema for editors."""
+"""Documentation generated from the settings of a study: a table of every setting, and a schema for editors."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 import yaml
 
 from pipeline.core.errors import InputError
-from pipeline.study.group import Json, allowed, inner, json_schema, shown
+from pipeline.study.group import Json, describe_values, format_value, json_schema, resolve_reference
 from pipeline.study.study import Study
 
 BEGIN: Final = "<!-- settings: written by `make readme` -->"
@@ -21,19 +21,19 @@ def schema_file() -> str:
 
 
 def settings_table() -> str:
-    """Return a Markdown table: one line a setting, by its dotted path, with its values, default and meaning."""
+    """Return a Markdown table with the dotted path, values, default and meaning of every setting."""
     lines = ["| setting | values | default | meaning |", "|---|---|---|---|"]
     for path, schema, required in _settings(json_schema(Study), ""):
-        default = "required" if required else f"`{shown(schema['default'])}`"
-        lines.append(f"| `{path}` | {allowed(schema)} | {default} | {schema['description']} |")
+        default = "required" if required else f"`{format_value(schema['default'])}`"
+        lines.append(f"| `{path}` | {describe_values(schema)} | {default} | {schema['description']} |")
     return "\n".join(lines)
 
 
 def with_settings_table(document: str) -> str:
-    """Return a document with the table between its two marks brought up to date.
+    """Return a document with the table between its two markers updated.
 
     Raises:
-        InputError: it does not have both marks.
+        InputError: a marker is missing.
     """
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -43,14 +43,14 @@ def with_settings_table(document: str) -> str:
 
 
 def _settings(group: Json, path: str) -> Iterator[tuple[str, Json, bool]]:
-    """Yield the path, schema and necessity of every setting that has a value of its own."""
+    """Yield every setting that has a value of its own: its path, its schema, and whether it is required."""
     for name, schema in group.get("properties", {}).items():
         dotted = f"{path}{name}"
-        value = inner(schema, json_schema(Study))
+        value = resolve_reference(schema, json_schema(Study))
         named = next(iter(value.get("patternProperties", {}).values()), None)
         # A group of settings has no value of its own, unless it may be null as a whole.
         if not (named or "properties" in value) or "anyOf" in schema:
             yield dotted, schema, name in group.get("required", [])
         yield from _settings(value, f"{dotted}.")
         if named:
-            yield from _settings(inner(named, json_schema(Study)), f"{dotted}.NAME.")
+            yield from _settings(resolve_reference(named, json_schema(Study)), f"{dotted}.NAME.")

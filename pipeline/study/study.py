@@ -1,4 +1,4 @@
-"""A study: what to train on, what to train, how to sample it and what to draw; and what a run's part of it is."""
+"""A study: data, models to train, samplers and figures; and the part of it that belongs to each run."""
 
 import json
 import os
@@ -7,27 +7,26 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from pipeline.core.errors import InputError
 from pipeline.study.benchmark import Benchmark, SamplerName
 from pipeline.study.config import Sampler, WeightsConfig
 from pipeline.study.frameworks import check_framework
 from pipeline.study.group import (
-    Count,
-    Distinct,
-    Flag,
+    AtLeastTwo,
+    ByName,
+    Fraction,
     Group,
     Json,
     Name,
-    Named,
-    Natural,
-    Positive,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     Seed,
-    Several,
-    Share,
+    UniqueTuple,
+    format_value,
     parse,
-    shown,
 )
 from pipeline.study.released import released_settings
 
@@ -39,13 +38,13 @@ QM9_ATOMS: Final = 29
 
 
 class Split(Group):
-    """Which molecules train, which validate; the rest are for testing."""
+    """Training and validation molecules; the rest are for testing."""
 
     seed: Seed = 0
     """Seed of the shuffle before the split; 0 is EDM's split."""
-    train: Count | Share | None = None
+    train: PositiveInt | Fraction | None = None
     """Training molecules: a number, or a fraction below 1. null is 100000 for QM9 and 0.8 for a path."""
-    validation: Count | Share | None = None
+    validation: PositiveInt | Fraction | None = None
     """Validation molecules: a number, or a fraction below 1. null is 17748 for QM9 and 0.1 for a path."""
 
 
@@ -60,48 +59,54 @@ class Data(Group):
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
     """For source path only. An XYZ, SDF, MOL or Parquet file, or a folder of them, gzipped or not, with H, C, N, O and
     F; relative to the Snakefile's folder, or absolute."""
-    skip: Flag = False
+    skip: StrictBool = False
     """For source path only. Whether to leave out molecules that cannot be used, such as those of other elements, and
     name them, instead of refusing them."""
     split: Split = Split()
-    buckets: Annotated[Distinct[Annotated[int, Field(strict=True, ge=1, le=65535)]], Field(min_length=1)] | None = None
+    buckets: Annotated[UniqueTuple[Annotated[int, Field(strict=True, ge=1, le=65535)]], Field(min_length=1)] | None = (
+        None
+    )
     """Padded sizes in atoms, ascending. Each costs one compilation and saves padding; the largest molecule must fit the
     last. null is [15, 17, 18, 19, 20, 21, 29] for QM9, and quantiles of the sizes for a path."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.name in _RESERVED:
-            raise ValueError(f"name: {shown(self.name)} should be another name than {' and '.join(_RESERVED)}")
+            raise ValueError(f"name: {format_value(self.name)} should be another name than {' and '.join(_RESERVED)}")
         if self.source == "path" and not self.path:
             raise ValueError(
                 "path: is missing; for the source path it should name a file of molecules or a folder of them"
             )
         if self.source != "path" and self.path is not None:
-            raise ValueError(f"path: {shown(self.path)} should be left out, or data.source should be path")
+            raise ValueError(f"path: {format_value(self.path)} should be left out, or data.source should be path")
         if self.path and set(self.path) & set("{}"):
             # Snakemake would take them for wildcards.
-            raise ValueError(f"path: {shown(self.path)} should have no braces")
+            raise ValueError(f"path: {format_value(self.path)} should have no braces")
         if self.path and self.path.startswith("~"):
-            raise ValueError(f"path: {shown(self.path)} should be spelt out; the home that ~ stands for is not known")
+            raise ValueError(
+                f"path: {format_value(self.path)} should be written out; the home folder that ~ stands for is unknown"
+            )
         if self.buckets and list(self.buckets) != sorted(self.buckets):
-            raise ValueError(f"buckets: {shown(self.buckets)} should be ascending")
+            raise ValueError(f"buckets: {format_value(self.buckets)} should be ascending")
         return self._completed()
 
     def _completed(self) -> Self:
-        """Return the data with the defaults that its source decides."""
-        of_qm9, buckets = self.source != "path", self.buckets
-        train = self.split.train or (100_000 if of_qm9 else 0.8)
-        validation = self.split.validation or (17_748 if of_qm9 else 0.1)
-        if of_qm9:
-            asked = sum(size * QM9_MOLECULES if size < 1 else size for size in (train, validation))
-            if asked > QM9_MOLECULES:
+        """Return the data with the defaults that depend on the source."""
+        is_qm9, buckets = self.source != "path", self.buckets
+        train = self.split.train or (100_000 if is_qm9 else 0.8)
+        validation = self.split.validation or (17_748 if is_qm9 else 0.1)
+        if is_qm9:
+            total = sum(size * QM9_MOLECULES if size < 1 else size for size in (train, validation))
+            if total > QM9_MOLECULES:
                 raise ValueError(
                     f"split: {train} to train on and {validation} to validate on should be at most the {QM9_MOLECULES} "
                     "molecules of QM9"
                 )
             buckets = buckets or (15, 17, 18, 19, 20, 21, 29)
             if buckets[-1] < QM9_ATOMS:
-                raise ValueError(f"buckets: {shown(buckets)} should end with {QM9_ATOMS}, the largest of QM9, or more")
+                raise ValueError(
+                    f"buckets: {format_value(buckets)} should end with {QM9_ATOMS}, the largest size in QM9, or more"
+                )
         elif max(train, validation) < 1 < train + validation:
             raise ValueError(f"split: {train} to train on and {validation} to validate on should be at most 1 together")
         split = self.split.model_copy(update={"train": train, "validation": validation})
@@ -113,28 +118,28 @@ _RESERVED: Final = ("raw", "noise")
 
 
 class Resources(Group):
-    """What the run asks of a cluster; no part of what shapes its weights."""
+    """Resources that the run requests from a cluster; they do not affect its weights."""
 
-    nodes: Count = 1
+    nodes: PositiveInt = 1
     """Machines for training."""
-    tasks: Count = 1
+    tasks: PositiveInt = 1
     """Training processes, each with an equal share of every batch; on a cluster and with backend jax only. Usually one
     per GPU."""
-    cpus: Count | None = None
+    cpus: PositiveInt | None = None
     """Cores per process in training and sampling; null is cluster.cpus."""
-    gpus: Natural | None = None
+    gpus: NonNegativeInt | None = None
     """GPUs per process in training and sampling; null is cluster.gpus."""
 
 
 class Run(WeightsConfig):
     """One model, from its training to its samples."""
 
-    released: Flag = False
-    """Whether to sample the model of this name that comes with the project, such as few-step, instead of training one.
+    released: StrictBool = False
+    """Whether to sample the released model of this name, such as few-step, instead of training one.
     Only samplers and resources can be set."""
     resources: Resources = Resources()
-    samplers: Named[Sampler] = Field(min_length=1)
-    """Ways to sample the trained model, by name (small letters, digits and hyphens)."""
+    samplers: ByName[Sampler] = Field(min_length=1)
+    """Ways to sample the trained model, by name (lowercase letters, digits and hyphens)."""
 
     @model_validator(mode="after")
     def _check_use(self) -> Self:
@@ -154,32 +159,32 @@ class Run(WeightsConfig):
 
 
 class Cluster(Group):
-    """What a job may ask of a cluster, where the runs do not say; for a profile to set. It shapes no result and nothing
-    is made again for it.
+    """Resources of a job on a cluster where the runs do not set them; set by a profile. They affect no result and rerun
+    nothing.
     """
 
-    cpus: Count = 4
+    cpus: PositiveInt = 4
     """Cores of a job that runs a network."""
-    gpus: Natural = 0
+    gpus: NonNegativeInt = 0
     """GPUs of a job that runs a network."""
-    max_minutes: Count = 1440
+    max_minutes: PositiveInt = 1440
     """Longest time limit of the partition; longer training continues in the next attempt."""
 
 
 class Search(Group):
-    """How the noise levels of few-step samplers are searched for."""
+    """Search for the noise levels of few-step samplers."""
 
-    num: Count = 256
+    num: PositiveInt = 256
     """Molecules per score."""
     seed: Seed = 1
     """Seed of these molecules; use another one for reported samples."""
 
 
 class Reference(Group):
-    """What every result is compared with."""
+    """References that every result is compared with."""
 
-    noise_molecules: Count = 2000
-    """Clouds of noise in the floor, the score of an untrained model."""
+    noise_molecules: PositiveInt = 2000
+    """Molecules of pure noise whose score is the floor, that of an untrained model."""
     seed: Seed = 0
     """Seed of that noise."""
 
@@ -187,16 +192,16 @@ class Reference(Group):
 class Evaluation(Group):
     """How samples are scored."""
 
-    bootstrap: Several = 1000
+    bootstrap: AtLeastTwo = 1000
     """Bootstrap resamples per 95 % interval."""
     seed: Seed = 0
     """Seed of the resampling."""
 
 
 class Trajectory(SamplerName):
-    """One molecule's way from noise."""
+    """One molecule from noise to sample."""
 
-    frames: Several = 8
+    frames: AtLeastTwo = 8
     """Frames in the strip."""
     seed: Seed = 0
     """Seed of the molecule."""
@@ -205,26 +210,26 @@ class Trajectory(SamplerName):
 class Figures(Group):
     """What the figures show."""
 
-    gallery_molecules: Count = 12
+    gallery_molecules: PositiveInt = 12
     """Molecules in each run's gallery."""
-    benchmarks: Flag = False
+    benchmarks: StrictBool = False
     """Whether to measure the benchmarks for the figures. If not, they are drawn only if results/benchmarks exists."""
     trajectory: Trajectory | None = None
     """One molecule from noise to sample, drawn as a strip; null draws none."""
 
 
 class _Hours(Group):
-    hours: Positive = 1.0
+    hours: PositiveFloat = 1.0
     """Multiplier of every run's training.steps: hours of training, for a study whose steps take an hour in all. On the
     command line: `--config hours=8`."""
 
 
 class Study(_Hours):
-    """A study; what to train on, what to train, how to sample it, and what to draw."""
+    """A study: data, models to train, samplers and figures."""
 
     data: Data = Data.model_validate({})
-    runs: Named[Run] = Field(min_length=1)
-    """The models to train, by name (small letters, digits and hyphens); results/runs/NAME holds a run's files."""
+    runs: ByName[Run] = Field(min_length=1)
+    """The models to train, by name (lowercase letters, digits and hyphens); results/runs/NAME holds a run's files."""
     cluster: Cluster = Cluster()
     search: Search = Search()
     reference: Reference = Reference()
@@ -240,7 +245,7 @@ class Study(_Hours):
         while len(runs) < len(self.runs):
             for name, run in self.runs.items():
                 if name not in runs and {run.init, run.teacher} <= {None, *runs}:
-                    runs[name] = _inherited(run, runs)
+                    runs[name] = _with_inherited(run, runs)
         for name in self.runs:
             _check_starts(runs, name)
         self._check_named("figures.trajectory", self.figures.trajectory)
@@ -249,33 +254,35 @@ class Study(_Hours):
 
     def _check_acyclic(self, name: str, *after: str) -> None:
         if name in after:
-            circle = after[after.index(name) :]
-            raise ValueError(f"runs.{name}: its init and teacher lead back to itself, by {' and '.join(circle)}")
+            cycle = after[after.index(name) :]
+            raise ValueError(f"runs.{name}: its init and teacher lead back to itself through {' and '.join(cycle)}")
         for key in ("init", "teacher"):
             other = getattr(self.runs[name], key)
             if other is not None and other not in self.runs:
                 raise ValueError(
-                    f"runs.{name}.{key}: {shown(other)} should name a run; there are {', '.join(self.runs)}"
+                    f"runs.{name}.{key}: {format_value(other)} should name a run; the runs are {', '.join(self.runs)}"
                 )
             if other is not None:
                 self._check_acyclic(other, *after, name)
 
     def _check_named(self, path: str, named: SamplerName | None) -> None:
-        """Check that the run and sampler of ``named`` exist; ``path`` goes before its keys in messages."""
+        """Check that the run and sampler of ``named`` exist; messages start with ``path``."""
         if named is None:
             return
         if named.run not in self.runs:
-            raise ValueError(f"{path}.run: {shown(named.run)} should name a run; there are {', '.join(self.runs)}")
+            raise ValueError(
+                f"{path}.run: {format_value(named.run)} should name a run; the runs are {', '.join(self.runs)}"
+            )
         samplers = self.runs[named.run].samplers
         if named.sampler not in samplers:
             raise ValueError(
-                f"{path}.sampler: {shown(named.sampler)} should name a sampler of the run {named.run}; "
-                f"there are {', '.join(samplers)}"
+                f"{path}.sampler: {format_value(named.sampler)} should name a sampler of the run {named.run}; "
+                f"its samplers are {', '.join(samplers)}"
             )
 
 
-def _inherited(run: Run, runs: Mapping[str, Run]) -> Run:
-    """Return a run with what it leaves out as in the run that it starts or learns from, where the two have to agree."""
+def _with_inherited(run: Run, runs: Mapping[str, Run]) -> Run:
+    """Return a run with settings it leaves out copied from its init or teacher, where the two have to agree."""
     other = run.teacher or run.init
     if other is None:
         return run
@@ -294,7 +301,7 @@ _SHARED_LEVELS: Final = ("sigma_data", "preconditioning")
 
 
 def _check_starts(runs: Mapping[str, Run], name: str) -> None:
-    """Check that a run starts from, and learns from, runs that it can."""
+    """Check that the init and teacher of a run are compatible with it."""
     run = runs[name]
     for key, other in (("init", run.init), ("teacher", run.teacher)):
         if other is None:
@@ -302,28 +309,28 @@ def _check_starts(runs: Mapping[str, Run], name: str) -> None:
         path, start = f"runs.{name}.{key}", runs[other]
         same = f"{path}: the model of {other} should be the same as this run's, key by key"
         if key == "init" and not run.model.can_start(start.model):
-            raise ValueError(f"{same}, but for layers that it may have fewer of")
+            raise ValueError(f"{same}, except that it may have fewer layers")
         if key == "teacher" and start.model != run.model:
             raise ValueError(same)
         if (start.objective == "edm") != (run.objective == "edm"):
             raise ValueError(
-                f"{path}: {other} is of objective {start.objective}, which shares no weights with {run.objective}"
+                f"{path}: {other} has objective {start.objective}, whose weights do not fit objective {run.objective}"
             )
         for part in _SHARED_LEVELS:
             if getattr(start.levels, part) != getattr(run.levels, part):
                 raise ValueError(f"{path}: levels.{part} of {other} should be the same as this run's")
         if key == "teacher" and start.objective != "denoiser":
-            raise ValueError(f"{path}: {other} is of objective {start.objective}, not denoiser")
+            raise ValueError(f"{path}: {other} has objective {start.objective}, not denoiser")
 
 
 def resolve_study(raw: Mapping[str, Any]) -> Json:
-    """Return a study with every default written out, in the order of the models, and ``hours`` in its steps.
+    """Return a study with every default filled in, in the order of the schema, and ``hours`` applied to its steps.
 
     Args:
-        raw: what a study file holds.
+        raw: content of a study file.
 
     Raises:
-        InputError: a key is unknown, missing, of the wrong type or out of range, or two do not fit each other.
+        InputError: a key is unknown, missing, of the wrong type or out of range, or two are inconsistent.
     """
     raw = _with_released(raw)
     hours = {key: raw[key] for key in raw if key == "hours"} if isinstance(raw, Mapping) else {}
@@ -332,7 +339,7 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
 
 
 def _with_released(raw: Any) -> Any:
-    """Return a study with the settings of released models in the runs that name one."""
+    """Return a study with the settings of released models filled into the runs that use them."""
     if not isinstance(raw, Mapping) or not isinstance(raw.get("runs"), Mapping):
         return raw
     runs = {}
@@ -349,7 +356,7 @@ def _with_released(raw: Any) -> Any:
 
 
 def check_installed(study: Json) -> None:
-    """Check that the frameworks that the runs of a resolved study train on are there.
+    """Check that the frameworks of the runs of a resolved study are installed.
 
     Raises:
         InputError: one is not.
@@ -359,32 +366,31 @@ def check_installed(study: Json) -> None:
 
 
 def run_settings(study: Json, run: str) -> Json:
-    """Return what ``results/runs/{run}/config.json`` holds: all of a resolved study that shapes the run's weights.
+    """Return the content of ``results/runs/{run}/config.json``: the settings of a study that affect the weights.
 
-    The samplers are not in it, nor where it trains, so that nothing is trained again for a new one.
+    Samplers and resources are left out, so that changing them does not retrain the run. ``study`` is resolved.
     """
     weights = {key: study["runs"][run][key] for key in WeightsConfig.model_fields}
     return {"name": run, "data": study["data"]["name"], **weights}
 
 
 def sampler_settings(study: Json, run: str, sampler: str) -> Json:
-    """Return what ``results/runs/{run}/samplers/{sampler}.json`` holds."""
+    """Return the content of ``results/runs/{run}/samplers/{sampler}.json``."""
     return {"name": sampler, **study["runs"][run]["samplers"][sampler]}
 
 
 def read_study(path: str | os.PathLike[str]) -> Any:
-    """Return what a study file holds, in YAML or JSON.
+    """Return the content of a study file, in YAML or JSON.
 
     Raises:
-        InputError: the file is missing, is neither, or gives a name twice in one group, of which all but the last would
-            be lost.
+        InputError: the file is missing, is neither, or gives a name twice in one group, so that one would be lost.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
         try:
-            return json.loads(text, object_pairs_hook=_object)
+            return json.loads(text, object_pairs_hook=_object_with_unique_names)
         except json.JSONDecodeError:
-            # A SafeLoader.
+            # _Loader is a SafeLoader.
             return yaml.load(text, _Loader)  # noqa: S506
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -394,23 +400,23 @@ def read_study(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path}: {error}") from None
 
 
-def _object(pairs: Iterable[tuple[str, Any]]) -> Json:
+def _object_with_unique_names(pairs: Iterable[tuple[str, Any]]) -> Json:
     pairs = list(pairs)
-    _refuse_twice([(name, "") for name, _ in pairs])
+    _check_unique_names([(name, "") for name, _ in pairs])
     return dict(pairs)
 
 
 class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # As it is written: what `<<` merges into it later may be overridden.
+        # Before `<<` is merged in: merged names may be overridden.
         node = super().compose_mapping_node(anchor)
-        _refuse_twice([(key.value, f"line {key.start_mark.line + 1}: ") for key, _ in node.value])
+        _check_unique_names([(key.value, f"line {key.start_mark.line + 1}: ") for key, _ in node.value])
         return node
 
 
-def _refuse_twice(names: Iterable[tuple[Any, str]]) -> None:
+def _check_unique_names(names: Iterable[tuple[Any, str]]) -> None:
     seen: list[Any] = []
     for name, place in names:
         if name in seen:
-            raise InputError(f"{place}the name {shown(name)} is given twice; one of the two would be lost")
+            raise InputError(f"{place}the name {format_value(name)} is given twice; one of the two would be lost")
         seen.append(name)

@@ -1,4 +1,4 @@
-"""Snakemake's run of a study, looked after: it goes on after a crash, is alone in its folder, and says little."""
+"""Hooks into Snakemake: recovery after a crash, one Snakemake per folder, and brief output."""
 
 import contextlib
 import logging
@@ -13,71 +13,71 @@ from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import ColorizingTextHandler, logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from pipeline.core.environment import settle
+from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import InputError
-from pipeline.core.files import only_one
+from pipeline.core.files import exclusive_lock
 from pipeline.study.claims import claim_runs
 from pipeline.study.group import Json
 
-# What Snakemake says of a failed job beside the job's own message.
-_ECHOES: Final = ("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not complete")
+# Messages of Snakemake that repeat the failure of a job.
+_REDUNDANT: Final = ("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not complete")
 
 
 def supervise(workflow: Any, study: Json) -> None:
-    """Look after Snakemake's run of a study; the Snakefile calls this.
+    """Hook into Snakemake's run of a study; called by the Snakefile.
 
-    - Outputs that a killed Snakemake left half made are made again, and its locks are removed. They are known to be
-      stale by a lock of ours, which goes with its process.
-    - While one Snakemake is at work in a folder, a second one ends with one line.
-    - A study does not replace what another one trained (``pipeline.study.claims``).
-    - On one machine every job is a line, unless Snakemake is asked for more or less.
+    - Outputs that a killed Snakemake left incomplete are remade, and its locks are removed. A lock of our own, released
+      when its process ends, shows that they are stale.
+    - While one Snakemake runs in a folder, a second one ends with a one-line error.
+    - A study does not overwrite what another one trained (``pipeline.study.claims``).
+    - On one machine every job is reported on one line, unless an option of Snakemake sets its output.
     """
-    settle()
+    prepare_environment()
     if not workflow.is_main_process:
         return
     settings = workflow.output_settings
-    # What wraps `execute` runs before Snakemake looks at its locks, and for no other command, such as --report.
+    # A wrapper of `execute` runs before Snakemake checks its locks, and not for other commands such as --report.
     execute: Callable[..., Any] = workflow.execute
 
-    def supervised(*args: Any, **kwargs: Any) -> Any:
+    def execute_locked(*args: Any, **kwargs: Any) -> Any:
         workflow.dag_settings.force_incomplete = True
         owner = " ".join(os.path.relpath(path) for path in workflow.configfiles)
         try:
             with contextlib.ExitStack() as stack:
-                alone = _alone()
+                lock = _folder_lock()
                 if settings.dryrun:
-                    with contextlib.suppress(InputError), alone:
+                    with contextlib.suppress(InputError), lock:
                         pass
                 else:
-                    stack.enter_context(alone)
+                    stack.enter_context(lock)
                 claim_runs(study, owner=owner, runs=Path("results/runs"), record=not settings.dryrun)
                 return execute(*args, **kwargs)
         except InputError as error:
             sys.exit(f"study: {error}")
 
-    workflow.execute = supervised
-    asked = settings.dryrun or settings.verbose or settings.printshellcmds or settings.quiet or settings.debug_dag
-    if workflow.nodes is None and not asked:
+    workflow.execute = execute_locked
+    custom = settings.dryrun or settings.verbose or settings.printshellcmds or settings.quiet or settings.debug_dag
+    if workflow.nodes is None and not custom:
         for handler in [one for one in logger.handlers if isinstance(one, ColorizingTextHandler)]:
             logger.removeHandler(handler)
-            logger.addHandler(_Brief())
+            logger.addHandler(_BriefHandler())
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Be the only Snakemake in this folder, without locks of a killed one; raise InputError if another is there."""
+def _folder_lock() -> Iterator[None]:
+    """Lock this folder and remove the locks of a killed Snakemake; raise InputError if another one is running."""
 
     def refuse(holder: str) -> None:
         raise InputError(f"{holder} is running Snakemake in {Path.cwd()}; wait for it to end, or stop it")
 
-    with only_one(".snakemake/running", wait=refuse) as locked:
+    with exclusive_lock(".snakemake/running", wait=refuse) as locked:
         if locked:
             shutil.rmtree(".snakemake/locks", ignore_errors=True)
         yield
 
 
-class _Brief(logging.Handler):
-    """A line on stderr for each job and for what went wrong; the rest is in the file that Snakemake logs to."""
+class _BriefHandler(logging.Handler):
+    """Writes one line per job and per failure to stderr; the rest is in Snakemake's log file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _Brief(logging.Handler):
         self._total = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line of a record, if it has one."""
+        """Write the line for a record, if any."""
         # The terminal may be gone.
         with contextlib.suppress(OSError):
             if line := self._line(record):
@@ -101,6 +101,10 @@ class _Brief(logging.Handler):
             return f"{len(self._jobs)} of {self._total}: {job}"
         if event == LogEvent.JOB_ERROR:
             return f"{self._jobs[fields['jobid']]} failed; its log: {' '.join(fields['log'])}"
-        # A command that failed has said why.
-        echo = message.startswith(_ECHOES) or "non-zero exit status" in message
-        return message if message == NOTHING_TO_BE_DONE_MSG or (record.levelno >= logging.WARNING and not echo) else ""
+        # A command that failed has already reported why.
+        redundant = message.startswith(_REDUNDANT) or "non-zero exit status" in message
+        return (
+            message
+            if message == NOTHING_TO_BE_DONE_MSG or (record.levelno >= logging.WARNING and not redundant)
+            else ""
+        )

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pipeline.chemistry.metrics import stability_metrics
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
-from pipeline.core.files import only_one
+from pipeline.core.files import exclusive_lock
 from pipeline.core.progress import Progress, progress
 from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
 from pipeline.data.shards import Shard
@@ -150,7 +150,7 @@ def run_training(
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress(total=total, description=f"train {config.name}", unit="steps", log=run.log))
         # A job that was given up for lost may still be at work.
-        stack.enter_context(only_one(run.directory / "lock", wait=_Patience(config, bar, run.stop)))
+        stack.enter_context(exclusive_lock(run.directory / "lock", wait=_WaitForHolder(config, bar, run.stop)))
         if restored := trainer.restore(note=bar.note):
             first, seconds = restored[0], restored[1]["seconds"]
             bar.note(f"{config.name}: resumed at step {first} of {total}")
@@ -206,7 +206,7 @@ def run_training(
     return Trained(trainer.averaged_weights(), seconds)
 
 
-class _Patience:
+class _WaitForHolder:
     """Waits for another process that trains the same run, to go on from where it ends."""
 
     def __init__(self, config: RunConfig, bar: Progress, stop: Callable[[], bool]):

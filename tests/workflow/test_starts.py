@@ -162,4 +162,4 @@ def test_a_run_that_leads_back_to_itself_is_one_line(workflow: Workflow) -> None
     done = workflow.run("--cores", "1", "results/figures", study=changed(STUDY, runs__denoiser__init="distilled"))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("study: runs.distilled: its init and teacher lead back to itself, by ")
+    assert done.stderr.startswith("study: runs.distilled: its init and teacher lead back to itself through ")

@@ -15,15 +15,15 @@ from pipeline.study.study import run_settings, sampler_settings
 if (folder := os.path.dirname(sys.executable)) not in os.get_exec_path():
     os.environ.update(PATH=os.pathsep.join([folder, *os.get_exec_path()]))
 
-# exec, so that signals reach the job's program and not a shell. On Linux it gets SIGTERM when Snakemake is killed, because a job
-# left behind could overwrite the next one's results.
-tied = "setpriv --pdeathsig TERM"
-can_tie = subprocess.run(f"{tied} true", shell=True, stderr=subprocess.DEVNULL).returncode == 0
-shell.prefix(f"set -euo pipefail; exec {tied if can_tie else ''} ")
+# exec, so that signals reach the job's program and not a shell. On Linux it gets SIGTERM when Snakemake is killed, because an
+# orphaned job could overwrite the next one's results.
+setpriv = "setpriv --pdeathsig TERM"
+has_setpriv = subprocess.run(f"{setpriv} true", shell=True, stderr=subprocess.DEVNULL).returncode == 0
+shell.prefix(f"set -euo pipefail; exec {setpriv if has_setpriv else ''} ")
 
 
 def flags(**settings):
-    """Return settings as command-line flags: ``split_seed=0`` gives ``["--split-seed", "0"]``; a list gives a flag of many.
+    """Return settings as command-line flags: ``split_seed=0`` gives ``["--split-seed", "0"]``; a list gives several values.
 
     Snakemake compares a job's params as a set of values without names; in one list, swapped values count as a change.
     """
@@ -40,7 +40,7 @@ def data_path(name):
 
 
 def molecule_source(wildcards):
-    """Return what the molecules are parsed from: a download, or the user's own file or folder, and what is newest in it."""
+    """Return the input of the stage parse: a download, or the user's file, or folder and its newest entry."""
     data = config["data"]
     if data["source"] != "path":
         return f"results/data/raw/{data['source']}"
@@ -48,7 +48,7 @@ def molecule_source(wildcards):
     # Relative to the Snakefile, whatever --directory says, but written relative to the working directory, so that moving
     # the project changes no input.
     path = path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
-    # A folder's time does not show changes of the files in it; the newest of these and of their folders does.
+    # The time of a folder does not change with the files in it; that of its newest file or subfolder does.
     within = [entry for entry in Path(path).rglob("*") if not entry.name.startswith(".")]
     return [path, *map(str, sorted(within, key=lambda entry: entry.lstat().st_mtime)[-1:])]
 
@@ -59,15 +59,15 @@ scattergather:
     evaluate=1,
 
 
-def most_parts(process):
+def max_parts(process):
     """Return the largest number of parts of ``sample`` or ``evaluate``."""
     return len(getattr(gather, process)("{scatteritem}"))
 
 
 def parts(wildcards, process):
-    """Return the names of the parts of a sampler's molecules, such as 2-of-8; each has a batch or more."""
+    """Return the names of the parts of a sampler's molecules, such as 2-of-8; each has at least one batch."""
     num = config["runs"][wildcards.run]["samplers"][wildcards.sampler]["num"]
-    count = min(most_parts(process), math.ceil(num / LARGEST_BATCH))
+    count = min(max_parts(process), math.ceil(num / LARGEST_BATCH))
     return [f"{number}-of-{count}" for number in range(1, count + 1)]
 
 
@@ -81,7 +81,7 @@ def sample_parts(wildcards):
 
 def record_parts(wildcards):
     """Return the evaluated parts of a sampler's molecules, or none if one job evaluates them all."""
-    if most_parts("evaluate") == 1:
+    if max_parts("evaluate") == 1:
         return []
     folder = f"results/runs/{wildcards.run}/evaluation/{wildcards.sampler}"
     return [f"{folder}/{part}.parquet" for part in parts(wildcards, "evaluate")]
@@ -92,8 +92,8 @@ def on_cluster():
     return workflow.remote_exec or not workflow.local_exec
 
 
-def per_process(wildcards, key):
-    """Return the cpus or gpus per process of a job: the run's, or else the cluster's default."""
+def resource_per_process(wildcards, key):
+    """Return the cpus or gpus per process of a job: those of its run, or the cluster's default."""
     run = getattr(wildcards, "run", None)
     own = config["runs"][run]["resources"][key] if run else None
     return config["cluster"][key] if own is None else own
@@ -105,37 +105,37 @@ def all_cores(wildcards):
     On one machine --cores, so that such jobs run one after the other. Evaluated only when a job runs, since --report and
     --unlock need no --cores.
     """
-    return per_process(wildcards, "cpus") if on_cluster() else workflow.cores
+    return resource_per_process(wildcards, "cpus") if on_cluster() else workflow.cores
 
 
 def all_gpus(wildcards):
     """Return the GPUs of a single-process job."""
-    return per_process(wildcards, "gpus")
+    return resource_per_process(wildcards, "gpus")
 
 
 def cpus_and_gpus(wildcards):
-    """Return the cpus and gpus for estimating a job's time and memory, as keywords."""
+    """Return the cpus and gpus per process of a job, as keywords of the estimates of its time and memory."""
     return {"cpus": all_cores(wildcards), "gpus": all_gpus(wildcards)}
 
 
-def training_tasks(wildcards, key="tasks"):
+def training_resource(wildcards, key="tasks"):
     """Return the number of tasks or nodes that a run trains on: 1 unless on a cluster."""
     return config["runs"][wildcards.run]["resources"][key] if on_cluster() else 1
 
 
 def if_distributed(value):
-    """Return a resource that only multi-process training has."""
-    return lambda wildcards: value(wildcards) if training_tasks(wildcards) > 1 else None
+    """Return a resource as a function that is None except for training in several processes."""
+    return lambda wildcards: value(wildcards) if training_resource(wildcards) > 1 else None
 
 
 def training_gpus(wildcards):
     """Return the total GPUs of a training."""
-    return all_gpus(wildcards) * training_tasks(wildcards)
+    return all_gpus(wildcards) * training_resource(wildcards)
 
 
 def training_launch(wildcards):
-    """Return what goes before a training's command."""
-    tasks = training_tasks(wildcards)
+    """Return the launcher that starts a training's command."""
+    tasks = training_resource(wildcards)
     if tasks == 1:
         return ""
     gpus = f" --gpus-per-task={all_gpus(wildcards)}" if all_gpus(wildcards) else ""
@@ -143,54 +143,54 @@ def training_launch(wildcards):
 
 
 def levels_option(wildcards, input):
-    """Return the option that passes the found levels to a sampler without its own."""
+    """Return the option that passes searched levels to a sampler without its own."""
     return flags(levels=input.levels) if input.levels else []
 
 
-def configured(wildcards):
+def run_config_of(wildcards):
     """Return the configuration of a job's run."""
     return run_config(run_settings(config, wildcards.run))
 
 
 def training_runtime(wildcards, attempt):
     """Return a training's time limit in minutes; the next attempt resumes a training that exceeds it."""
-    run = configured(wildcards)
+    run = run_config_of(wildcards)
     minutes = training_minutes(
-        run, config["data"]["buckets"], tasks=training_tasks(wildcards), **cpus_and_gpus(wildcards)
+        run, config["data"]["buckets"], tasks=training_resource(wildcards), **cpus_and_gpus(wildcards)
     )
-    return in_time(minutes, attempt)
+    return time_limit(minutes, attempt)
 
 
 def training_memory(wildcards, attempt):
     """Return a training's memory per machine in MB."""
-    run = configured(wildcards)
-    tasks = training_tasks(wildcards) // training_tasks(wildcards, "nodes")
+    run = run_config_of(wildcards)
+    tasks = training_resource(wildcards) // training_resource(wildcards, "nodes")
     return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **cpus_and_gpus(wildcards))
 
 
 def sampling_runtime(wildcards, attempt):
     """Return the time limit in minutes of a job that samples a sampler's molecules or one part of them."""
-    run = configured(wildcards)
+    run = run_config_of(wildcards)
     sampler = sampler_config(sampler_settings(config, wildcards.run, wildcards.sampler))
     shards = len(parts(wildcards, "sample"))
-    return in_time(
+    return time_limit(
         sampling_minutes(run, sampler, config["data"]["buckets"], shards=shards, **cpus_and_gpus(wildcards)), attempt
     )
 
 
 def sampling_memory(wildcards, attempt):
     """Return the memory in MB of a job that only calls a run's network: that of training, an upper bound."""
-    run = configured(wildcards)
+    run = run_config_of(wildcards)
     return attempt * memory_megabytes(run, config["data"]["buckets"], **cpus_and_gpus(wildcards))
 
 
-def in_time(minutes, attempt):
+def time_limit(minutes, attempt):
     """Return an attempt's time limit for a job estimated to take ``minutes``."""
     return min(attempt * minutes, config["cluster"]["max_minutes"])
 
 
 def per_attempt(resources):
-    """Return a job's minutes or megabytes as a function of the attempt, to which they are proportional."""
+    """Return a resource, in minutes or MB, that grows in proportion to the attempt."""
     return lambda wildcards, attempt: attempt * resources
 
 
@@ -198,7 +198,7 @@ released_runs = [run for run, settings in config["runs"].items() if settings["re
 
 
 def any_of(names):
-    """Return a pattern for one of some names, or for nothing where there are none."""
+    """Return a regular expression that matches any of the names, and nothing if there are none."""
     return "|".join(sorted(names)) or "(?!)"
 
 
@@ -231,7 +231,7 @@ def start_levels(wildcards):
 def levels_file(wildcards):
     """Return the file with a sampler's searched noise levels, or none if it needs none."""
     sampler = config["runs"][wildcards.run]["samplers"][wildcards.sampler]
-    # The weights of released models hold theirs.
+    # Weight files of released models contain theirs.
     searched = sampler["kind"] == "consistency" and sampler["levels"] is None and wildcards.run not in released_runs
     return f"results/runs/{wildcards.run}/levels/{sampler['steps']}.json" if searched else []
 

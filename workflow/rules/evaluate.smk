@@ -16,7 +16,7 @@ localrules:
 rule evaluate:
     input:
         samples="results/runs/{run}/samples/{sampler}.parquet",
-        train=[] if most_parts("evaluate") > 1 else data_path("molecules.parquet"),
+        train=[] if max_parts("evaluate") > 1 else data_path("molecules.parquet"),
         records=record_parts,
     output:
         "results/runs/{run}/evaluation/{sampler}.json",

@@ -59,7 +59,7 @@ rule sample:
         " {params.levels:q} {params.part:q} --output {output:q} --log {log:q}"
 
 
-if most_parts("sample") > 1:
+if max_parts("sample") > 1:
 
     # Several jobs per sampler: `--set-scatter sample=8`, or in a profile.
     localrules:

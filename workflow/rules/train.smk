@@ -48,7 +48,7 @@ rule configure_sampler:
         "printf '%s\\n' {params.settings:q} >{output:q} 2>{log:q}"
 
 
-# Models that come with the project are copied instead of trained. Their training log is a line: how long it took.
+# Released models are copied instead of trained; their training log is one line with the training time.
 rule released_weights:
     input:
         lambda wildcards: released_path(wildcards.run),
@@ -112,8 +112,8 @@ rule train:
         runtime=training_runtime,
         gpu=training_gpus,
         # Several processes: only on a cluster, if the run requests them.
-        nodes=if_distributed(lambda wildcards: training_tasks(wildcards, "nodes")),
-        tasks=if_distributed(training_tasks),
+        nodes=if_distributed(lambda wildcards: training_resource(wildcards, "nodes")),
+        tasks=if_distributed(training_resource),
         mpi=if_distributed(lambda wildcards: "srun"),
         # Otherwise the executor multiplies tasks by GPUs.
         tasks_per_gpu=if_distributed(lambda wildcards: 0),

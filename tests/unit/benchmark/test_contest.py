@@ -94,7 +94,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> type[FakeProcess]:
 
 def measure(*names: str, repetitions: int = 2) -> dict[str, Outcome]:
     tasks = {name: outcome(name, []).task for name in names}
-    with Arena(side_by_side=1) as arena:
+    with Arena(parallel_starts=1) as arena:
         return arena.measure(tasks, repetitions=repetitions, seconds=1.0)
 
 
@@ -118,7 +118,7 @@ def test_who_fails_drops_out_and_the_others_go_on(process: type[FakeProcess], wh
 def test_who_failed_starts_afresh_in_the_next_measurement(process: type[FakeProcess]) -> None:
     process.fails = {"edm": "measure"}
     tasks = {name: outcome(name, []).task for name in ("edm", "jax")}
-    with Arena(side_by_side=1) as arena:
+    with Arena(parallel_starts=1) as arena:
         assert arena.measure(tasks, repetitions=1, seconds=0.1)["edm"].failed
         process.fails = {}
         assert arena.measure(tasks, repetitions=1, seconds=0.1)["edm"].failed is None

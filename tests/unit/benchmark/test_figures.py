@@ -15,7 +15,7 @@ from tests.unit.figures.test_pictures import drawn_texts
 
 
 def names(results: Path) -> list[str]:
-    with style.look():
+    with style.project_style():
         benchmarks = read_benchmarks(results)
         return [draw(benchmarks).name for draw in figures_of(benchmarks)]
 
@@ -33,7 +33,7 @@ def test_what_was_not_measured_is_not_drawn(results: Path) -> None:
 
 def test_all_type_is_whole_apart_and_large_enough(results: Path) -> None:
     benchmarks = read_benchmarks(results)
-    with style.look():
+    with style.project_style():
         for draw in figures_of(benchmarks):
             picture = draw(benchmarks)
             assert picture.caption.endswith(".")

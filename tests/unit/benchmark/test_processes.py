@@ -35,7 +35,7 @@ def test_a_contestant_that_cannot_says_why_on_one_line() -> None:
             process.start(task)
         # It is still there for another task.
         started = process.start(Task("edm", "multiply", 1, {}, "missing", molecules=8))
-        answer = process.ask("measure", passes=2)
+        answer = process.request("measure", passes=2)
     assert started["shares"] == {"all": 1.0}
     assert len(answer["seconds"]["all"]) == 2
     assert answer["widths"] == {"all": [8, 8]}
@@ -47,13 +47,13 @@ def test_a_contestant_that_ends_is_told_from_one_that_answers(monkeypatch: pytes
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with Process() as process, pytest.raises(ContestantFailed, match="ended with status 3: Killed by the kernel"):
-        process.ask("warm")
+        process.request("warm")
 
 
 def test_a_contestant_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "python").write_text("#!/bin/sh\ncat >/dev/null\n")
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    monkeypatch.setattr(processes, "ANSWER_TIMEOUT", 0.1)
     with Process() as process, pytest.raises(ContestantFailed, match="no answer within"):
-        process.ask("warm")
+        process.request("warm")

@@ -7,7 +7,7 @@ from pipeline.benchmark.settings import check_installed
 from pipeline.core.errors import InputError
 from pipeline.figures import benchmark_results
 from pipeline.study import frameworks
-from pipeline.study.benchmark import Benchmark, Contest, Contestant, Startable, Whole
+from pipeline.study.benchmark import BackendContestant, Benchmark, Contest, Contestant, FullContestant
 from pipeline.study.config import run_config
 from pipeline.study.group import parse
 
@@ -18,9 +18,9 @@ def benchmark_settings(raw: dict[str, Any]) -> Benchmark:
 
 def test_the_settings_know_all_contestants_and_who_can_sample() -> None:
     assert Contest.model_fields["contestants"].default == get_args(Contestant) == tuple(CONTESTANTS)
-    able = [name for name, one in CONTESTANTS.items() if one.whole or name == REFERENCE]
-    assert list(get_args(Whole)) == able
-    assert list(get_args(Startable)) == [name for name in able if name != REFERENCE]
+    able = [name for name, one in CONTESTANTS.items() if one.is_backend or name == REFERENCE]
+    assert list(get_args(FullContestant)) == able
+    assert list(get_args(BackendContestant)) == [name for name in able if name != REFERENCE]
 
 
 def test_the_figures_know_the_rungs() -> None:

@@ -55,8 +55,8 @@ def test_no_home_and_no_user_are_no_hindrance(tmp_path: Path, home: str) -> None
         folder.mkdir(mode=0o555)
     program = "; ".join(
         [
-            "from pipeline.core.environment import settle",
-            "settle()",
+            "from pipeline.core.environment import prepare_environment",
+            "prepare_environment()",
             "import getpass, matplotlib, os, pathlib",
             "from pipeline.core.files import cache_directory",
             "print(getpass.getuser(), matplotlib.get_cachedir(), cache_directory('jax'))",

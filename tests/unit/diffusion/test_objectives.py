@@ -17,8 +17,9 @@ def run_of(objective: str, **settings: Any) -> RunConfig:
 
 def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
     few = {"consistency": {"kind": "ict"}, "levels": {"sigma_max": 12.0}}
-    for objective, kind, steps in [("edm", "heun", 12), ("denoiser", "heun", 12), ("consistency", "consistency", 1)]:
-        sampler = OBJECTIVES[objective].progress_sampler(run_of(objective, **few))
+    for objective, traits in OBJECTIVES.items():
+        kind, steps = ("consistency", 1) if objective == "consistency" else ("heun", 12)
+        sampler = traits.progress_sampler(run_of(objective, **few))
         assert (sampler.kind, sampler.steps) == (kind, steps)
     # From the noise that it was trained on.
     one_step = OBJECTIVES["consistency"].progress_sampler(run_of("consistency", **few))

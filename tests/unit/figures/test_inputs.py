@@ -40,7 +40,7 @@ def test_a_run_says_what_it_took_and_what_its_samplers_spend(one_run: FakeStudy)
     assert checkups.atom_stability.shape == (5, 3)
     assert (checkups.sampler, checkups.count) == ("heun-12", 64)
     assert run.kind("heun-50") == "heun"
-    assert run.seconds_a_molecule("heun-50") == pytest.approx(50 * 0.0004)
+    assert run.seconds_per_molecule("heun-50") == pytest.approx(50 * 0.0004)
     assert (run.config.training.batch_size, run.provenance["data"], run.provenance["jax"]) == (
         64,
         "molecules64.sdf",
@@ -56,7 +56,7 @@ def test_samples_that_say_neither_calls_nor_time_have_none(one_run: FakeStudy, t
         metadata = {"run": "edm", "sampler": "heun-50", **cost}
         write_molecules(path, read_molecules(one_run.options["samples"][0]), metadata=metadata)
         (run,) = read(one_run, samples=[path])
-        assert (run.calls("heun-50"), run.seconds_a_molecule("heun-50"), run.kind("heun-50")) == (None, None, "")
+        assert (run.calls("heun-50"), run.seconds_per_molecule("heun-50"), run.kind("heun-50")) == (None, None, "")
         assert run.sampler_label("heun-50") == "heun-50"
 
 

@@ -34,7 +34,7 @@ def bounds_of(study: FakeStudy) -> dict[str, Any]:
 
 def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
     runs, bounds = runs_of(study), bounds_of(study)
-    with style.look():
+    with style.project_style():
         yield stability.draw(runs, **bounds, dataset="QM9")
         yield quality.draw(runs, **bounds, dataset="QM9")
         yield training.draw(runs, **bounds, dataset="QM9")
@@ -56,7 +56,7 @@ def test_all_type_is_whole_apart_and_large_enough(pictures: Iterator[style.Pictu
         assert picture.caption.endswith(".")
         assert "  " not in picture.caption
         assert "None" not in picture.caption
-        with style.look():
+        with style.project_style():
             picture.figure.draw_without_rendering()
         page = picture.figure.bbox
         texts = drawn_texts(picture.figure)
@@ -106,7 +106,7 @@ def lines_of(figure: Figure, panel: int) -> dict[str, Any]:
 
 def test_quality_joins_the_samplers_of_one_kind_in_the_order_of_their_calls(many_runs: FakeStudy) -> None:
     runs = runs_of(many_runs)
-    with style.look():
+    with style.project_style():
         figure = quality.draw(runs, **bounds_of(many_runs), dataset="QM9").figure
     calls, seconds = lines_of(figure, 0), lines_of(figure, 1)
     kinds = {f"{run.name}, {kind}" for run in runs[:2] for kind in ("Heun", "DDIM")}
@@ -127,7 +127,7 @@ def test_quality_says_how_long_each_run_was_trained_and_leaves_out_what_says_no_
     for cost, points in (({}, 0), ({"network_calls": 49}, 1)):
         write_molecules(path, molecules, metadata={"run": "edm", "sampler": "heun-50", **cost})
         runs = runs_of(one_run, samples=[path])
-        with style.look():
+        with style.project_style():
             picture = quality.draw(runs, **bounds_of(one_run), dataset="QM9")
             picture.figure.draw_without_rendering()
         assert [len(lines_of(picture.figure, panel)) for panel in (0, 1)] == [points, 0]
@@ -143,12 +143,12 @@ def test_quality_draws_a_line_of_its_own_for_what_samples_in_another_way_than_it
         name: dataclasses.replace(molecules, metadata={**molecules.metadata, "alignment": alignment})
         for alignment, (name, molecules) in zip([None, "none"] * 3, run.samples.items(), strict=True)
     }
-    with style.look():
+    with style.project_style():
         picture = quality.draw([dataclasses.replace(run, samples=samples)], **bounds_of(many_runs), dataset="QM9")
     lines = lines_of(picture.figure, 0)
     np.testing.assert_allclose(lines["run-2, few-step"][:, 0], [1, 4, 16])
     np.testing.assert_allclose(lines["run-2, unaligned"][:, 0], [2, 8, 32])
-    assert "'unaligned' add fresh noise" in picture.caption
+    assert "labelled 'unaligned' add fresh noise" in picture.caption
     assert len(steps.few_step_samplers(dataclasses.replace(run, samples=samples))) == 3
 
 
@@ -181,7 +181,7 @@ def test_steps_never_puts_molecules_of_different_sizes_into_one_row(many_runs: F
     samples = {one: run.samples[one], two: run.samples[two].select(order)}
     same = run.samples[one].sizes[: len(order)] == run.samples[two].sizes[order]
     assert 4 < same.sum() < len(order)
-    with style.look():
+    with style.project_style():
         picture = steps.draw(dataclasses.replace(run, samples=samples))
     texts = [text.get_text() for text in picture.figure.texts]
     assert [text for text in texts if "call" in text] == ["1 call", "2 calls"]
@@ -197,7 +197,7 @@ def atoms_of(formula: str) -> int:
 
 
 def test_training_tells_the_samplers_apart(many_runs: FakeStudy) -> None:
-    with style.look():
+    with style.project_style():
         figure = training.draw(runs_of(many_runs), **bounds_of(many_runs), dataset="QM9").figure
     texts = {text.get_text() for text in drawn_texts(figure)}
     assert {"heun-12 samples", "one-step samples", "molecules seen (millions)"} <= texts

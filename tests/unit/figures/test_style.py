@@ -38,7 +38,7 @@ def test_count(value: float, text: str) -> None:
      (1_342_000, "1.34 million"), (25_000_000, "25 million")],
 )  # fmt: skip
 def test_large_numbers_have_three_figures(number: int, text: str) -> None:
-    assert style.large(number) == text
+    assert style.large_number(number) == text
 
 
 @pytest.mark.parametrize(("number", "unit"), [(640, ("", 1)), (2000, ("thousands", 1e3)), (1e8, ("millions", 1e6))])
@@ -47,9 +47,9 @@ def test_numbers_have_a_unit_that_suits_them(number: float, unit: tuple[str, flo
 
 
 def test_lists_in_words() -> None:
-    assert style.listed(["a"]) == "a"
-    assert style.listed(["a", "b", "c"]) == "a, b and c"
-    assert style.either([1000, 500, 1000]) == "500 or 1,000"
+    assert style.join_and(["a"]) == "a"
+    assert style.join_and(["a", "b", "c"]) == "a, b and c"
+    assert style.join_or([1000, 500, 1000]) == "500 or 1,000"
 
 
 def test_runs_have_colours_of_their_own_and_samplers_shades_of_it() -> None:
@@ -64,7 +64,7 @@ def test_runs_have_colours_of_their_own_and_samplers_shades_of_it() -> None:
 
 def test_the_look_ends_with_the_drawing() -> None:
     before = dict(matplotlib.rcParams)
-    with style.look():
+    with style.project_style():
         assert matplotlib.rcParams["font.size"] == style.FONT_SIZE
     assert dict(matplotlib.rcParams) == before
 

@@ -45,7 +45,7 @@ def config_of(**changes: Any) -> ConsistencyConfig:
 LINEAR: Any = LinearNetwork()
 
 
-def objective_of(network: Any = LINEAR, *, epsilon: float = 0.0, **changes: Any) -> Consistency:
+def build_step_objective(network: Any = LINEAR, *, epsilon: float = 0.0, **changes: Any) -> Consistency:
     return Consistency(network, SCALES, epsilon, config=config_of(**changes))
 
 
@@ -73,12 +73,12 @@ def test_the_loss_compares_two_levels_of_the_same_noise(kind: str, epsilon: floa
     r = np.maximum(R, epsilon)
     target = plainly(PARAMS, noisy(DATA, noise, r), r, epsilon)
     expected = WEIGHT * square(estimate, target) / (3 * SIZES)
-    np.testing.assert_allclose(losses(objective_of(kind=kind, epsilon=epsilon), r=r), expected, rtol=1e-4)
+    np.testing.assert_allclose(losses(build_step_objective(kind=kind, epsilon=epsilon), r=r), expected, rtol=1e-4)
 
 
 def test_at_r_0_the_target_is_the_data() -> None:
     estimate = plainly(PARAMS, noisy(DATA, unit_noise(0), T), T)
-    found = losses(objective_of(kind="tuning"), r=np.zeros(3))
+    found = losses(build_step_objective(kind="tuning"), r=np.zeros(3))
     np.testing.assert_allclose(found, WEIGHT * square(estimate, DATA) / (3 * SIZES), rtol=1e-4)
 
 
@@ -86,13 +86,13 @@ def test_ct_compares_with_the_averaged_weights_and_the_others_with_their_own() -
     noise = unit_noise(0)
     estimate = plainly(PARAMS, noisy(DATA, noise, T), T)
     target = plainly(AVERAGED, noisy(DATA, noise, R), R)
-    found = losses(objective_of(kind="ct"))
+    found = losses(build_step_objective(kind="ct"))
     np.testing.assert_allclose(found, WEIGHT * square(estimate, target) / (3 * SIZES), rtol=1e-4)
     other = Frozen(2.0 * AVERAGED, TEACHER)
     # At r = 0 the target is the data, whatever the weights.
-    assert (losses(objective_of(kind="ct"), frozen=other)[1:] != found[1:]).all()
+    assert (losses(build_step_objective(kind="ct"), frozen=other)[1:] != found[1:]).all()
     for kind in ("ict", "tuning", "distillation"):
-        assert (losses(objective_of(kind=kind), frozen=other) == losses(objective_of(kind=kind))).all()
+        assert (losses(build_step_objective(kind=kind), frozen=other) == losses(build_step_objective(kind=kind))).all()
 
 
 def test_distillation_follows_a_heun_step_of_its_teacher() -> None:
@@ -114,15 +114,15 @@ def test_distillation_follows_a_heun_step_of_its_teacher() -> None:
         part[R == 0] = ends[R == 0]
     target, estimate = plainly(PARAMS, earlier, R), plainly(PARAMS, state, T)
     expected = WEIGHT * square(estimate, target) / (3 * SIZES)
-    np.testing.assert_allclose(losses(objective_of(kind="distillation")), expected, rtol=1e-4)
+    np.testing.assert_allclose(losses(build_step_objective(kind="distillation")), expected, rtol=1e-4)
     for kind in ("ct", "ict", "tuning"):
         other = Frozen(AVERAGED, 2.0 * TEACHER)
-        assert (losses(objective_of(kind=kind), frozen=other) == losses(objective_of(kind=kind))).all()
+        assert (losses(build_step_objective(kind=kind), frozen=other) == losses(build_step_objective(kind=kind))).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_target_has_no_gradient(kind: str) -> None:
-    objective = objective_of(kind=kind, huber=0.02)
+    objective = build_step_objective(kind=kind, huber=0.02)
 
     def total(params: jax.Array, frozen: Frozen) -> jax.Array:
         return objective.losses(params, pairs(), frozen).sum()
@@ -166,10 +166,10 @@ class Oracle:
 @pytest.mark.parametrize("huber", [0.0, 0.02])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_consistent_network_has_no_loss(kind: str, huber: float) -> None:
-    found = losses(objective_of(Oracle(), kind=kind, huber=huber))
+    found = losses(build_step_objective(Oracle(), kind=kind, huber=huber))
     np.testing.assert_allclose(found, 0, atol=1e-6)
     # A network that is not: the same levels.
-    assert (losses(objective_of(kind=kind, huber=huber)) > 1e-4).all()
+    assert (losses(build_step_objective(kind=kind, huber=huber)) > 1e-4).all()
 
 
 # --- the distance and its weight --------------------------------------------------------------------------------------
@@ -181,12 +181,12 @@ def test_the_distance_is_pseudo_huber_with_a_constant_for_each_dimension(type_we
     estimate, target = (plainly(PARAMS, noisy(DATA, noise, level), level) for level in (T, R))
     c = 0.1 * np.sqrt(3 * SIZES)
     expected = WEIGHT * (np.sqrt(square(estimate, target, type_weight) + c**2) - c) / (3 * SIZES)
-    np.testing.assert_allclose(losses(objective_of(huber=0.1, type_weight=type_weight)), expected, rtol=1e-4)
+    np.testing.assert_allclose(losses(build_step_objective(huber=0.1, type_weight=type_weight)), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_changes_no_loss(kind: str) -> None:
-    objective = objective_of(kind=kind, huber=0.02)
+    objective = build_step_objective(kind=kind, huber=0.02)
     expected = losses(objective)
     np.testing.assert_allclose(objective.losses(PARAMS, widened(pairs()), FROZEN), expected, rtol=1e-5)
     alone = pairs().map(lambda part: part[1:2])
