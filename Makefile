@@ -1,19 +1,21 @@
-# `make figures` trains and draws, `make test` tests; both make .venv first. `make help` lists the rest.
+# `make figures` trains and draws, `make test` runs the tests; both create .venv first. `make help` lists the rest.
 
 # Any Python 3.11: make PYTHON=/path/to/python3.11
 PYTHON ?= $(shell command -v python3.11 || echo python3)
-# Which requirements the figures are made with: runtime, or cuda for an NVIDIA GPU (make figures LOCK=cuda).
+# Requirements for the figures: runtime, or cuda for an NVIDIA GPU (make figures LOCK=cuda).
 LOCK ?= runtime
 CORES ?= 8
-# Another study than config.yaml: make figures STUDY=workflow/studies/paper.yaml
+# A study instead of config.yaml: make figures STUDY=workflow/studies/paper.yaml
 STUDY ?=
 
-# The rules call `python`: that of .venv, activated or not.
+# The rules call `python`; let that be .venv's, activated or not.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-study = $(if $(STUDY),--configfile $(STUDY))
-# PyTorch is installed for a study with a run on it.
-torch = $(if $(shell grep -l 'backend: torch' $(or $(STUDY),config.yaml)),.venv/.torch)
+# Snakemake and pip need a home folder, which `docker run -u 12345` does not have.
+export HOME := $(shell test -w "$$HOME" && echo "$$HOME" || echo "$(CURDIR)/.cache")
+
+quoted = '$(subst ','\'',$(1))'
+study = $(if $(STUDY),--configfile $(call quoted,$(STUDY)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -22,22 +24,25 @@ torch = $(if $(shell grep -l 'backend: torch' $(or $(STUDY),config.yaml)),.venv/
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-figures: .venv/.$(LOCK) $(torch)  ## from the data to results/figures: the study of config.yaml
+# A study with a PyTorch run needs PyTorch.
+figures: .venv/.$(LOCK)  ## run the study in config.yaml, from data to results/figures
+	@backends=$$(.venv/bin/python -m pipeline.cli.settings --backends $(call quoted,$(or $(STUDY),config.yaml))) || exit; \
+	case " $$backends " in *" torch "*) $(MAKE_COMMAND) .venv/.torch;; esac
 	.venv/bin/snakemake $(study) --cores $(CORES) results/figures
 
-report: figures  ## the figures and how they were made, as one file: results/report.html
+report: figures  ## write results/report.html: figures, rule graph, commands and run times in one file
 	.venv/bin/snakemake $(study) --report results/report.html
 
 torch: .venv/.$(LOCK) .venv/.torch  ## add PyTorch to .venv, for runs with `backend: torch`
 
-# In two halves side by side, of which the second is shown when it is done: the one computes, the other mostly starts jobs.
-test: .venv/.dev .venv/.torch  ## all tests
+# Two halves in parallel: one computes, the other mostly starts jobs; its output is printed at the end.
+test: .venv/.dev .venv/.torch  ## run all tests
 	@mkdir -p .pytest_cache
 	@.venv/bin/pytest tests/workflow tests/slurm >.pytest_cache/workflow.txt 2>&1 & \
 	.venv/bin/pytest --ignore=tests/workflow --ignore=tests/slurm; status=$$?; \
 	wait $$! || status=1; cat .pytest_cache/workflow.txt; exit $$status
 
-lint: .venv/.dev .venv/.torch  ## style, types, layers and rules; changes nothing
+lint: .venv/.dev .venv/.torch  ## check style, types, layers and rules; change nothing
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check Snakefile workflow/rules
@@ -45,21 +50,21 @@ lint: .venv/.dev .venv/.torch  ## style, types, layers and rules; changes nothin
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-format: .venv/.dev  ## put code and rules into the one style
+format: .venv/.dev  ## format code and rules
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 	.venv/bin/snakefmt Snakefile workflow/rules
 
-lock: .venv/.dev  ## update requirements/ and envs/ to the newest versions that pyproject.toml admits
+lock: .venv/.dev  ## update requirements/ and envs/ to the newest versions that pyproject.toml allows
 	.venv/bin/python requirements/lock.py --upgrade
 
-readme: .venv/.dev  ## bring the table of settings in README.md up to date with the schema
-	.venv/bin/python -m pipeline.cli.settings --readme README.md
+readme: .venv/.dev  ## update the table in docs/settings.md and the schema for editors from pipeline/study
+	.venv/bin/python -m pipeline.cli.settings --readme docs/settings.md --schema workflow/schemas/config.schema.yaml
 
-clean:  ## delete .venv; results stay
+clean:  ## delete .venv, keep results
 	rm -rf .venv
 
-# Made again when a lock or the package's metadata changes, and only then.
+# Updated only when a lock or the package's metadata changes.
 .venv/.%: requirements/%.txt pyproject.toml requirements/venv.sh
 	@requirements/venv.sh $(PYTHON) $*
 	@touch $@

@@ -1,27 +1,34 @@
-# Molecules from data to figures: `snakemake --cores 8 results/figures`. See README.md, and workflow/rules for the stages.
+# From data to figures: `snakemake --cores 8 results/figures`. See docs/studies.md, and workflow/rules for the stages.
 import os
 import sys
 
 from snakemake.utils import min_version
 
-from pipeline.study.config import resolve_study
 from pipeline.core.errors import InputError
+from pipeline.study.study import check_installed, read_study, resolve_study
+from pipeline.study.supervision import supervise
 
 min_version("9.27")
 
 
-# A study given with --configfile replaces the default one: merged, it would train the default's runs too.
+# A study given with --configfile replaces the default; merging them would train the default's runs too.
 if not workflow.overwrite_configfiles:
 
     configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
 try:
+    # Snakemake has read them, but would not say that a name is given twice.
+    for path in workflow.configfiles:
+        read_study(path)
     config = resolve_study(config)
+    check_installed(config)
 except InputError as error:
     sys.exit(f"study: {error}")
 
-# One job at a time on the one GPU that a machine is taken to have; a cluster deals its GPUs out itself.
+supervise(workflow, config)
+
+# One GPU job at a time, assuming one GPU; a cluster allocates GPUs itself.
 if workflow.nodes is None and not workflow.remote_exec:
     workflow.global_resources.setdefault("gpu", 1)
 
@@ -31,6 +38,7 @@ wildcard_constraints:
     run="|".join(config["runs"]),
     sampler="[a-z0-9][a-z0-9-]*",
     source="qm9pack|figshare",
+    calls="[1-9][0-9]*",
 
 
 report: "workflow/report/workflow.rst"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv from a lock, or brings it up to date: requirements/venv.sh PYTHON LOCK
+# Create or update .venv from a lock: requirements/venv.sh PYTHON LOCK
 set -euo pipefail
 python=$1 lock=$2 venv=.venv
 cd "$(dirname "$0")/.."
@@ -13,8 +13,8 @@ command -v "$python" >/dev/null || fail "no $python here; install Python 3.11, o
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 [ "$version" = 3.11 ] || fail "$python is Python $version; the lock is for 3.11: make PYTHON=/path/to/python3.11"
 
-# Debian keeps the pip that a new environment gets in a package of its own. Where it is missing, that package is fetched and
-# unpacked in a temporary folder: it needs neither root nor a change to the machine.
+# Debian ships the pip for new environments in a separate package. If it is not installed, download and unpack it in a temporary
+# folder, without root and without changing the machine.
 borrow_pip() {
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
@@ -27,7 +27,7 @@ borrow_pip() {
     PYTHONPATH=${wheel[0]} "$venv/bin/python" -m pip --quiet install --no-index "${wheel[0]}"
 }
 
-# A .venv whose Python has gone (an upgrade, a moved folder) is made anew.
+# Recreate a .venv whose Python is gone (after an upgrade, or in a moved folder).
 if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "making $venv with $("$python" --version) ..."
     rm -rf "$venv"

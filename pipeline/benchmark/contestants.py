@@ -75,7 +75,7 @@ def reference_settings(*, hidden: int, layers: int, batch_size: int, seed: int =
         "data": "benchmark",
         "seed": seed,
         "model": {"hidden": hidden, "layers": layers, **_MODEL},
-        "noise": {"schedule": "polynomial_2", "steps": 1000, "precision": 1e-5, "loss": "l2"},
+        "noise": {"steps": 1000, "precision": 1e-5, "loss": "l2"},
         "training": {
             # Never reached; no contestant looks at its own progress.
             "steps": 10**9,

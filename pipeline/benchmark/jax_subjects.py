@@ -74,7 +74,7 @@ def _training(task: Task, counter: CompilationCounter) -> Subject:
             trainer = JaxTrainer(
                 config, config_digest="", statistics=statistics, starts=Starts(), directory=Path(directory)
             )
-        return backend_training(trainer, config, shards, compilations=counter)
+        return backend_training(trainer, config, shards, statistics, compilations=counter)
     plain = PlainTraining(task.contestant, config, statistics)
     if not contestant.bucketed:
         return random_training(plain.step, shards, batch_size=batch_size, seed=seed, trim=False, compilations=counter)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +11,11 @@ from pipeline.benchmark.contest import Arena, Outcome
 from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, is_reference_form, reference_settings
 from pipeline.benchmark.estimates import median, ratio
 from pipeline.benchmark.processes import ContestantFailed, Process
-from pipeline.benchmark.settings import Settings
+from pipeline.benchmark.settings import frameworks
 from pipeline.benchmark.tasks import Task
 from pipeline.data.statistics import read_statistics
 from pipeline.sampling.molecule_batches import network_calls, run_schedule
+from pipeline.study.benchmark import Benchmark
 from pipeline.study.config import SamplerConfig, run_config, sampler_config
 from pipeline.study.operations import training_operations
 from pipeline.training.run_folder import read_weights
@@ -47,7 +48,7 @@ class Inputs:
       advance: is called after every turn of a contestant.
     """
 
-    settings: Settings
+    settings: Benchmark
     shards: Path
     statistics: Path
     cores: int
@@ -73,7 +74,7 @@ def training(inputs: Inputs) -> Json:
     for name, contest in settings.training.items():
         inputs.note(f"training, {contest.hidden} x {contest.layers}")
         network = {"hidden": contest.hidden, "layers": contest.layers}
-        tasks = {one: inputs.task(one, "train", **network) for one in contest.contestants}
+        tasks: dict[str, Task] = {one: inputs.task(one, "train", **network) for one in contest.contestants}
         with inputs.arena() as arena:
             outcomes = arena.measure(tasks, repetitions=contest.repetitions, seconds=settings.seconds)
         contestants = summarise(outcomes)
@@ -119,9 +120,8 @@ def sampling(inputs: Inputs) -> Json:
 def _sample_trained(inputs: Inputs, arena: Arena, path: Path, sampler: SamplerConfig) -> Json:
     """Return how many stable molecules a second trained weights give."""
     weights = read_weights(path)
-    able = [one for one in inputs.settings.sampling.contestants if one != REFERENCE]
-    if is_reference_form(weights.config) and sampler.kind == "ancestral":
-        able = list(inputs.settings.sampling.contestants)
+    whole = is_reference_form(weights.config) and sampler.kind == "ancestral"
+    able = [one for one in inputs.settings.sampling.contestants if whole or one != REFERENCE]
     contestants = _sample(inputs, arena, able, sampler, weights=path)
     for one, summary in contestants.items():
         if "failed" not in summary:
@@ -145,7 +145,7 @@ def _sample(
         task = inputs.task(one, "sample", hidden=settings.hidden, layers=settings.layers)
         molecules = min(settings.molecules, REFERENCE_SAMPLES) if one == REFERENCE else settings.molecules
         path = str(weights) if weights else None
-        tasks[one] = replace(task, sampler=asdict(sampler), molecules=molecules, weights=path)
+        tasks[one] = replace(task, sampler=sampler.model_dump(), molecules=molecules, weights=path)
     return summarise(arena.measure(tasks, repetitions=settings.repetitions, seconds=inputs.settings.seconds))
 
 
@@ -169,7 +169,7 @@ def scaling(inputs: Inputs) -> Json:
                 if axis == "cores":
                     arena.dismiss()  # a process keeps the cores that it started with
                 at = fixed | {axis: value}
-                tasks = {
+                tasks: dict[str, Task] = {
                     one: replace(
                         inputs.task(one, "train", **network, batch_size=at["batch_size"]),
                         shards=None, atoms=at["atoms"], cores=at["cores"],
@@ -187,7 +187,7 @@ def startup(inputs: Inputs) -> Json:
 
     Cold: with an empty cache of compiled programs, as on a machine where nothing was run before. Warm: once more.
     """
-    run = asdict(run_config({"name": "startup", "data": "startup", "training": {"steps": 10**6}}))
+    run = run_config({"name": "startup", "data": "startup", "training": {"steps": 10**6}}).model_dump()
     found: Json = {}
     for one in inputs.settings.startup:
         inputs.note(f"start of {one}")
@@ -211,7 +211,7 @@ def peak(inputs: Inputs) -> Json:
     inputs.note(f"products of matrices, {PEAK_ROWS} x {PEAK_ROWS}")
     tasks = {
         one: replace(inputs.task(one, "multiply", hidden=1, layers=1), molecules=PEAK_ROWS)
-        for one in inputs.settings.frameworks()
+        for one in frameworks(inputs.settings)
     }
     with inputs.arena() as arena:
         outcomes = arena.measure(tasks, repetitions=PEAK_REPETITIONS, seconds=PEAK_SECONDS)

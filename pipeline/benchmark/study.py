@@ -8,6 +8,7 @@ from typing import Any, Final
 from pipeline.benchmark import sections
 from pipeline.benchmark.machine import describe_machine, load_average
 from pipeline.benchmark.sections import Inputs, Json
+from pipeline.benchmark.settings import frameworks
 from pipeline.core.files import write_json
 
 VERSION: Final = 1
@@ -17,7 +18,7 @@ def parts(inputs: Inputs) -> dict[str, Callable[[Inputs], Json]]:
     """Return the parts that the settings ask for, by the name of their file, in the order of measuring."""
     settings = inputs.settings
     wanted: dict[str, tuple[Any, Callable[[Inputs], Json]]] = {
-        "peak": (settings.frameworks(), sections.peak),
+        "peak": (frameworks(settings), sections.peak),
         "training": (settings.training, sections.training),
         "sampling": (settings.sampling.contestants, sections.sampling),
         "scaling": (settings.scaling.contestants, sections.scaling),
@@ -55,7 +56,7 @@ def run_benchmark(
         "machine": describe_machine(cores=inputs.cores),
         # Of others too: a figure is worth something when it is no more than the cores.
         "load_average": loads,
-        "settings": dataclasses.asdict(inputs.settings),
+        "settings": inputs.settings.model_dump(mode="json"),
     }
     found = {"machine": about, **found}
     for name, part in found.items():

@@ -10,6 +10,7 @@ from pipeline.benchmark.workload import bucket_batches, bucket_shares, random_ba
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
+from pipeline.data.statistics import Statistics
 from pipeline.study.config import RunConfig
 from pipeline.training.loop import Trainer
 from pipeline.training.noisy_batches import Noising
@@ -97,10 +98,15 @@ def random_training(
 
 
 def backend_training(
-    trainer: Trainer, config: RunConfig, shards: Sequence[Shard], *, compilations: Callable[[], int]
+    trainer: Trainer,
+    config: RunConfig,
+    shards: Sequence[Shard],
+    statistics: Statistics,
+    *,
+    compilations: Callable[[], int],
 ) -> Subject:
     """Return a training by one of the backends, as ``pipeline.training.loop`` drives it but waiting for every step."""
-    noising, taken = Noising(config, list(shards)), 0
+    noising, taken = Noising(config, list(shards), statistics), 0
 
     def step(batch: Batch) -> float:
         nonlocal taken

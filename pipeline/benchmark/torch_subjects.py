@@ -62,7 +62,7 @@ def _training(task: Task, machine: Machine) -> Subject:
             directory=Path(directory),
             machine=machine,
         )
-    return backend_training(trainer, config, shards, compilations=_compilations)
+    return backend_training(trainer, config, shards, statistics, compilations=_compilations)
 
 
 def _sampling(task: Task, machine: Machine) -> Subject:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.bonds import Bonds, find_bonds
-from pipeline.chemistry.elements import ELEMENTS
+from pipeline.chemistry.elements import ELEMENTS, types_of
 from pipeline.chemistry.molecules import Molecules
 
 _VALENCE: Final = np.array([element.valence for element in ELEMENTS])
@@ -30,17 +30,41 @@ class Stability:
     """[M] stable atoms of each molecule."""
     molecules: npt.NDArray[np.bool_]
     """[M] whether all atoms of the molecule are stable."""
+    orders: npt.NDArray[np.int64]
+    """[A] sum of the orders of each atom's bonds."""
 
 
 def stability(molecules: Molecules, bonds: Bonds | None = None) -> Stability:
     """Judge every atom and every molecule; ``bonds`` spares finding them again."""
     bonds = find_bonds(molecules) if bonds is None else bonds
     total = len(molecules.atomic_numbers)
-    orders = np.bincount(bonds.first, bonds.order, total) + np.bincount(bonds.second, bonds.order, total)
+    orders = (np.bincount(bonds.first, bonds.order, total) + np.bincount(bonds.second, bonds.order, total)).astype(int)
     atoms = orders == _VALENCE[molecules.types()]
     # No molecule is empty, so reduceat sums each molecule's own atoms.
     stable_atoms = np.add.reduceat(atoms, molecules.offsets[:-1], dtype=np.int64) if len(molecules) else _NONE
-    return Stability(atoms=atoms, stable_atoms=stable_atoms, molecules=stable_atoms == molecules.sizes)
+    return Stability(atoms=atoms, stable_atoms=stable_atoms, molecules=stable_atoms == molecules.sizes, orders=orders)
+
+
+def unstable_atoms(molecules: Molecules, judged: Stability, index: int) -> dict[int, str]:
+    """Return what is wrong with each unstable atom of one molecule, such as "C3 has 3 of 4 bonds".
+
+    Args:
+        molecules: M molecules.
+        judged: what ``stability`` returns for them.
+        index: of the molecule.
+
+    Returns:
+        By atom, counted from 0; the text counts from 1, and a double bond counts as two.
+    """
+    own = slice(*molecules.offsets[index : index + 2].tolist())
+    types, orders = types_of(molecules.atomic_numbers[own]), judged.orders[own]
+    found = {}
+    for atom in np.flatnonzero(~judged.atoms[own]).tolist():
+        element, number = ELEMENTS[types[atom]], int(orders[atom])
+        instead = "of" if number < element.valence else "instead of"
+        plural = "" if element.valence == 1 else "s"
+        found[atom] = f"{element.symbol}{atom + 1} has {number} {instead} {element.valence} bond{plural}"
+    return found
 
 
 _NONE: Final = np.empty(0, dtype=np.int64)

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.benchmark.machine import available_cores
 from pipeline.benchmark.sections import Inputs
-from pipeline.benchmark.settings import benchmark_settings, check_installed
+from pipeline.benchmark.settings import check_installed
 from pipeline.benchmark.study import run_benchmark
 from pipeline.benchmark.tables import tables
 from pipeline.cli.common import add_log, run
@@ -24,7 +24,9 @@ from pipeline.core.files import atomic_directory, write_text
 from pipeline.core.progress import progress
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
+from pipeline.study.benchmark import Benchmark
 from pipeline.study.config import read_sampler_config
+from pipeline.study.group import parse
 from pipeline.training.run_folder import read_weights
 
 TABLE = "table.md"
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _benchmark(args: argparse.Namespace) -> None:
     if (args.weights is None) != (args.sampler is None):
         raise InputError("--weights and --sampler should be given together")
-    settings = benchmark_settings(_parsed(args.settings))
+    settings = parse(Benchmark, _parsed(args.settings))
     check_installed(settings)
     cores = available_cores() if args.cores is None else args.cores
     if not 1 <= cores <= available_cores():

@@ -1,9 +1,10 @@
 """Stage figures: all figures of a study, a table of its results and a page that shows them.
 
-    python -m pipeline.cli.figures --configs results/runs/edm/config.json --curves results/runs/edm/metrics.jsonl \
-        --metrics results/runs/edm/metrics.json --samples results/runs/edm/samples/heun-50.parquet \
-        --molecules results/data/qm9/molecules.parquet --floor results/reference/noise.json \
-        --ceiling results/reference/qm9.json --trajectory results/runs/edm/trajectory.parquet --output results/figures
+    python -m pipeline.cli.figures --weights results/runs/edm/weights.safetensors \
+        --curves results/runs/edm/metrics.jsonl --metrics results/runs/edm/metrics.json \
+        --samples results/runs/edm/samples/heun-50.parquet --molecules results/data/qm9/molecules.parquet \
+        --floor results/reference/noise.json --ceiling results/reference/qm9.json \
+        --trajectory results/runs/edm/trajectory.parquet --output results/figures
 """
 
 import argparse
@@ -17,16 +18,13 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_directory
 from pipeline.core.progress import progress
 from pipeline.data.molecule_parquet import read_molecules
-from pipeline.figures.benchmark_results import read_benchmarks
-from pipeline.figures.inputs import read_runs, read_trajectory
-from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="figures", description="Draw all figures of a study.")
     one_a_run = "one for each run, all in the same order"
-    parser.add_argument("--configs", required=True, type=Path, nargs="+", help=f"config.json of the runs, {one_a_run}")
+    parser.add_argument("--weights", required=True, type=Path, nargs="+", help=f"weights.safetensors, {one_a_run}")
     parser.add_argument("--curves", required=True, type=Path, nargs="+", help=f"metrics.jsonl, {one_a_run}")
     parser.add_argument("--metrics", required=True, type=Path, nargs="+", help=f"metrics.json, {one_a_run}")
     parser.add_argument("--samples", required=True, type=Path, nargs="+", help="sample files of all runs, in any order")
@@ -45,11 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _figures(args: argparse.Namespace) -> None:
+    # Imported here: matplotlib looks for a home folder when it is imported, which ``run`` has seen to by now.
+    from pipeline.figures.benchmark_results import read_benchmarks
+    from pipeline.figures.inputs import read_runs, read_trajectory
+    from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
+
     if args.gallery_molecules < 1:
         raise InputError(f"--gallery-molecules should be at least 1, not {args.gallery_molecules}")
-    _check_output(args.output)
+    _check_output(args.output, PAGE)
     study = Study(
-        runs=read_runs(configs=args.configs, curves=args.curves, metrics=args.metrics, samples=args.samples),
+        runs=read_runs(weights=args.weights, curves=args.curves, metrics=args.metrics, samples=args.samples),
         floor=read_summary(args.floor),
         ceiling=read_summary(args.ceiling),
         molecules=read_molecules(args.molecules, split="train"),
@@ -66,10 +69,10 @@ def _figures(args: argparse.Namespace) -> None:
         draw_study(study, folder, advance=lambda: bar.update(1))
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, page: str) -> None:
     """Refuse to replace anything but earlier figures."""
     if path.is_dir():
-        if any(path.iterdir()) and not (path / PAGE).is_file():
+        if any(path.iterdir()) and not (path / page).is_file():
             raise InputError(f"--output: {path} holds something else than figures; name a new folder")
     elif path.exists():
         raise InputError(f"--output: {path} is a file; name a new folder")

@@ -1,21 +1,23 @@
 """Stage levels: the noise levels of a few-step run's samplers, searched for on samples that no result is reported on.
 
-    python -m pipeline.cli.levels --weights results/runs/tuned/weights.safetensors --calls 1 2 4 8 \
-        --output results/runs/tuned/levels.json
+    python -m pipeline.cli.levels --weights results/runs/tuned/weights.safetensors --calls 4 \
+        --start results/runs/tuned/levels/2.json --output results/runs/tuned/levels/4.json
 """
 
 import argparse
+import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.backends import load_backend
 from pipeline.chemistry.metrics import stability_metrics
-from pipeline.cli.backends import add_backend, load_backend
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import add_backend, add_log, run
 from pipeline.core.errors import InputError
-from pipeline.core.files import write_json
+from pipeline.core.files import read_json, write_json
 from pipeline.core.progress import progress
-from pipeline.sampling.level_search import search
+from pipeline.sampling.level_search import Spacing, fewer_calls, search
 from pipeline.sampling.molecule_batches import draw_sizes
 from pipeline.study.config import sampler_config
 from pipeline.training.run_folder import read_weights
@@ -25,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="levels", description="Search for the noise levels of few-step samplers.")
     parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
-    parser.add_argument("--calls", required=True, type=int, nargs="+", help="numbers of network calls")
+    parser.add_argument("--calls", required=True, type=int, help="number of network calls")
+    parser.add_argument(
+        "--start", default=None, type=Path, help="what was found for the next smaller power of two; none: pure noise"
+    )
     parser.add_argument("--num", type=int, default=256, help="molecules behind each score")
     parser.add_argument("--seed", type=int, default=1, help="of these molecules; another one than the samplers'")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
@@ -35,15 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _levels(args: argparse.Namespace) -> None:
-    if min(args.calls) < 1 or args.num < 1 or args.seed < 0:
+    if args.calls < 1 or args.num < 1 or args.seed < 0:
         raise InputError("--calls and --num should be at least 1, and --seed at least 0")
     weights = read_weights(args.weights)
-    if weights.config.objective not in ("consistency", "matching"):
+    if weights.config.objective != "consistency":
         raise InputError(f"{args.weights}: a run of objective {weights.config.objective} has no levels to search for")
+    start = _read_spacing(args.start, fewer_calls(args.calls)) if args.start else None
     sizes = draw_sizes(weights.statistics, args.num, args.seed)
     settings = {"name": "search", "kind": "consistency", "seed": args.seed, "num": args.num}
     sigma_max = weights.config.levels.sigma_max
-    sampler = load_backend(args.backend or weights.config.backend, args).sampler(
+    sampler = load_backend(args.backend or weights.config.backend, cores=args.devices).sampler(
         weights, sampler_config(settings | {"levels": [sigma_max]})
     )
     with progress(total=None, description=f"levels {weights.config.name}", unit="tries", log=args.log) as bar:
@@ -53,10 +59,24 @@ def _levels(args: argparse.Namespace) -> None:
             bar.update(1)
             return float(metrics["atom_stability"]["value"] + metrics["molecule_stability"]["value"])
 
-        found = search(score, args.calls, sigma_max=sigma_max)
-        for calls, (levels, value) in found.items():
-            bar.note(f"{calls} calls: {', '.join(f'{level:.3g}' for level in levels)} (score {value:.3f})")
-    write_json(args.output, {str(calls): list(levels) for calls, (levels, _) in found.items()})
+        spacing, value = search(score, args.calls, sigma_max=sigma_max, start=start)
+        levels = spacing.levels(args.calls)
+        bar.note(f"{args.calls} calls: {', '.join(f'{level:.3g}' for level in levels)} (score {value:.3f})")
+    write_json(args.output, {str(args.calls): list(levels), "spacing": dataclasses.asdict(spacing)})
+
+
+def _read_spacing(path: Path, calls: int | None) -> Spacing:
+    """Read what this stage has found for a number of calls."""
+    found = read_json(path)
+    spacing = found.get("spacing") if isinstance(found, dict) and str(calls) in found else None
+    names = {field.name for field in dataclasses.fields(Spacing)}
+    if not isinstance(spacing, dict) or spacing.keys() != names or not all(map(_is_positive, spacing.values())):
+        raise InputError(f"--start: {path} should be what this stage has found for {calls} calls")
+    return Spacing(**spacing)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, float) and 0 < value < math.inf
 
 
 if __name__ == "__main__":

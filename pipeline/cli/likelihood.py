@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cli.backends import add_backend, load_backend
-from pipeline.cli.common import add_log, run
+from pipeline.backends import load_backend
+from pipeline.cli.common import add_backend, add_log, run
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_json
 from pipeline.core.progress import progress
@@ -41,7 +41,7 @@ def _likelihood(args: argparse.Namespace) -> None:
     shards = read_shards(args.shards, args.split)
     if not shards:
         raise InputError(f"{args.shards}: the split {args.split} has no molecules")
-    backend = load_backend(args.backend or weights.config.backend, args)
+    backend = load_backend(args.backend or weights.config.backend, cores=args.devices)
     count = sum(map(len, shards))
     name = f"likelihood {weights.config.name}"
     with progress(total=count, description=name, unit="molecules", log=args.log) as bar:

@@ -14,9 +14,9 @@ from pipeline.cli.common import add_log, run, tell
 from pipeline.core.progress import progress
 from pipeline.data.figshare import parse_figshare
 from pipeline.data.molecule_files import Invalid, read_molecule_files, report
-from pipeline.data.qm9 import NUM_MOLECULES
 from pipeline.data.qm9pack import parse_qm9pack
 from pipeline.data.source import write_canonical
+from pipeline.study.study import QM9_MOLECULES
 
 _PARSERS = {"qm9pack": parse_qm9pack, "figshare": parse_figshare}
 
@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--split-seed", type=int, default=0, help="seed of the permutation that the splits are cut from"
     )
-    parser.add_argument("--train", required=True, type=int, help="molecules in the training split")
-    parser.add_argument("--validation", required=True, type=int, help="in the validation split; the rest is the test")
+    parser.add_argument("--train", required=True, type=_size, help="molecules to train on, or a share below 1")
+    parser.add_argument("--validation", required=True, type=_size, help="likewise to validate on; the rest is the test")
     parser.add_argument(
         "--skip-invalid", action="store_true", help="of a path, leave out molecules that cannot be used, and name them"
     )
@@ -39,8 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(_parse, parser, argv)
 
 
+def _size(text: str) -> float:
+    """Return a number of molecules, or a share of them below 1."""
+    return float(text) if 0 < float(text) < 1 else int(text)
+
+
 def _parse(args: argparse.Namespace) -> None:
-    total = None if args.source == "path" else NUM_MOLECULES
+    total = None if args.source == "path" else QM9_MOLECULES
     with progress(total=total, description=f"parse {args.source}", unit="molecules", log=args.log) as bar:
         if args.source == "path":
             invalid: Invalid = "skip" if args.skip_invalid else "refuse"

@@ -1,39 +1,42 @@
 """Stage sample: weights to molecules.
 
-    python -m pipeline.cli.sample --weights results/runs/edm/weights.safetensors \
-        --sampler results/runs/edm/samplers/heun-50.json --output results/runs/edm/samples/heun-50.parquet
+python -m pipeline.cli.sample --weights few-step --calls 4 --num 1000 --output molecules.parquet
 """
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.cli.backends import add_backend, load_backend
-from pipeline.cli.common import add_log, run
+from pipeline.api import Run, load_run
+from pipeline.backends import load_backend
+from pipeline.cli.common import add_backend, add_log, run
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
 from pipeline.sampling.molecule_batches import draw_sizes, found_levels, network_calls, run_schedule
 from pipeline.sampling.parts import Part
-from pipeline.study.config import check_sampler_of, read_sampler_config
-from pipeline.training.run_folder import read_weights
+from pipeline.study.config import SamplerConfig, check_sampler_of, read_sampler_config
+from pipeline.study.released import released_names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="sample", description="Sample molecules from a trained run.")
-    parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
-    parser.add_argument("--sampler", required=True, type=Path, help="JSON file with the sampler's settings")
     parser.add_argument(
-        "--levels", default=None, type=Path, help="levels.json of the run, for a sampler without levels"
+        "--weights", required=True, help=f"a run's folder or weights.safetensors, or {' or '.join(released_names())}"
+    )
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--calls", type=int, default=None, help="network calls a molecule")
+    how.add_argument("--sampler", type=Path, default=None, help="JSON file with a sampler's settings")
+    parser.add_argument(
+        "--levels", default=None, type=Path, help="file of the stage levels, for a sampler without levels"
     )
     parser.add_argument("--output", required=True, type=Path, help=f"file to write: {', '.join(SUFFIXES)}")
-    parser.add_argument("--num", type=int, default=None, help="molecules, instead of the sampler's number")
-    parser.add_argument("--seed", type=int, default=None, help="instead of the sampler's seed")
+    parser.add_argument("--num", type=int, default=None, help="molecules, instead of the sampler's number (1000)")
+    parser.add_argument("--seed", type=int, default=None, help="instead of the sampler's seed (0)")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=None, help="atoms of each molecule, instead of drawn ones"
     )
@@ -48,8 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _sample(args: argparse.Namespace) -> None:
     check_output(args.output)
-    sampler = read_sampler_config(args.sampler)
-    given = {key: value for key, value in (("num", args.num), ("seed", args.seed)) if value is not None}
     if args.sizes and args.num not in (None, len(args.sizes)):
         raise InputError(f"--num {args.num} does not fit the {len(args.sizes)} numbers of --sizes")
     if (args.num is not None and args.num < 1) or (args.sizes and min(args.sizes) < 2):
@@ -61,18 +62,13 @@ def _sample(args: argparse.Namespace) -> None:
     part = Part.parse(args.part) if args.part else None
     if part and args.output.suffix != ".parquet":
         raise InputError(f"--part is for the stage merge, which reads .parquet files, not {args.output}")
-    sampler = dataclasses.replace(sampler, **given)
-    if sampler.kind == "consistency" and sampler.levels is None:
-        if args.levels is None:
-            raise InputError(
-                f"sampler {sampler.name}: it has no levels, so --levels should name the file of found ones"
-            )
-        sampler = dataclasses.replace(sampler, levels=found_levels(args.levels, sampler.steps))
-    weights = read_weights(args.weights)
+    trained = load_run(args.weights)
+    weights = trained.weights
+    sampler = _sampler(args, trained)
     check_sampler_of(sampler, weights.config)
     sizes = np.array(args.sizes, np.int32) if args.sizes else draw_sizes(weights.statistics, sampler.num, sampler.seed)
     backend = args.backend or weights.config.backend
-    program = load_backend(backend, args).sampler(weights, sampler)
+    program = load_backend(backend, cores=args.devices).sampler(weights, sampler)
     schedule = run_schedule(weights.config)
     metadata = {
         "run": weights.config.name,
@@ -98,6 +94,17 @@ def _sample(args: argparse.Namespace) -> None:
     metadata |= {"seconds": round(samples.seconds, 3), "non_finite": samples.non_finite}
     metadata |= {"part": str(part)} if part else {}
     write_molecule_file(args.output, samples.molecules, index=samples.numbers, metadata=metadata)
+
+
+def _sampler(args: argparse.Namespace, trained: Run) -> SamplerConfig:
+    """Return the sampler that the options name, with its noise levels."""
+    sampler = read_sampler_config(args.sampler) if args.sampler else trained.sampler(calls=args.calls)
+    given = {key: value for key, value in (("num", args.num), ("seed", args.seed)) if value is not None}
+    sampler = sampler.model_copy(update=given)
+    if sampler.kind != "consistency" or sampler.levels is not None:
+        return sampler
+    found = found_levels(args.levels, sampler.steps) if args.levels else trained.sampler(calls=sampler.steps).levels
+    return sampler.model_copy(update={"levels": found})
 
 
 if __name__ == "__main__":

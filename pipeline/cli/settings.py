@@ -1,6 +1,7 @@
-"""Every setting of a study with its values, default and meaning, as a Markdown table.
+"""What there is to set in a study, for people and for editors; and what a study asks to be installed.
 
 python -m pipeline.cli.settings
+python -m pipeline.cli.settings --backends config.yaml
 """
 
 import argparse
@@ -10,21 +11,29 @@ from pathlib import Path
 
 from pipeline.cli.common import run
 from pipeline.core.files import write_text
-from pipeline.study.settings_table import settings_table, with_settings_table
+from pipeline.study.settings_table import schema_file, settings_table, with_settings_table
+from pipeline.study.study import read_study, resolve_study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, or put it into a document; return the exit status."""
-    parser = argparse.ArgumentParser(prog="settings", description="List every setting of a study.")
-    parser.add_argument("--readme", type=Path, help="document to bring up to date, instead of printing the table")
+    """Print or write what was asked for; return the exit status."""
+    parser = argparse.ArgumentParser(prog="settings", description="List every setting of a study as a Markdown table.")
+    parser.add_argument("--readme", type=Path, help="bring the table in this document up to date instead")
+    parser.add_argument("--schema", type=Path, help="write the JSON schema of a study to this YAML file instead")
+    parser.add_argument("--backends", type=Path, metavar="STUDY", help="list the backends of this study's runs instead")
     return run(_settings, parser, argv)
 
 
 def _settings(args: argparse.Namespace) -> None:
-    if args.readme is None:
-        print(settings_table())
-    else:
+    if args.readme:
         write_text(args.readme, with_settings_table(args.readme.read_text(encoding="utf-8")))
+    if args.schema:
+        write_text(args.schema, schema_file())
+    if args.backends:
+        runs = resolve_study(read_study(args.backends))["runs"].values()
+        print(*sorted({run["backend"] for run in runs}))
+    if not (args.readme or args.schema or args.backends):
+        print(settings_table())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="shard", description="Pad molecules in buckets of size and measure them.")
     parser.add_argument("--molecules", required=True, type=Path, help="file written by the stage parse")
-    parser.add_argument("--buckets", required=True, type=int, nargs="+", help="sizes in atoms, ascending")
+    parser.add_argument("--buckets", type=int, nargs="+", help="sizes in atoms, ascending (default: quantiles)")
     parser.add_argument("--shards", required=True, type=Path, help="directory to write, replaced as a whole")
     parser.add_argument("--statistics", required=True, type=Path, help="JSON file to write")
     add_log(parser)

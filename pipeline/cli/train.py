@@ -12,8 +12,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.backends import add_backend, load_backend
-from pipeline.cli.common import add_log, run
+from pipeline.backends import load_backend
+from pipeline.cli.common import add_backend, add_log, on_signals, run
 from pipeline.core.files import json_digest
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
@@ -21,11 +21,9 @@ from pipeline.study.config import read_run_config
 from pipeline.training.loop import Interrupted
 from pipeline.training.run_folder import MetricsLog, provenance, read_starts, write_weights
 
-INTERRUPTED = 128 + signal.SIGTERM
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the stage; return its exit status, 143 when SIGTERM ended it after saving its state."""
+    """Run the stage; return its exit status, 128 plus the number of a signal that made it save its state and end."""
     parser = argparse.ArgumentParser(prog="train", description="Train a run, or go on training it.")
     parser.add_argument("--config", required=True, type=Path, help="the run's config.json")
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
@@ -50,10 +48,18 @@ def _train(args: argparse.Namespace) -> None:
     content += starts.digests()
     digest = json_digest(content)
     state = args.output / "state" / digest[:16]
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop, received = threading.Event(), signal.SIGTERM
 
-    backend = load_backend(config.backend, args)
+    def save(number: int, frame: object) -> None:
+        nonlocal received
+        received = signal.Signals(number)
+        stop.set()
+        # A second Ctrl-C does not wait for the state to be saved.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    on_signals(save)
+
+    backend = load_backend(config.backend, cores=args.devices)
     try:
         trained = backend.train(
             config,
@@ -67,7 +73,7 @@ def _train(args: argparse.Namespace) -> None:
         )
     except Interrupted as interrupted:
         print(f"train: {interrupted}", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(128 + received) from None
     if not trained.leads:
         return
     MetricsLog(state / "metrics.jsonl").copy_to(args.output / "metrics.jsonl")

@@ -21,8 +21,8 @@ def cache_directory(name: str) -> Path:
 
     It is in the folder that the environment variable ``CONSISTENT_EDM_CACHE`` names, else in the user's cache folder.
     """
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "consistent-edm"
-    return Path(os.environ.get(CACHE_VARIABLE, default)) / name
+    default = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "consistent-edm"
+    return Path(os.environ.get(CACHE_VARIABLE) or default) / name
 
 
 @contextlib.contextmanager
@@ -76,11 +76,11 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def only_one(path: str | os.PathLike[str], *, wait: Callable[[str], None]) -> Iterator[None]:
+def only_one(path: str | os.PathLike[str], *, wait: Callable[[str], None]) -> Iterator[bool]:
     """Run the block while no other process, on this machine or another, is in a block with the same lock file.
 
     The lock goes with the process that holds it, however that ends; the file stays. Where a file system knows no locks,
-    nothing is locked.
+    nothing is locked, and the block is given False.
 
     Args:
         path: the lock file; its folder is made if need be.
@@ -90,10 +90,11 @@ def only_one(path: str | os.PathLike[str], *, wait: Callable[[str], None]) -> It
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
-        while True:
+        locked = False
+        while not locked:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                locked = True
             except BlockingIOError:
                 wait(path.read_text(encoding="utf-8") or "another process")
             except OSError as error:
@@ -103,7 +104,7 @@ def only_one(path: str | os.PathLike[str], *, wait: Callable[[str], None]) -> It
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
-        yield
+        yield locked
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

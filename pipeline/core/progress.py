@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -38,7 +38,7 @@ class Progress:
             mininterval=0.5 if interactive else LOG_INTERVAL_SECONDS,
             file=sys.stderr,
         )
-        self._log = log.open("a", encoding="utf-8") if log else None
+        self._log = log.open("a", encoding="utf-8", errors="backslashreplace") if log else None
         self._logged = time.monotonic()
 
     def update(self, count: int, **values: str) -> None:
@@ -56,7 +56,9 @@ class Progress:
 
     def note(self, message: str) -> None:
         """Write a line of its own, above the bar and to the log."""
-        self._bar.write(message, file=sys.stderr)
+        # A training goes on, or saves its state, when its terminal is gone.
+        with suppress(OSError):
+            self._bar.write(message, file=sys.stderr)
         if self._log:
             print(message, file=self._log, flush=True)
 

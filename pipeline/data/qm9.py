@@ -18,9 +18,6 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.data.source import SourceData
 
-NUM_MOLECULES: Final = 130_831
-"""Characterised molecules of QM9."""
-
 
 class Property(NamedTuple):
     """A property of QM9."""

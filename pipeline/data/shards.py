@@ -61,7 +61,11 @@ class Shard:
 
 
 def make_shards(
-    molecules: Molecules, *, index: npt.NDArray[np.integer[Any]], split: npt.NDArray[Any], buckets: Sequence[int]
+    molecules: Molecules,
+    *,
+    index: npt.NDArray[np.integer[Any]],
+    split: npt.NDArray[Any],
+    buckets: Sequence[int] | None = None,
 ) -> dict[str, list[Shard]]:
     """Return the shards of every split, one for each bucket, empty ones included, in ascending order of bucket.
 
@@ -69,11 +73,12 @@ def make_shards(
         molecules: M molecules.
         index: [M] their numbers in the source.
         split: [M] "train", "validation" or "test".
-        buckets: sizes in atoms, ascending.
+        buckets: sizes in atoms, ascending; by default those of ``even_buckets``.
 
     Raises:
         InputError: the buckets are not ascending, or a molecule is larger than the largest.
     """
+    buckets = even_buckets(molecules.sizes) if buckets is None else buckets
     edges = np.asarray(buckets, dtype=np.int32)
     if not edges.size or edges[0] < 1 or edges[-1] > np.iinfo(np.uint16).max or (np.diff(edges) <= 0).any():
         raise InputError(f"data.buckets: {list(buckets)} should be numbers of atoms, at least 1 each and ascending")
@@ -94,6 +99,17 @@ def make_shards(
         ]
         for name in SPLITS
     }
+
+
+def even_buckets(sizes: npt.NDArray[np.integer[Any]], most: int = 7) -> list[int]:
+    """Return sizes in atoms that deal molecules out evenly: the quantiles of their sizes, the largest included.
+
+    Args:
+        sizes: [M] atoms of each molecule.
+        most: buckets at most; fewer where many molecules are of one size.
+    """
+    quantiles = np.quantile(sizes, np.arange(1, most + 1) / most, method="higher")
+    return [int(size) for size in np.unique(quantiles)]
 
 
 def write_shards(directory: str | os.PathLike[str], shards: Mapping[str, Sequence[Shard]]) -> None:

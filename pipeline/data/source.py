@@ -26,7 +26,7 @@ class SourceData:
     """Unit of the properties that have one."""
 
 
-def split_labels(num_molecules: int, *, seed: int, train: int, validation: int) -> npt.NDArray[np.object_]:
+def split_labels(num_molecules: int, *, seed: int, train: float, validation: float) -> npt.NDArray[np.object_]:
     """Return "train", "validation" or "test" for every molecule, in the order of the source, [M].
 
     This is the split of EDM (Hoogeboom et al. 2022, ``qm9/data/prepare/qm9.py``), which seeds NumPy's global generator
@@ -36,12 +36,14 @@ def split_labels(num_molecules: int, *, seed: int, train: int, validation: int) 
     Args:
         num_molecules: M.
         seed: of the permutation.
-        train: size of the training split, at least 1.
-        validation: size of the validation split; what remains is the test split.
+        train: size of the training split, at least 1, or its share of the molecules, below 1.
+        validation: size of the validation split, likewise; what remains is the test split.
 
     Raises:
         InputError: the sizes do not fit the number of molecules.
     """
+    # Shares are rounded down: together they are never too many.
+    train, validation = (int(size * num_molecules if 0 < size < 1 else size) for size in (train, validation))
     for key, size, least in (("train", train, 1), ("validation", validation, 0)):
         if size < least:
             raise InputError(f"data.split.{key}: {size} should be at least {least}")
@@ -62,7 +64,7 @@ def split_labels(num_molecules: int, *, seed: int, train: int, validation: int) 
 
 
 def write_canonical(
-    path: str | os.PathLike[str], data: SourceData, *, seed: int, train: int, validation: int
+    path: str | os.PathLike[str], data: SourceData, *, seed: int, train: float, validation: float
 ) -> Mapping[str, int]:
     """Write the one file that every later stage reads, and return the number of molecules in each split.
 

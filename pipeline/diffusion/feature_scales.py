@@ -1,8 +1,4 @@
-"""How atoms enter a network: which features they have, and the scales of coordinates and features.
-
-Features are [one-hot of H, C, N, O, F divided by 4, atomic number divided by 10] (EDM, arXiv 2203.17003, "Scaling
-features"; the divisors are those of its code).
-"""
+"""How many features an atom has (``pipeline.diffusion.clouds``), and the scales of coordinates and features."""
 
 from dataclasses import dataclass, replace
 from typing import Final

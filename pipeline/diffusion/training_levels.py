@@ -1,23 +1,55 @@
 """Noise levels of a training batch: which sigma a denoiser sees, and which pairs t > r a consistency model compares.
 
 Levels are variance exploding (``pipeline.diffusion.schedules``). They are drawn on the host, from a generator and the
-progress of the training alone, so that every backend sees the same ones; an objective's levels are the columns of one
-array.
+progress of the training alone, so that every backend sees the same ones.
 """
 
 import math
-from dataclasses import replace
-from typing import Final
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, ndtr, ndtri
 
-from pipeline.study.config import ConsistencyConfig, LevelsConfig, MatchingConfig, RunConfig
+from pipeline.diffusion.feature_scales import Scales
+from pipeline.diffusion.schedules import karras_levels
+from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig
 
 Floats = npt.NDArray[np.float64]
 
-RHO: Final = 7.0
+
+class Levels(NamedTuple):
+    """The noise levels of a batch, each [B].
+
+    Attributes:
+      t: what the molecules are at: for edm the step 0..T, otherwise sigma.
+      r: for consistency, the lower level that t is compared with; else None.
+      weight: for consistency, that of the pair's loss; else None.
+    """
+
+    t: npt.NDArray[Any]
+    r: npt.NDArray[Any] | None = None
+    weight: npt.NDArray[Any] | None = None
+
+
+def draw_levels(
+    generator: np.random.Generator, count: int, config: RunConfig, sigma_data: Scales, *, progress: float
+) -> Levels:
+    """Draw the levels of a run's loss for ``count`` molecules, in 32 bits.
+
+    Args:
+      generator: source of randomness.
+      count: molecules.
+      config: of the run.
+      sigma_data: root mean squares of its data.
+      progress: share of the training that is done, from 0 to 1.
+    """
+    if config.objective == "edm":
+        return Levels(generator.integers(0, config.noise.steps + 1, count).astype(np.int32))
+    if config.objective == "denoiser":
+        return Levels(lognormal(generator, count, config.levels).astype(np.float32))
+    t, r = pairs(generator, count, config.levels, config.consistency, progress=progress)
+    return Levels(*(column.astype(np.float32) for column in (t, r, pair_weight(t, r, config.consistency, sigma_data))))
 
 
 def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) -> Floats:
@@ -36,35 +68,30 @@ def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) 
 
 def pairs(
     generator: np.random.Generator, count: int, levels: LevelsConfig, config: ConsistencyConfig, *, progress: float
-) -> Floats:
-    """Draw the pairs that a consistency model compares: columns t, r and the weight of their loss, [count, 3].
-
-    Args:
-      generator: source of randomness.
-      count: molecules.
-      levels: of the run.
-      config: of the run; its ``kind`` decides, see the functions below.
-      progress: share of the training that is done, from 0 to 1.
-    """
+) -> tuple[Floats, Floats]:
+    """Draw the pairs t > r that a consistency model compares, each [count]; ``config.kind`` decides how."""
     if config.kind in ("ct", "ict"):
-        return _grid_pairs(generator, count, levels, config, progress=progress)
+        # Neighbours of a grid: uniform for ct, lognormal for ict (eq. 10 of iCT).
+        sigmas = grid(levels, grid_size(config, progress))
+        if config.kind == "ct":
+            place = generator.integers(0, len(sigmas) - 1, count)
+        else:
+            mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))
+            place = generator.choice(len(mass), size=count, p=mass / mass.sum())
+        return sigmas[place + 1], sigmas[place]
     t = lognormal(generator, count, levels)
     r = t * (1.0 - gap(t, stage=stage(config, progress), q=config.q))
     # Noise so small leaves no doubt about the data, and there is nothing to be gained from steps through lower levels.
     r[t < config.anchor] = 0.0
-    return np.stack([t, r, 1.0 / (t - r)], axis=1)
+    return t, r
 
 
-def matching_levels(generator: np.random.Generator, count: int, levels: LevelsConfig, config: MatchingConfig) -> Floats:
-    """Draw what distribution matching needs: columns t, the share of data in the generator's input, and s, [count, 3].
-
-    The generator is fed pure noise at t = sigma_max for a share ``one_step`` of the molecules, and noisy data at t
-    otherwise; what it makes is compared at the level s.
-    """
-    pure = generator.random(count) < config.one_step
-    t = np.where(pure, levels.sigma_max, lognormal(generator, count, levels))
-    s = lognormal(generator, count, replace(levels, mean=config.score_mean, std=config.score_std))
-    return np.stack([t, 1.0 - pure, s], axis=1)
+def pair_weight(t: Floats, r: Floats, config: ConsistencyConfig, sigma_data: Scales) -> Floats:
+    """Return the weight of each pair's loss, [B]: 1 / (t - r), and 1 for ct."""
+    if config.weight == "unit":
+        # 1 / c_out: the gradient that reaches the network's output is then of one size at every level.
+        return np.asarray(np.sqrt(t**2 + sigma_data.coordinates**2) / (t * sigma_data.coordinates))
+    return np.ones_like(t) if config.kind == "ct" else 1.0 / (t - r)
 
 
 def boundary_level(config: RunConfig) -> float:
@@ -105,19 +132,4 @@ def grid_size(config: ConsistencyConfig, progress: float) -> int:
 
 def grid(levels: LevelsConfig, count: int) -> Floats:
     """Return ``count`` increasing levels from sigma_min to sigma_max, Karras's spacing (arXiv 2206.00364, eq. 5)."""
-    low, high = levels.sigma_min ** (1 / RHO), levels.sigma_max ** (1 / RHO)
-    return np.asarray(np.linspace(low, high, count) ** RHO)
-
-
-def _grid_pairs(
-    generator: np.random.Generator, count: int, levels: LevelsConfig, config: ConsistencyConfig, *, progress: float
-) -> Floats:
-    """Neighbours of a grid: uniform and unweighted for ct; lognormal and weighted with 1 / (t - r) for ict."""
-    sigmas = grid(levels, grid_size(config, progress))
-    if config.kind == "ct":
-        place = generator.integers(0, len(sigmas) - 1, count)
-        return np.stack([sigmas[place + 1], sigmas[place], np.ones(count)], axis=1)
-    mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))  # eq. 10 of iCT
-    place = generator.choice(len(mass), size=count, p=mass / mass.sum())
-    t, r = sigmas[place + 1], sigmas[place]
-    return np.stack([t, r, 1.0 / (t - r)], axis=1)
+    return karras_levels(steps=count, sigma_min=levels.sigma_min, sigma_max=levels.sigma_max)[-2::-1]

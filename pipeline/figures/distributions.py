@@ -1,4 +1,4 @@
-"""Are the samples like the data? Sizes, elements and distances of bonded atoms."""
+"""Are the samples like the data? Elements, angles in the skeleton and distances of bonded atoms."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pipeline.chemistry.bonds import THRESHOLDS_PM
+from pipeline.chemistry.bonds import THRESHOLDS_PM, find_bonds
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.figures import style
@@ -30,6 +30,10 @@ WINDOWS_PM: Final = {
 """Distances that are drawn, in picometres: all bonds and a little beyond the longest that EDM counts."""
 
 BIN_PM: Final = 2
+ANGLES: Final = (45, 180)
+"""Angles that are drawn, in degrees: from those of a three-membered ring to those of an alkyne."""
+
+BIN_DEGREES: Final = 3
 Z95: Final = 1.959964
 """A normal distribution holds 95 % within so many standard deviations."""
 
@@ -49,8 +53,8 @@ class Measured:
     """What a set of molecules looks like."""
 
     molecules: int
-    sizes: Mean
-    """[S] share of molecules with 0, 1, ... atoms."""
+    angles: Mean
+    """[bins] angles a molecule and degree between the bonds of atoms other than H, over ``ANGLES``."""
     elements: Mean
     """[5] share of atoms that are of each element."""
     distances: dict[str, Mean]
@@ -58,9 +62,8 @@ class Measured:
 
 
 def measure(molecules: Molecules) -> Measured:
-    """Return sizes, elements and short distances of some molecules; intervals are over molecules."""
+    """Return elements, angles and short distances of some molecules; intervals are over molecules."""
     number = len(molecules)
-    share = np.bincount(molecules.sizes) / number
     types = molecules.types()
     owner = np.repeat(np.arange(number), molecules.sizes)
     atoms = np.bincount(owner * len(SYMBOLS) + types, minlength=number * len(SYMBOLS)).reshape(number, len(SYMBOLS))
@@ -69,7 +72,7 @@ def measure(molecules: Molecules) -> Measured:
     residual = (atoms - elements * molecules.sizes[:, None]) / molecules.sizes.mean()
     return Measured(
         molecules=number,
-        sizes=Mean(value=share, error=Z95 * np.sqrt(share * (1 - share) / number)),
+        angles=_angles(molecules),
         elements=Mean(value=elements, error=Z95 * residual.std(axis=0) / np.sqrt(number)),
         distances=_distances(molecules),
     )
@@ -85,17 +88,51 @@ def _distances(molecules: Molecules) -> dict[str, Mean]:
             low, width = WINDOWS_PM[a + b][0], bins[a + b]
             place = np.floor((distance - low) / BIN_PM).astype(np.int64)
             wanted = (kinds == _kind(SYMBOLS.index(a), SYMBOLS.index(b))) & (place >= 0) & (place < width)
-            keys, counts = np.unique(owner[wanted] * width + place[wanted], return_counts=True)
-            for power, sums in enumerate(moments[a + b], start=1):
-                sums += np.bincount(keys % width, counts**power, minlength=width)
-    means = {pair: total / number for pair, (total, _) in moments.items()}
-    return {
-        pair: Mean(
-            value=means[pair] / BIN_PM,
-            error=Z95 * np.sqrt(np.maximum(squares / number - means[pair] ** 2, 0.0) / number) / BIN_PM,
-        )
-        for pair, (_, squares) in moments.items()
-    }
+            moments[a + b] += _moments(owner[wanted], place[wanted], width)
+    return {pair: _mean(one, number, BIN_PM) for pair, one in moments.items()}
+
+
+def _moments(owner: npt.NDArray[np.int64], place: npt.NDArray[np.int64], width: int) -> Floats:
+    """Return sum and sum of squares [2, width] over molecules of how often each has something in each bin."""
+    keys, counts = np.unique(owner * width + place, return_counts=True)
+    return np.stack([np.bincount(keys % width, counts**power, minlength=width) for power in (1, 2)])
+
+
+def _mean(moments: Floats, number: int, bin_width: float) -> Mean:
+    mean, squares = moments / number
+    return Mean(
+        value=mean / bin_width,
+        error=Z95 * np.sqrt(np.maximum(squares - mean**2, 0.0) / number) / bin_width,
+    )
+
+
+def _angles(molecules: Molecules) -> Mean:
+    bonds = find_bonds(molecules)
+    heavy = (molecules.atomic_numbers[bonds.first] > 1) & (molecules.atomic_numbers[bonds.second] > 1)
+    first, second = bonds.first[heavy], bonds.second[heavy]
+    # Every bond from both of its ends, by the atom in the middle: an angle is between an entry and one a little later.
+    middle, end = np.concatenate([first, second]), np.concatenate([second, first])
+    order = np.argsort(middle, kind="stable")
+    middle, end = middle[order], end[order]
+    positions = molecules.positions.astype(np.float64)
+    along = positions[end] - positions[middle]
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    owner = np.repeat(np.arange(len(molecules)), molecules.sizes)
+    low, high = ANGLES
+    width = (high - low) // BIN_DEGREES
+    found = [(_NONE, _NONE)]
+    for shift in range(1, int(np.bincount(middle).max(initial=0))):
+        pairs = np.flatnonzero(middle[shift:] == middle[:-shift])
+        cosine = np.clip((along[pairs] * along[pairs + shift]).sum(axis=1), -1.0, 1.0)
+        place = np.floor((np.degrees(np.arccos(cosine)) - low) / BIN_DEGREES).astype(np.int64)
+        place = np.minimum(place, width - 1)  # 180 degrees
+        wanted = place >= 0
+        found.append((owner[middle[pairs[wanted]]], place[wanted]))
+    owners, places = (np.concatenate(column) for column in zip(*found, strict=True))
+    return _mean(_moments(owners, places, width), len(molecules), BIN_DEGREES)
+
+
+_NONE: Final = np.empty(0, dtype=np.int64)
 
 
 def _kind(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -138,10 +175,10 @@ def draw(run: Run, *, reference: Measured, dataset: str) -> style.Picture:
     figure = style.new_figure(5.7 + header)
     style.reserve_header(figure, header)
     grid = figure.add_gridspec(3, 6, height_ratios=(1.15, 1.0, 1.0))
-    sizes, elements = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
-    _draw_sizes(sizes, reference, measured, colours)
+    elements, angles = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
     _draw_elements(elements, reference, measured, colours)
-    panels = [sizes, elements]
+    _draw_angles(angles, reference, measured, colours)
+    panels = [elements, angles]
     for place, (a, b) in enumerate(PAIRS):
         row, column = divmod(place, 3)
         axes = figure.add_subplot(grid[1 + row, 2 * column : 2 * column + 2])
@@ -162,17 +199,16 @@ def draw(run: Run, *, reference: Measured, dataset: str) -> style.Picture:
     return style.Picture(name=f"distributions-{run.name}", title=title, caption=caption, figure=figure)
 
 
-def _draw_sizes(axes: Axes, reference: Measured, measured: dict[str, Measured], colours: dict[str, str]) -> None:
-    places = np.arange(len(reference.sizes.value))
-    axes.bar(places, 100 * reference.sizes.value, width=1.0, color=style.PALE, linewidth=0)
+def _draw_angles(axes: Axes, reference: Measured, measured: dict[str, Measured], colours: dict[str, str]) -> None:
+    edges = np.arange(ANGLES[0], ANGLES[1] + BIN_DEGREES, BIN_DEGREES, dtype=np.float64)
+    axes.stairs(reference.angles.value, edges, fill=True, color=style.PALE)
     for sampler, one in measured.items():
-        edges = np.arange(len(one.sizes.value) + 1, dtype=np.float64) - 0.5
-        _steps(axes, edges, one.sizes, 100.0, colours[sampler], faint=len(measured) > 3)
-    occupied = [np.flatnonzero(one.sizes.value) for one in (reference, *measured.values())]
-    axes.set_xlim(min(o[0] for o in occupied) - 1, max(o[-1] for o in occupied) + 1)
+        _steps(axes, edges, one.angles, 1.0, colours[sampler], faint=len(measured) > 3)
+    axes.set_xlim(*ANGLES)
+    axes.set_xticks([60, 90, 120, 150, 180])
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("atoms in a molecule")
-    axes.set_ylabel("molecules (%)")
+    axes.set_xlabel("angle between bonds (°)")
+    axes.set_ylabel("angles per molecule\nand degree")
 
 
 def _draw_elements(axes: Axes, reference: Measured, measured: dict[str, Measured], colours: dict[str, str]) -> None:
@@ -220,8 +256,9 @@ def _caption(run: Run, measured: dict[str, Measured], reference: Measured, datas
     numbers = style.either(one.molecules for one in measured.values())
     return (
         f"Samples of {run.name} ({numbers} molecules for each sampler; lines and points, with 95 % intervals over "
-        f"molecules) against {dataset} (grey; {reference.molecules:,} training molecules): sizes, which a sampler "
-        "draws from the training histogram and which so agree by construction; elements; and the distances of all "
-        "pairs of two elements that are near each other. Areas are numbers of pairs: a curve that lies lower has "
-        "fewer. Dotted verticals: below them EDM counts a single, double or triple bond."
+        f"molecules) against {dataset} (grey; {reference.molecules:,} training molecules): elements; the angles "
+        "between bonds of atoms other than hydrogen, of which 60° is a three-membered ring; and the distances of all "
+        "pairs of two elements that are near each other. Areas are numbers of angles or pairs: a curve that lies lower "
+        "has fewer. Dotted verticals: below them EDM counts a single, double or triple bond. Sizes are not compared: "
+        "samplers draw them from those of the data."
     )

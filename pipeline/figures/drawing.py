@@ -6,6 +6,7 @@ sharp at any size.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +33,9 @@ Shape = tuple[Path, Colour, Colour]
 
 ELEMENT_COLOURS: Final = {"H": "#e9e9e9", "C": "#565656", "N": "#3f6fd8", "O": "#d8412f", "F": "#a8d84e"}
 """The customary colours of ball-and-stick models; they differ in lightness too, for eyes that mix up red and green."""
+
+COLOUR_NAMES: Final = {"H": "white", "C": "dark grey", "N": "blue", "O": "red", "F": "green"}
+"""The same in words."""
 
 RADII: Final = {"H": 0.27, "C": 0.40, "N": 0.39, "O": 0.38, "F": 0.36}
 """Radius of each ball in angstrom: about a quarter of the van der Waals radius."""
@@ -159,7 +163,8 @@ def fit(reach: tuple[float, float], across: float, up: float) -> float:
 
 def describe(figure: Figure, x: float, bottom: float, view: View) -> None:
     """Write a molecule's formula and whether it is stable in two lines below a panel; place in inches."""
-    style.write(figure, x, bottom - 0.02, formula(view.molecule), ha="center", va="top")
+    subscripts = re.sub(r"(\d+)", r"$_{\1}$", formula(view.molecule))
+    style.write(figure, x, bottom - 0.02, subscripts, ha="center", va="top")
     wrong, number = int(view.unstable.sum()), len(view.unstable)
     if wrong:
         style.write(figure, x, bottom - 0.18, f"{wrong} of {number} unstable", ha="center", va="top", color=style.MUTED)
@@ -223,9 +228,8 @@ def _marker(**properties: Any) -> Line2D:
 
 
 def formula(molecule: Molecules) -> str:
-    """Return the sum formula of a single molecule, in the order C, H, then the others, for matplotlib's mathtext."""
+    """Return the sum formula of a single molecule, in the order C, H, then the others, such as "C2H6O"."""
     counts = dict(zip(SYMBOLS, np.bincount(molecule.types(), minlength=len(SYMBOLS)).tolist(), strict=True))
-    parts = [
-        f"{symbol}$_{{{counts[symbol]}}}$" if counts[symbol] > 1 else symbol for symbol in "CHFNO" if counts[symbol]
-    ]
-    return "".join(parts)
+    return "".join(
+        f"{symbol}{counts[symbol]}" if counts[symbol] > 1 else symbol for symbol in "CHFNO" if counts[symbol]
+    )

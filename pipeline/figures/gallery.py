@@ -1,7 +1,10 @@
 """What the samples look like: the first molecules of each file, as balls and sticks."""
 
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Final
 
+from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.figures import drawing, style
 from pipeline.figures.inputs import Run
@@ -13,16 +16,21 @@ _LARGEST: Final = 6.0
 _MARGIN: Final = 0.04
 _TEXT: Final = 0.38
 """Height of the two lines under a molecule in inches."""
+_LINE: Final = 0.16
+"""Height of a line of SMILES below them."""
+_SMILES_WIDTH: Final = 12
+"""Characters in such a line."""
 _HEADING: Final = 0.27
 """Height of the line above a sampler's molecules in inches."""
 _HEADER: Final = 0.55
 
 
-def draw(run: Run, *, molecules: int) -> style.Picture:
+def draw(run: Run, judged: Mapping[str, Judgement], *, molecules: int) -> style.Picture:
     """Draw the first molecules of each of a run's sample files.
 
     Args:
         run: the run.
+        judged: its samples, by sampler.
         molecules: how many altogether; the samplers share them, in rows of six, and each has one row at least.
     """
     share = max(1, -(-molecules // len(run.samples)))
@@ -40,31 +48,54 @@ def draw(run: Run, *, molecules: int) -> style.Picture:
     width = (style.PAGE_WIDTH - 2 * _MARGIN) / COLUMNS
     up = min(across * 1.05, max(drawing.fit(reach, across, across) * reach[1] for reach in reaches))
     height = width * up / across
-    rows = sum(-(-len(one) // COLUMNS) for one in views.values())
-    figure = style.new_figure(_HEADER + len(views) * _HEADING + rows * (height + _TEXT) + _MARGIN, layout=None)
+    rows = {
+        sampler: [
+            (one[place : place + COLUMNS], _lines(judged[sampler], place)) for place in range(0, len(one), COLUMNS)
+        ]
+        for sampler, one in views.items()
+    }
+    heights = {sampler: [height + _text(lines) for _, lines in some] for sampler, some in rows.items()}
+    total = _HEADER + sum(_HEADING + sum(some) for some in heights.values()) + _MARGIN
+    figure = style.new_figure(total, layout=None)
 
-    top = figure.get_figheight() - _HEADER
-    for sampler, one in views.items():
-        style.write(figure, _MARGIN, top - 0.06, _heading(run, sampler, len(one)), va="top")
+    top = total - _HEADER
+    for sampler, some in rows.items():
+        style.write(figure, _MARGIN, top - 0.06, _heading(run, sampler, len(views[sampler])), va="top")
         top -= _HEADING
-        for place, view in enumerate(one):
-            row, column = divmod(place, COLUMNS)
-            left, bottom = _MARGIN + column * width, top - row * (height + _TEXT) - height
-            axes = figure.add_axes(
-                (left / style.PAGE_WIDTH, bottom / figure.get_figheight(),
-                 width / style.PAGE_WIDTH, height / figure.get_figheight())
-            )  # fmt: skip
-            axes.set_axis_off()
-            axes.set_xlim(-across, across)
-            axes.set_ylim(-up, up)
-            drawing.draw_molecule(axes, view, scale=drawing.fit(view.reach, across, up))
-            drawing.describe(figure, left + width / 2, bottom, view)
-        top -= -(-len(one) // COLUMNS) * (height + _TEXT)
+        for (one, lines), row_height in zip(some, heights[sampler], strict=True):
+            bottom = top - height
+            for column, (view, smiles) in enumerate(zip(one, lines, strict=False)):
+                left = _MARGIN + column * width
+                axes = figure.add_axes(
+                    (left / style.PAGE_WIDTH, bottom / total, width / style.PAGE_WIDTH, height / total)
+                )
+                axes.set_axis_off()
+                axes.set_xlim(-across, across)
+                axes.set_ylim(-up, up)
+                drawing.draw_molecule(axes, view, scale=drawing.fit(view.reach, across, up))
+                drawing.describe(figure, left + width / 2, bottom, view)
+                style.write(
+                    figure, left + width / 2, bottom - _TEXT + 0.03, smiles, ha="center", va="top", linespacing=1.1
+                )
+            top -= row_height
 
     style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
     drawing.element_legend(figure, below=0.24)
     title = f"Samples of {run.name}"
     return style.Picture(name=f"gallery-{run.name}", title=title, caption=_caption(run, shown), figure=figure)
+
+
+def _lines(judged: Judgement, start: int) -> list[str]:
+    """Return what to write under the molecules of a row: SMILES of those that are connected and valid."""
+    return [
+        "\n".join(wrap(smiles or "", _SMILES_WIDTH, max_lines=3, placeholder="…", break_on_hyphens=False))
+        for smiles in judged.perceived.connected[start : start + COLUMNS]
+    ]
+
+
+def _text(lines: Sequence[str]) -> float:
+    """Return the height of the text under a row of molecules in inches."""
+    return _TEXT + _LINE * max(text.count("\n") + 1 if text else 0 for text in lines)
 
 
 def _heading(run: Run, sampler: str, number: int) -> str:
@@ -81,5 +112,5 @@ def _caption(run: Run, shown: dict[str, Molecules]) -> str:
         f"The first {numbers} molecules of each sample file of {run.name}: not chosen, neither by eye nor by score. "
         "Each is laid along its principal axes; balls are atoms, sticks the bonds that EDM's table of distances sees "
         "(single, double, triple), rings mark the atoms whose bonds do not add up to their valence. All have the same "
-        "scale, except those too large for their panel."
+        "scale, except those too large for their panel. Those that are connected and valid have their SMILES."
     )

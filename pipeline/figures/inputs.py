@@ -18,9 +18,11 @@ from pipeline.chemistry.intervals import Estimate
 from pipeline.chemistry.metrics import check_summary
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
-from pipeline.core.files import read_json
+from pipeline.core.files import read_json, sha256
 from pipeline.data.molecule_parquet import read_columns, read_molecules
 from pipeline.figures import style
+from pipeline.study.config import RunConfig
+from pipeline.training.run_folder import read_weights
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,6 +76,10 @@ class Run:
     backend: str
     colour: str
     """The same in every figure."""
+    config: RunConfig
+    """What it was trained with."""
+    provenance: Mapping[str, Any]
+    """Of its weights: data, versions, machine."""
     training_loss: Curve
     validation_loss: Curve
     checkups: Sequence[Checkups]
@@ -165,12 +171,12 @@ def backend_label(backend: str) -> str:
 
 
 def read_runs(
-    *, configs: Sequence[Path], curves: Sequence[Path], metrics: Sequence[Path], samples: Sequence[Path]
+    *, weights: Sequence[Path], curves: Sequence[Path], metrics: Sequence[Path], samples: Sequence[Path]
 ) -> list[Run]:
     """Read the runs of a study.
 
     Args:
-        configs: each run's config.json, in the order of the study; gives names and objectives.
+        weights: each run's weights.safetensors, in the order of the study; their metadata say what was trained.
         curves: each run's metrics.jsonl, in the same order.
         metrics: each run's metrics.json, in the same order.
         samples: the sample files of all runs, in any order; their metadata says whose they are.
@@ -178,23 +184,23 @@ def read_runs(
     Raises:
         InputError: a file is not what it should be, or the files do not belong together.
     """
-    if not configs:
-        raise InputError("no runs: give at least one config.json to --configs")
+    if not weights:
+        raise InputError("no runs: give at least one weights.safetensors to --weights")
     for flag, paths in (("--curves", curves), ("--metrics", metrics)):
-        if len(paths) != len(configs):
-            raise InputError(f"{flag}: {len(paths)} files for {len(configs)} runs; give one a run, in the same order")
+        if len(paths) != len(weights):
+            raise InputError(f"{flag}: {len(paths)} files for {len(weights)} runs; give one a run, in the same order")
     found = _read_samples(samples)
     read = [
-        _read_run(place, config=config, curve=curve, metric=metric, samples=found)
-        for place, (config, curve, metric) in enumerate(zip(configs, curves, metrics, strict=True))
+        _read_run(place, weights=weight, curve=curve, metric=metric, samples=found)
+        for place, (weight, curve, metric) in enumerate(zip(weights, curves, metrics, strict=True))
     ]
-    names = [run.name for run, _ in read]
+    names = [run.name for run in read]
     if repeated := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"--configs: the run {sorted(repeated)[0]} is given twice")
-    seconds, before = {run.name: run.seconds for run, _ in read}, {run.name: starts for run, starts in read}
+        raise InputError(f"--weights: the run {sorted(repeated)[0]} is given twice")
+    seconds = {run.name: run.seconds for run in read}
+    before = {run.name: [name for name in (run.config.init, run.config.teacher) if name] for run in read}
     runs = [
-        replace(run, predecessors={name: seconds.get(name) for name in _predecessors(run.name, before)})
-        for run, _ in read
+        replace(run, predecessors={name: seconds.get(name) for name in _predecessors(run.name, before)}) for run in read
     ]
     used = {(run.name, sampler) for run in runs for sampler in run.samples}
     if foreign := sorted(set(found) - used):
@@ -249,18 +255,14 @@ def _read_samples(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[Path, Mo
 
 
 def _read_run(
-    place: int, *, config: Path, curve: Path, metric: Path, samples: Mapping[tuple[str, str], tuple[Path, Molecules]]
-) -> tuple[Run, list[str]]:
-    """Return a run, its predecessors yet unknown, and the names of the runs that it started or learned from."""
-    settings, results = _read_object(config), _read_object(metric)
-    name, objective, backend = (settings.get(key) for key in ("name", "objective", "backend"))
-    batch_size = settings["training"].get("batch_size") if isinstance(settings.get("training"), dict) else None
-    if not (isinstance(name, str) and isinstance(objective, str) and isinstance(backend, str)):
-        raise InputError(f"{config}: has no name, objective and backend; give the config.json of a run")
-    if not isinstance(batch_size, int):
-        raise InputError(f"{config}: has no training.batch_size; give the config.json of a run")
+    place: int, *, weights: Path, curve: Path, metric: Path, samples: Mapping[tuple[str, str], tuple[Path, Molecules]]
+) -> Run:
+    """Return a run, its predecessors yet unknown."""
+    trained, results = read_weights(weights), _read_object(metric)
+    config = trained.config
+    name = config.name
     if results.get("run") != name:
-        raise InputError(f"{metric}: of run {results.get('run')!r}, but the config in its place is of run {name!r}")
+        raise InputError(f"{metric}: of run {results.get('run')!r}, but the weights in its place are of run {name!r}")
     evaluations = results.get("samplers")
     if not isinstance(evaluations, dict) or not evaluations:
         raise InputError(f"{metric}: samplers should map each sampler to its evaluation")
@@ -270,18 +272,19 @@ def _read_run(
         if (name, sampler) not in samples:
             raise InputError(f"{metric}: run {name}, sampler {sampler}: its samples are missing from --samples")
         _, molecules[sampler] = samples[name, sampler]
-    run = Run(
+    data = {"data": trained.statistics.dataset, "training molecules": trained.statistics.num_molecules.get("train")}
+    return Run(
         name=name,
-        objective=objective,
-        backend=backend,
+        objective=config.objective,
+        backend=config.backend,
         colour=style.run_colour(place),
+        config=config,
+        provenance={**data, **trained.provenance, "weights SHA-256": sha256(weights)},
         evaluations=evaluations,
         samples=molecules,
         predecessors={},
-        **_read_curves(curve, batch_size=batch_size),
+        **_read_curves(curve, batch_size=config.training.batch_size),
     )
-    starts = (settings.get("init"), settings.get("teacher"))
-    return run, list(dict.fromkeys(start for start in starts if isinstance(start, str)))
 
 
 def _predecessors(run: str, before: Mapping[str, Sequence[str]]) -> list[str]:

@@ -1,32 +1,50 @@
-"""The page that shows all figures with their captions and the table of results."""
+"""The page of a study: one self-contained HTML file to send to others.
 
-from collections.abc import Collection, Sequence
+Names and scores enter it as text (``html.escape``) or as JSON in a block that is not a script. A content security
+policy allows the browser to run only the two scripts of the page, by their digests, and to load nothing.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, Final
 
-_STYLE: Final = """
-:root { color-scheme: light; --ink: #262626; --muted: #6b6b6b; --rule: #dedede; }
-body { font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: var(--ink); background: #fff;
-       max-width: 60rem; margin: 2.5rem auto 5rem; padding: 0 1.25rem; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .4rem; }
-h2 { font-size: 1.2rem; margin: 3rem 0 .8rem; padding-top: 1.2rem; border-top: 1px solid var(--rule); }
-nav { margin: 1rem 0 0; } nav a { margin-right: 1.1rem; white-space: nowrap; }
-a { color: #0062a0; }
-figure { margin: 0; } figure img { width: 100%; height: auto; }
-figcaption, .note { color: var(--muted); font-size: .92rem; margin-top: .7rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .38rem .8rem .38rem 0; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; white-space: normal; }
-tr.reference { color: var(--muted); font-style: italic; }
-"""
+from pipeline.chemistry.metrics import LABELS
+from pipeline.figures import drawing, style
+from pipeline.figures.inputs import Run, backend_label, objective_label
+
+LIBRARY_VERSION: Final = "2.5.5"
+"""Of assets/3Dmol-min.js: build/3Dmol-min.js of the package 3dmol in the npm registry."""
+
+_SCORES: Final = (
+    "atom_stability",
+    "molecule_stability",
+    "connected_validity",
+    "validity",
+    "uniqueness",
+    "novelty",
+)
+_HEADINGS: Final = {
+    "connected_validity": "connected and valid",
+    "validity": "valid, largest fragment only",
+    "uniqueness": "unique among the valid",
+    "novelty": "novel among the unique",
+}
+_LARGEST_SVG: Final = 500_000
+"""Bytes; beyond, where molecules are drawn, the PNG is smaller by far."""
+
+_MISSING: Final = "&ndash;"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the page says about one figure."""
+    """What the page says about one figure, whose files are in the page's folder."""
 
     name: str
     """Name of its files, without ending."""
@@ -34,62 +52,207 @@ class Entry:
     caption: str
 
 
-@dataclass(frozen=True)
-class Table:
-    """The results as text."""
+def html_page(
+    *,
+    title: str,
+    introduction: str,
+    runs: Sequence[Run],
+    floor: Mapping[str, Any],
+    ceiling: Mapping[str, Any],
+    dataset: str,
+    figures: Sequence[Entry],
+    viewer: Mapping[str, Any],
+    folder: Path,
+) -> str:
+    """Return the page as HTML.
 
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    references: Collection[int]
-    """Which of the rows are references, not results."""
-    note: str
-    """How to read it."""
-
-
-def html_page(*, title: str, introduction: str, table: Table, figures: Sequence[Entry]) -> str:
-    """Return the page as HTML; it needs nothing but the figures' and the table's files beside it."""
-    links = " ".join(f'<a href="#{escape(entry.name)}">{escape(entry.title)}</a>' for entry in figures)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{escape(title)}</h1>
-<p>{escape(introduction)}</p>
-<nav><a href="#results">Results</a> {links}</nav>
-<section id="results">
-<h2>Results</h2>
-<div class="wide">
-{_table(table)}
-</div>
-<p class="note">{escape(table.note)} As files: <a href="table.csv">table.csv</a>, <a href="table.md">table.md</a>.</p>
-</section>
-{"".join(_section(entry) for entry in figures)}</body>
-</html>
-"""
-
-
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    kinds = ["reference" if number in table.references else "result" for number in range(len(table.rows))]
-    body = "\n".join(
-        f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for kind, row in zip(kinds, table.rows, strict=True)
+    Args:
+        title: of the page.
+        introduction: a few sentences below it.
+        runs: the runs, in the order of the study.
+        floor: the evaluation of noise.
+        ceiling: the evaluation of the data.
+        dataset: what the data are called.
+        figures: all figures, in the order of the page.
+        viewer: see ``molecules.viewer``.
+        folder: where the figures are.
+    """
+    library, script = _asset("3Dmol-min.js"), _asset("page.js")
+    policy = (
+        f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
+        f"script-src {_digest(library)} {_digest(script)}; base-uri 'none'; form-action 'none'"
     )
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+    def shown(*prefixes: str) -> str:
+        """Return the figures whose names begin with one of the prefixes."""
+        return "\n".join(_figure(one, folder) for one in figures if one.name.startswith(prefixes))
+
+    with_trajectory, benchmarks = viewer["trajectory"] is not None, shown("benchmark-")
+    problems = "; ".join(viewer["trajectory"]["problems"]) if with_trajectory else ""
+    return Template(_asset("page.html")).substitute(
+        policy=policy,
+        css=_asset("page.css"),
+        title=escape(title),
+        introduction=escape(introduction),
+        headline=_figure(figures[0], folder, alt=_headline_alt(runs)),
+        table=_table(runs, floor, ceiling, dataset),
+        caution=_caution(runs),
+        legend=f"{style.listed([f'{name} {colour}' for name, colour in drawing.COLOUR_NAMES.items()])}.",
+        stills=_details("The same noise in more and more steps, and the first molecules of each sampler, as pictures",
+                        shown("steps-", "gallery-")),
+        without_trajectory="" if with_trajectory else "hidden",
+        trajectory_end=escape(problems) or "all atoms are stable",
+        strip=shown("trajectory"),
+        training=shown("training", "distributions-"),
+        without_benchmarks="" if benchmarks else "hidden",
+        benchmarks=benchmarks,
+        provenance="\n".join(map(_provenance, runs)),
+        library=library,
+        library_version=LIBRARY_VERSION,
+        library_licence=escape(_asset("3Dmol-LICENSE.txt")),
+        data=_json(viewer),
+        script=script,
+    )  # fmt: skip
 
 
-def _section(entry: Entry) -> str:
-    name = escape(entry.name)
-    return f"""<section id="{name}">
-<h2>{escape(entry.title)}</h2>
-<figure>
-<a href="{name}.svg"><img src="{name}.svg" alt="{escape(entry.title)}" loading="lazy"></a>
-<figcaption>{escape(entry.caption)} <a href="{name}.svg">SVG</a> <a href="{name}.png">PNG</a></figcaption>
-</figure>
-</section>
-"""
+def _asset(name: str) -> str:
+    return files("pipeline.figures").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """Return the source of a content security policy that lets this script run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _json(value: Any) -> str:
+    """Return JSON that ends no block of a page, whatever is in it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _figure(entry: Entry, folder: Path, *, alt: str | None = None) -> str:
+    """Return a figure with its caption, as SVG or, where there are thousands of balls in it, as the smaller PNG."""
+    kind, content = min(
+        (
+            ("svg+xml", (folder / f"{entry.name}.svg").read_bytes()),
+            ("png", (folder / f"{entry.name}.png").read_bytes()),
+        ),
+        key=lambda one: len(one[1]),
+    )
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    title = escape(entry.title)
+    heading = "" if alt else f"<h3>{title}</h3>\n"
+    return f"""<figure id="figure-{escape(entry.name)}">
+{heading}<div class="scroll paper" role="region" aria-label="{title}" tabindex="0">
+<img src="{source}" alt="{escape(alt or entry.title)}"></div>
+<figcaption>{escape(entry.caption)}</figcaption>
+</figure>"""
+
+
+def _headline_alt(runs: Sequence[Run]) -> str:
+    """Return the outcome in words: the best sampler of each run."""
+    best = []
+    for run in runs:
+        name, one = max(run.evaluations.items(), key=lambda item: float(item[1]["atom_stability"]["value"]))
+        best.append(f"{run.name} {style.percent(one['atom_stability']['value'])} with {run.sampler_label(name)}")
+    return f"Chart of quality against network calls and seconds. Most stable atoms of each model: {'; '.join(best)}."
+
+
+def _table(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str, Any], dataset: str) -> str:
+    headings = ["model and sampler", "trained for", "network calls", "seconds a molecule", "molecules"]
+    headings += [_HEADINGS.get(key, LABELS[key]) for key in _SCORES]
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    results = "\n".join(
+        _row(
+            f'<span class="swatch" style="background: {run.colour}"></span>{escape(run.name)}'
+            f"<small>{escape(sampler)}</small>",
+            evaluation,
+            name=f"{run.name} {sampler}",
+            trained=run.all_seconds,
+            seconds=run.seconds_a_molecule(sampler),
+            calls=run.calls(sampler),
+        )
+        for run in runs
+        for sampler, evaluation in run.evaluations.items()
+    )
+    return f"""<table id="table" aria-describedby="table-note">
+<thead><tr>{head}</tr></thead>
+<tbody class="reference">{_row("noise (floor)", floor)}</tbody>
+<tbody class="results">
+{results}
+</tbody>
+<tbody class="reference">{_row(f"{escape(dataset)} (ceiling)", ceiling)}</tbody>
+</table>"""
+
+
+def _row(
+    heading: str,
+    evaluation: Mapping[str, Any],
+    *,
+    name: str = "",
+    trained: float | None = None,
+    calls: int | None = None,
+    seconds: float | None = None,
+) -> str:
+    cells = [
+        _cell(trained, style.duration(trained or 0)),
+        _cell(calls, f"{calls or 0:,}"),
+        _cell(seconds, f"{seconds or 0:.2g}"),
+        _cell(evaluation["num_molecules"], f"{evaluation['num_molecules']:,}"),
+    ]
+    for key in _SCORES:
+        one = evaluation[key]
+        if one is None:
+            cells.append(_cell(None, ""))
+            continue
+        value, low, high = (100 * one[part] for part in ("value", "low", "high"))
+        digits = 2 if high - low < 0.5 else 1
+        interval = f"{low:.{digits}f}&ndash;{high:.{digits}f}"
+        cells.append(_cell(one["value"], f"{value:.{digits}f}<small>{interval}</small>"))
+    return f'<tr><th scope="row" data-value="{escape(name)}">{heading}</th>{"".join(cells)}</tr>'
+
+
+def _cell(value: float | None, text: str) -> str:
+    """Return a cell of the table with the value that it is sorted by; None is unknown and sorted last."""
+    return f"<td>{_MISSING}</td>" if value is None else f'<td data-value="{value}">{text}</td>'
+
+
+def _caution(runs: Sequence[Run]) -> str:
+    """Return the case of this study in which EDM's validity says most beside the stricter one."""
+    gaps = {
+        f"{run.name}, {name}": (one["validity"]["value"], one["connected_validity"]["value"])
+        for run in runs
+        for name, one in run.evaluations.items()
+    }
+    who, (loose, strict) = max(gaps.items(), key=lambda gap: gap[1][0] - gap[1][1])
+    return f"{escape(who)}: {style.percent(loose)} &ldquo;valid&rdquo;, {style.percent(strict)} connected and valid."
+
+
+def _details(summary: str, content: str) -> str:
+    return f"<details>\n<summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
+def _provenance(run: Run) -> str:
+    facts = {
+        "trained for": run.budget,
+        "objective": objective_label(run.objective),
+        "backend": backend_label(run.backend),
+        "seed": run.config.seed,
+        "starts from": run.config.init,
+        "learns from": run.config.teacher,
+        **run.provenance,
+        "samplers": style.listed([_sampler(run, name) for name in run.samples]),
+    }
+    listed = _facts((key, value) for key, value in facts.items() if value is not None)
+    settings = escape(json.dumps(run.config.model_dump(mode="json"), indent=1))
+    return _details(run.name, f'{listed}\n<p>All settings:</p>\n<pre tabindex="0">{settings}</pre>')
+
+
+def _sampler(run: Run, name: str) -> str:
+    seed = run.samples[name].metadata.get("seed")
+    return f"{run.sampler_label(name)}{'' if seed is None else f', seed {seed}'}"
+
+
+def _facts(facts: Iterable[tuple[str, Any]]) -> str:
+    texts = ((key.replace("_", " "), value if isinstance(value, str) else json.dumps(value)) for key, value in facts)
+    lines = "\n".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in texts)
+    return f'<dl class="facts">\n{lines}\n</dl>'

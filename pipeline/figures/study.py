@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.tables import SUMMARY_NOTE, summary_csv, summary_markdown, summary_rows
+from pipeline.chemistry.tables import summary_csv, summary_markdown
 from pipeline.figures import distributions, gallery, quality, stability, steps, style, training, trajectory
 from pipeline.figures.benchmark import figures_of
 from pipeline.figures.benchmark_results import Benchmarks
 from pipeline.figures.inputs import Run, Trajectory
-from pipeline.figures.page import Entry, Table, html_page
+from pipeline.figures.molecules import Judged, molecules_csv, viewer
+from pipeline.figures.page import Entry, html_page
 
 PAGE: Final = "index.html"
 CSV: Final = "table.csv"
 MARKDOWN: Final = "table.md"
+MOLECULES: Final = "molecules.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +50,11 @@ def number_of_figures(study: Study) -> int:
 
 
 def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lambda: None) -> None:
-    """Write all figures, the table and the page into a folder; ``advance`` is called after each figure."""
+    """Write all figures, the tables and the page into a folder; ``advance`` is called after each figure."""
+    judged = {run.name: {name: Judgement.of(one) for name, one in run.samples.items()} for run in study.runs}
     entries = []
     with style.look():
-        for picture in _pictures(study):
+        for picture in _pictures(study, judged):
             style.save(picture, folder)
             entries.append(Entry(name=picture.name, title=picture.title, caption=picture.caption))
             advance()
@@ -61,19 +65,27 @@ def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lamb
         for name in run.evaluations
         if run.all_seconds is not None
     }
-    references: dict[str, Any] = {"floor": study.floor, "ceiling": study.ceiling, "training_minutes": minutes}
-    header, *rows = summary_rows(results, **references)
-    table = Table(header=header, rows=rows, references={0, len(rows) - 1}, note=SUMMARY_NOTE)
-    html = html_page(title="Consistent EDM: results", introduction=_introduction(study), table=table, figures=entries)
+    bounds: dict[str, Any] = {"floor": study.floor, "ceiling": study.ceiling}
+    html = html_page(
+        title=f"Molecules like those of {study.dataset}: results of a study",
+        introduction=_introduction(study),
+        runs=study.runs,
+        **bounds,
+        dataset=study.dataset,
+        figures=entries,
+        viewer=viewer(study.runs, judged, study.trajectory),
+        folder=folder,
+    )
     for name, text in (
-        (CSV, summary_csv(results, **references)),
-        (MARKDOWN, summary_markdown(results, **references)),
+        (CSV, summary_csv(results, **bounds, training_minutes=minutes)),
+        (MARKDOWN, summary_markdown(results, **bounds, training_minutes=minutes)),
+        (MOLECULES, molecules_csv(judged)),
         (PAGE, html),
     ):
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _pictures(study: Study) -> Iterator[style.Picture]:
+def _pictures(study: Study, judged: Judged) -> Iterator[style.Picture]:
     """Yield the figures one by one, so that only one is in memory."""
     bounds = {"floor": study.floor, "ceiling": study.ceiling}
     yield quality.draw(study.runs, **bounds, dataset=study.dataset)
@@ -83,7 +95,7 @@ def _pictures(study: Study) -> Iterator[style.Picture]:
     yield training.draw(study.runs, **bounds, dataset=study.dataset)
     yield stability.draw(study.runs, **bounds, dataset=study.dataset)
     for run in study.runs:
-        yield gallery.draw(run, molecules=study.gallery_molecules)
+        yield gallery.draw(run, judged[run.name], molecules=study.gallery_molecules)
     if study.trajectory is not None:
         colours = {run.name: run.colour for run in study.runs}
         yield trajectory.draw(study.trajectory, colour=colours.get(study.trajectory.run, style.INK))

@@ -216,6 +216,13 @@ def percent(fraction: float) -> str:
     return f"{shown} %"
 
 
+def noise_level(sigma: float) -> str:
+    """Return a noise level with two figures and its unit."""
+    if sigma == 0:
+        return "0 Å"
+    return f"{sigma:.{max(0, min(4, 1 - math.floor(math.log10(sigma))))}f} Å"
+
+
 def duration(seconds: float) -> str:
     """Return a length of time in the unit that suits it, such as "45 s", "12 min", "3.4 h" or "2.1 days"."""
     unit, length = time_unit(seconds)

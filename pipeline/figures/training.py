@@ -1,6 +1,7 @@
 """How training went: stability of samples and loss, against molecules seen and against time."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +26,8 @@ _VALIDATION: Final[dict[str, Any]] = {
 }
 _RAW_ALPHA: Final = 0.3
 _LEGEND_COLUMNS: Final = 5
+_FEWEST: Final = 3
+"""Points of a curve of scores: a line between two says nothing."""
 _METRICS: Final = (("atom_stability", "stable atoms (%)"), ("molecule_stability", "stable molecules (%)"))
 _CHECKUPS: Final[tuple[dict[str, Any], ...]] = (
     {"marker": "o", "linestyle": "-", "markersize": 4.0},
@@ -44,6 +47,8 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         ceiling: the evaluation of the data.
         dataset: what the data are called.
     """
+    budgets = [f"{run.name}: {run.budget}" for run in runs]
+    runs = [replace(run, checkups=[one for one in run.checkups if len(one) >= _FEWEST]) for run in runs]
     objectives = list(dict.fromkeys(run.objective for run in runs))
     looks = _looks(runs)
     metrics = _METRICS if looks else ()
@@ -84,7 +89,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         _scale_loss(axes, [curve for run in runs if run.objective == objective for curve in _losses(run)])
         axes.set_ylabel(f"{objective_label(objective)} loss")
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
-    style.header_legend(figure, colours, [f"{run.name}: {run.budget}" for run in runs], side="left")
+    style.header_legend(figure, colours, budgets, side="left")
     style.header_legend(
         figure, list(kinds.values()), list(kinds), side="left", columns=_LEGEND_COLUMNS, below=0.04 + 0.17 * len(runs)
     )

@@ -1,6 +1,5 @@
 """How a molecule comes out of noise: frames of one denoising trajectory."""
 
-import math
 from typing import Final
 
 import numpy as np
@@ -11,79 +10,73 @@ from pipeline.chemistry.stability import stability
 from pipeline.figures import drawing, style
 from pipeline.figures.inputs import Floats, Trajectory
 
-MOST_COLUMNS: Final = 6
-"""Frames in a row at most; more are broken into rows of equal length."""
+FRAMES: Final = 8
+"""Frames in the strip at most, evenly spread over those in which there is something to see."""
+COLUMNS: Final = 4
+"""In a row at most."""
 
 _HEADER: Final = 0.55
-_TALLEST: Final = 1.4
-"""Height of a frame in inches at most."""
+_WIDTH: Final = style.PAGE_WIDTH / COLUMNS
+_HEIGHT: Final = 1.5
+"""Width and height of a frame in inches."""
 _TEXT: Final = 0.42
-"""Height of scale bar and noise level under a frame, in inches."""
+"""Height of the two lines under a frame, in inches."""
 _BAND: Final = 0.28
 """Height of the band that is as thick as the noise, with the air below it, in inches."""
-_BARS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Lengths of scale bars in angstrom."""
+_ROOM: Final = 1.8
+"""How much more a panel shows than the finished molecule needs."""
+_BAR: Final = 2.0
+"""Length of the scale bar in angstrom."""
 
 
 def draw(trajectory: Trajectory, *, colour: str = style.INK) -> style.Picture:
-    """Draw all frames of a trajectory, from noise to molecule.
+    """Draw frames of a trajectory, from noise to molecule, all on the scale of the finished one.
 
     Args:
         trajectory: one molecule, F times.
         colour: of the run it belongs to.
     """
-    number = len(trajectory.frames)
-    rows = -(-number // MOST_COLUMNS)
-    columns = -(-number // rows)
-    width = style.PAGE_WIDTH / columns
-    height = min(width, _TALLEST)
-    cell = height + _TEXT + _BAND
+    last, size = len(trajectory.frames) - 1, int(trajectory.frames.sizes[0])
+    turned = drawing.turned(trajectory.frames, drawing.best_side(trajectory.frames[last][1]))
+    unstable = ~stability(trajectory.frames.select([last])).atoms
+    views = [drawing.View(turned.select([frame]), unstable & (frame == last)) for frame in range(last + 1)]
+    reach = views[last].reach
+    across = max(reach[0], reach[1] * _WIDTH / _HEIGHT) * _ROOM
+    up = across * _HEIGHT / _WIDTH
+    inside = [int((np.abs(view.molecule.positions[:, :2]) < [across, up]).all(axis=1).sum()) for view in views]
+    # Of the wildest noise there would be nothing to see.
+    first = next(frame for frame in range(last + 1) if 2 * inside[frame] >= size)
+    frames = np.unique(np.round(np.linspace(first, last, FRAMES)).astype(int)).tolist()
+    noisiness = _noisiness(trajectory.sigma)[frames]
+
+    rows = -(-len(frames) // COLUMNS)
+    cell = _HEIGHT + _TEXT + _BAND
     figure = style.new_figure(_HEADER + rows * cell, layout=None)
     page = figure.get_figheight()
-
-    turned = drawing.turned(trajectory.frames, drawing.best_side(trajectory.frames[number - 1][1]))
-    unstable = ~stability(trajectory.frames.select([number - 1])).atoms
-    none = np.zeros_like(unstable)
-    views = [
-        drawing.View(molecule=turned.select([frame]), unstable=unstable if frame == number - 1 else none)
-        for frame in range(number)
-    ]
-    # The panels fit the finished molecule. A frame that is larger is shrunk, and its scale bar says how much.
-    reach = views[-1].reach
-    across = max(reach[0], reach[1] * width / height) * 1.05
-    up = across * height / width
-    noisiness = _noisiness(trajectory.sigma)
-    for frame, view in enumerate(views):
-        row, column = divmod(frame, columns)
-        left, bottom = column * width, page - _HEADER - row * cell - height
-        axes = figure.add_axes((column / columns, bottom / page, 1 / columns, height / page))
+    for place, frame in enumerate(frames):
+        row, column = divmod(place, COLUMNS)
+        middle, bottom = (column + 0.5) * _WIDTH, page - _HEADER - row * cell - _HEIGHT
+        axes = figure.add_axes((column / COLUMNS, bottom / page, 1 / COLUMNS, _HEIGHT / page))
         axes.set_axis_off()
         axes.set_xlim(-across, across)
         axes.set_ylim(-up, up)
-        # Balls keep their size on paper, among atoms 50 angstrom apart they would be dots: only distances shrink.
-        spread = np.abs(view.molecule.positions[:, :2]).max(axis=0) + 1e-9
-        scale = float(min(1.0, *(np.array([across, up]) - drawing.MARGIN) / spread))
-        drawing.draw_molecule(axes, view, scale=scale, ball=1 / scale, fog=0.35)
-        _draw_scale_bar(figure, left + width / 2, bottom - 0.08, inch=2 * across / scale / width)
-        label = f"σ = {_level(trajectory.sigma[frame])}"
-        style.write(figure, left + width / 2, bottom - 0.2, label, ha="center", va="top")
+        drawing.draw_molecule(axes, views[frame], fog=0.35)
+        label = f"σ = {style.noise_level(trajectory.sigma[frame])}"
+        style.write(figure, middle, bottom - 0.04, label, ha="center", va="top")
+        if inside[frame] < size:
+            outside = f"{size - inside[frame]} of {size} atoms outside"
+            style.write(figure, middle, bottom - 0.2, outside, ha="center", va="top", color=style.MUTED)
     for row in range(rows):
-        middle = page - _HEADER - row * cell - height - _TEXT - 0.08
-        _draw_band(figure, middle, width, noisiness, range(row * columns, min((row + 1) * columns, number)))
+        height = page - _HEADER - row * cell - _HEIGHT - _TEXT - 0.08
+        _draw_band(figure, height, noisiness, range(row * COLUMNS, min((row + 1) * COLUMNS, len(frames))))
+    _draw_scale_bar(figure, style.PAGE_WIDTH - 0.9, page - 0.33, inch=2 * across / _WIDTH)
 
     who = " ".join(part for part in (trajectory.run, trajectory.sampler) if part)
     heading = f"{who}: from noise to a molecule" if who else "From noise to a molecule"
     style.header_title(figure, heading, colour=style.darker(colour))
     drawing.element_legend(figure, below=0.24)
-    caption = _caption(trajectory, int(unstable.sum()))
-    return style.Picture(name="trajectory", title="From noise to a molecule", caption=caption, figure=figure)
-
-
-def _level(sigma: float) -> str:
-    """Return a noise level with two figures and its unit."""
-    if sigma == 0:
-        return "0 Å"
-    return f"{sigma:.{max(0, min(4, 1 - math.floor(math.log10(sigma))))}f} Å"
+    caption = _caption(trajectory, int(unstable.sum()), begins=float(trajectory.sigma[first]))
+    return style.Picture(name="trajectory", title="The same as a strip", caption=caption, figure=figure)
 
 
 def _noisiness(sigma: Floats) -> Floats:
@@ -97,18 +90,18 @@ def _noisiness(sigma: Floats) -> Floats:
 
 
 def _draw_scale_bar(figure: Figure, x: float, y: float, *, inch: float) -> None:
-    """Draw a bar with its length, centred at ``x`` and ``y`` inches, where an inch is ``inch`` angstrom."""
-    length = next((bar for bar in _BARS if bar > 0.15 * inch), _BARS[-1])
-    half, page = length / inch / 2, figure.get_size_inches()
-    start, end = (x - 0.2 - half) / page[0], (x - 0.2 + half) / page[0]
-    figure.add_artist(Line2D([start, end], [y / page[1]] * 2, color=style.MUTED, linewidth=1.6, solid_capstyle="butt"))
-    style.write(figure, x - 0.12 + half, y, f"{length:g} Å", ha="left", va="center_baseline", color=style.MUTED)
+    """Draw a bar with its length, which begins at ``x`` and ``y`` inches, where an inch is ``inch`` angstrom."""
+    end, page = x + _BAR / inch, figure.get_size_inches()
+    line = Line2D([x / page[0], end / page[0]], [y / page[1]] * 2, color=style.MUTED, linewidth=1.6)
+    line.set_solid_capstyle("butt")
+    figure.add_artist(line)
+    style.write(figure, x - 0.06, y, f"{_BAR:g} Å", ha="right", va="center_baseline", color=style.MUTED)
 
 
-def _draw_band(figure: Figure, middle: float, width: float, noisiness: Floats, frames: range) -> None:
+def _draw_band(figure: Figure, middle: float, noisiness: Floats, frames: range) -> None:
     """Draw a band under a row of frames that is as thick as the noise and runs on into the next row."""
     page = figure.get_figheight()
-    axes = figure.add_axes((0, (middle - 0.09) / page, width * len(frames) / style.PAGE_WIDTH, 0.18 / page))
+    axes = figure.add_axes((0, (middle - 0.09) / page, _WIDTH * len(frames) / style.PAGE_WIDTH, 0.18 / page))
     axes.set_axis_off()
     axes.set_xlim(-0.5, len(frames) - 0.5)
     axes.set_ylim(-1, 1)
@@ -117,7 +110,7 @@ def _draw_band(figure: Figure, middle: float, width: float, noisiness: Floats, f
     axes.fill_between(ends - frames[0], -thickness, thickness, color=style.FLOOR_COLOUR, linewidth=0)
 
 
-def _caption(trajectory: Trajectory, unstable: int) -> str:
+def _caption(trajectory: Trajectory, unstable: int, *, begins: float) -> str:
     metadata = trajectory.frames.metadata
     who = f" of {trajectory.run}, sampler {trajectory.sampler}," if trajectory.run and trajectory.sampler else ""
     shown = _SHOWN.get(str(metadata.get("shows")), "")
@@ -125,8 +118,9 @@ def _caption(trajectory: Trajectory, unstable: int) -> str:
     end = "all of its atoms are stable" if not unstable else f"{unstable} of its {atoms} atoms are not stable (ringed)"
     return (
         f"One molecule{who} on its way from noise, left to right; the first one drawn, not a chosen one. {shown}"
-        "Under each frame a scale bar (what is larger than the finished molecule is shrunk to fit, with balls of "
-        f"constant size) and the noise level σ, which the grey band shows on a logarithmic scale. In the end {end}."
+        f"All frames have one scale; they begin at σ = {style.noise_level(begins)}, where half of the atoms are within "
+        f"them, and not at the {style.noise_level(trajectory.sigma[0])} that sampling starts from. Under each frame "
+        f"its noise level σ, which the grey band shows on a logarithmic scale. In the end {end}."
     )
 
 

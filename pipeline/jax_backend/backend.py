@@ -1,4 +1,4 @@
-"""The JAX backend as the command lines see it (``pipeline.cli.backends``)."""
+"""The JAX backend as the command lines see it (``pipeline.backends``)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -10,7 +10,6 @@ from pipeline.jax_backend.consistency import Consistency
 from pipeline.jax_backend.denoiser import Denoiser
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
-from pipeline.jax_backend.matching import Matching
 from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
 from pipeline.study.config import RunConfig
@@ -25,8 +24,6 @@ def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     form = config.levels.preconditioning
     if config.objective == "denoiser":
         return Denoiser(model, sigma_data, preconditioning=form)
-    if config.objective == "matching":
-        return Matching(model, sigma_data, preconditioning=form)
     return Consistency(
         model=model,
         sigma_data=sigma_data,

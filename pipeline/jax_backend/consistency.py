@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from pipeline.jax_backend.denoiser import Preconditioned
+from pipeline.jax_backend.denoiser import Preconditioned, at_level
 from pipeline.jax_backend.features import Cloud
-from pipeline.jax_backend.objective import Draws, Frozen, Params
+from pipeline.jax_backend.objective import Frozen, Params
 from pipeline.study.config import ConsistencyConfig
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,25 +28,22 @@ class Consistency(Preconditioned):
 
     config: ConsistencyConfig
 
-    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws, frozen: Frozen) -> Array:
+    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
         """Return weight(t, r) d(f(x_t, t), stop_gradient f(x_r, r)), [B].
 
         x_r lies on the straight line from x_t to the data, with the same noise (an unbiased step of the probability
         flow); for kind distillation it is a Heun step of the teacher. The target's weights are the trained ones
         themselves, or for kind ct their average.
         """
-        t, r, weight = (draws.levels[:, column] for column in range(3))
-        noisy = _at(data, draws.noise, t)
+        data, noise, mask, t, r, weight = batch
+        assert r is not None and weight is not None
+        noisy = at_level(data, noise, t)
         if self.config.kind == "distillation":
             earlier = self._heun_step(frozen.teacher, mask, noisy, t, r)
         else:
-            earlier = _at(data, draws.noise, r)
+            earlier = at_level(data, noise, r)
         target = self.denoise(frozen.averaged if self.config.kind == "ct" else params, mask, earlier, r)
         estimate = self.denoise(params, mask, noisy, t)
-        if self.config.weight == "unit":
-            # The gradient that reaches the network's output is then of one size at every level.
-            scale = self.sigma_data.coordinates
-            weight = jnp.sqrt(t**2 + scale**2) / (t * scale)
         return weight * self._distance(estimate, lax.stop_gradient(target), mask)
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Array) -> Array:
@@ -74,8 +72,3 @@ class Consistency(Preconditioned):
             lambda x, a, b: x + (r - t) * jnp.where(r > 0.0, 0.5 * (a + b), a), noisy, first, second
         )
         return step
-
-
-def _at(data: Cloud, noise: Cloud, sigma: Array) -> Cloud:
-    noisy: Cloud = jax.tree.map(lambda x, z: x + sigma[:, None, None] * z, data, noise)
-    return noisy

@@ -10,16 +10,16 @@ distances of the molecule that it is making. D(x, 0) = x and the accuracy at sma
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pipeline.diffusion.feature_scales import TYPE_SCALE, TYPES, Scales
+from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.jax_backend.egnn import EGNN
-from pipeline.jax_backend.features import Cloud, one_hot_types
-from pipeline.jax_backend.objective import Draws, Frozen, Params
+from pipeline.jax_backend.features import Cloud
+from pipeline.jax_backend.objective import Frozen, Params
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,11 @@ class Preconditioned:
     sigma_data: Scales
     epsilon: float = 0.0
     preconditioning: str = "karras"
-    networks: ClassVar[int] = 1
 
     @property
     def features(self) -> int:
         """K: the one-hot types."""
         return TYPES
-
-    def clean(self, positions: Array, atomic_numbers: Array) -> Cloud:
-        """Return the cloud of a padded batch: positions [B, N, 3] and one-hot types / 4 [B, N, 5]."""
-        return Cloud(positions, one_hot_types(atomic_numbers).astype(positions.dtype) / TYPE_SCALE)
 
     def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
         """Return D(noisy, sigma) for ``sigma`` a scalar or [B]."""
@@ -77,6 +72,12 @@ class Preconditioned:
         return Cloud(x, c_skip.h * noisy.h + c_out.h * out.h), c_out
 
 
+def at_level(data: Cloud, noise: Cloud, sigma: Array) -> Cloud:
+    """Return x + sigma z for levels [B]."""
+    noisy: Cloud = jax.tree.map(lambda x, z: x + sigma[:, None, None] * z, data, noise)
+    return noisy
+
+
 def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Array) -> Array:
     """Return |D - x|^2 / (2 c_out^2 8 N), [B]: the network's target has unit weight at every level (eq. 8).
 
@@ -94,10 +95,9 @@ def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Array) -> Array:
 class Denoiser(Preconditioned):
     """The denoiser's training."""
 
-    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws, frozen: Frozen) -> Array:
+    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
         """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
         del frozen
-        sigma = draws.levels[:, 0]
-        noisy = jax.tree.map(lambda x, z: x + sigma[:, None, None] * z, data, draws.noise)
-        clean, c_out = self.raw(params, mask, noisy, sigma)
-        return unit_errors(clean, data, c_out, mask)
+        noisy = at_level(batch.data, batch.noise, batch.t)
+        clean, c_out = self.raw(params, batch.mask, noisy, batch.t)
+        return unit_errors(clean, batch.data, c_out, batch.mask)

@@ -5,7 +5,6 @@ coordinates (free of a centre of mass, so of dimension 3 (N - 1)) together with 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +15,9 @@ from jax.scipy.stats import norm
 from pipeline.diffusion.feature_scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
 from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.jax_backend.egnn import EGNN
-from pipeline.jax_backend.features import Cloud, one_hot_types
-from pipeline.jax_backend.objective import Draws, Frozen, Params
+from pipeline.jax_backend.features import Cloud
+from pipeline.jax_backend.objective import Frozen, Params
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,10 @@ class EDM:
     scales: Scales
     loss: str
 
-    networks: ClassVar[int] = 1
-
     @property
     def features(self) -> int:
         """K: the one-hot types and the charge."""
         return FEATURES
-
-    # --- data and noise -----------------------------------------------------------------------------------------------
-
-    def clean(self, positions: Array, atomic_numbers: Array) -> Cloud:
-        """Return the cloud of a padded batch: positions [B, N, 3] and features [B, N, 6]."""
-        types = one_hot_types(atomic_numbers).astype(positions.dtype) / TYPE_SCALE
-        charges = atomic_numbers[..., None].astype(positions.dtype) / CHARGE_SCALE
-        return Cloud(positions, jnp.concatenate([types, charges], axis=-1))
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -96,7 +86,7 @@ class EDM:
 
     # --- the loss -----------------------------------------------------------------------------------------------------
 
-    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws, frozen: Frozen | None = None) -> Array:
+    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen | None = None) -> Array:
         """Return the loss of every molecule, [B].
 
         ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at
@@ -105,28 +95,26 @@ class EDM:
         """
         del frozen
         if self.loss == "vlb":
-            return (self.schedule.steps + 1) * self.bound_losses(params, data, mask, draws)
-        error, types = self._errors(params, data, mask, draws)
-        dimensions = (3 + FEATURES) * jnp.sum(mask, axis=1)
-        return jnp.where(_steps(draws) == 0, 0.5 * error.x / dimensions + types, 0.5 * (error.x + error.h) / dimensions)
+            return (self.schedule.steps + 1) * self.bound_losses(params, batch)
+        error, types = self._errors(params, batch)
+        dimensions = (3 + FEATURES) * jnp.sum(batch.mask, axis=1)
+        return jnp.where(batch.t == 0, 0.5 * error.x / dimensions + types, 0.5 * (error.x + error.h) / dimensions)
 
-    def bound_losses(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> Array:
+    def bound_losses(self, params: Params, batch: NoisyBatch[Array]) -> Array:
         """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM, section 3)."""
-        error, types = self._errors(params, data, mask, draws)
-        t = _steps(draws)
-        loss_t = 0.5 * self.bound_weight(t) * (error.x + error.h)
-        return jnp.where(t == 0, 0.5 * error.x + types, loss_t)
+        error, types = self._errors(params, batch)
+        loss_t = 0.5 * self.bound_weight(batch.t) * (error.x + error.h)
+        return jnp.where(batch.t == 0, 0.5 * error.x + types, loss_t)
 
-    def _errors(self, params: Params, data: Cloud, mask: Array, draws: Draws) -> tuple[Cloud, Array]:
+    def _errors(self, params: Params, batch: NoisyBatch[Array]) -> tuple[Cloud, Array]:
         """Return the squared errors of eps for coordinates and for features, and -log p(h | z), each [B]."""
-        steps = _steps(draws)
-        alpha = jnp.asarray(self.schedule.alpha)[steps]
-        sigma = jnp.asarray(self.schedule.sigma)[steps]
-        z = jax.tree.map(lambda x, eps: alpha[:, None, None] * x + sigma[:, None, None] * eps, data, draws.noise)
-        t = steps.astype(alpha.dtype) / self.schedule.steps
-        estimate = self.predict_noise(params, z, mask, t=t, alpha=alpha, sigma=sigma)
-        error = jax.tree.map(lambda eps, guess: jnp.sum((eps - guess) ** 2, axis=(1, 2)), draws.noise, estimate)
-        return error, -self.log_likelihood_of_types(data, z, mask)
+        alpha = jnp.asarray(self.schedule.alpha)[batch.t]
+        sigma = jnp.asarray(self.schedule.sigma)[batch.t]
+        z = jax.tree.map(lambda x, eps: alpha[:, None, None] * x + sigma[:, None, None] * eps, batch.data, batch.noise)
+        t = batch.t.astype(alpha.dtype) / self.schedule.steps
+        estimate = self.predict_noise(params, z, batch.mask, t=t, alpha=alpha, sigma=sigma)
+        error = jax.tree.map(lambda eps, guess: jnp.sum((eps - guess) ** 2, axis=(1, 2)), batch.noise, estimate)
+        return error, -self.log_likelihood_of_types(batch.data, z, batch.mask)
 
     def bound_weight(self, t: Array) -> Array:
         """Return SNR_{t-1} / SNR_t - 1, twice the weight of the squared error in L_t, [B]; 0 at t = 0."""
@@ -146,8 +134,3 @@ class EDM:
         log_charges = log_mass(charges - z_charges, sigma * CHARGE_SCALE)
         log_types = jax.nn.log_softmax(log_mass(z_types - 1.0, sigma * TYPE_SCALE), axis=-1)
         return jnp.sum((log_charges + jnp.sum(log_types * types, axis=-1)) * mask, axis=1)
-
-
-def _steps(draws: Draws) -> Array:
-    """Return the steps t, [B]."""
-    return draws.levels[:, 0].astype(jnp.int32)

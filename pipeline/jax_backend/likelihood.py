@@ -18,10 +18,10 @@ from pipeline.data.statistics import Statistics
 from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.diffusion.likelihood import BATCH, Bound, gather_bound
 from pipeline.jax_backend.edm import EDM
-from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
-from pipeline.jax_backend.objective import Draws
+from pipeline.jax_backend.features import Cloud, draw_noise
 from pipeline.jax_backend.parallel import make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 def variational_bound(
@@ -39,14 +39,13 @@ def variational_bound(
     weights = jax.device_put(weights, replicated(mesh))
 
     def terms(flat: Array, part: Any, _: None) -> Array:
-        numbers, positions, atomic_numbers, sizes = part
-        mask = node_mask(sizes, atomic_numbers.shape[1])
+        numbers, data, mask = part
         keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
-        return bound_terms(objective, layout.unravel(flat), objective.clean(positions, atomic_numbers), mask, keys)
+        return bound_terms(objective, layout.unravel(flat), data, mask, keys)
 
     program: Callable[..., Array] = jax.jit(lambda flat, part: mapped(terms, mesh)(flat, part, None))
     return gather_bound(
-        lambda molecules: np.asarray(program(weights, molecules)),
+        lambda numbers, data, mask: np.asarray(program(weights, (numbers, data, mask))),
         shards,
         statistics,
         objective.schedule,
@@ -59,9 +58,10 @@ def bound_terms(objective: EDM, params: Any, data: Cloud, mask: Array, keys: Arr
     schedule = objective.schedule
     keys_t, keys_noise, keys_0 = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
     t = jax.vmap(lambda key: jax.random.randint(key, (), 1, schedule.steps + 1))(keys_t)
-    levels = t[:, None].astype(mask.dtype)
-    at_t = objective.bound_losses(params, data, mask, Draws(draw_noise(keys_noise, mask, FEATURES), levels))
-    at_0 = objective.bound_losses(params, data, mask, Draws(draw_noise(keys_0, mask, FEATURES), 0.0 * levels))
+    at_t, at_0 = (
+        objective.bound_losses(params, NoisyBatch(data, draw_noise(keys, mask, FEATURES), mask, step))
+        for keys, step in ((keys_noise, t), (keys_0, jnp.zeros_like(t)))
+    )
     return jnp.stack([prior_divergence(objective, data, mask), schedule.steps * at_t, at_0], axis=-1)
 
 

@@ -6,20 +6,9 @@ from jax import Array
 
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud
+from pipeline.training.noisy_batches import NoisyBatch
 
 Params = Any
-
-
-class Draws(NamedTuple):
-    """The random numbers of one loss evaluation.
-
-    Attributes:
-      noise: unit noise.
-      levels: [B, L], see ``pipeline.training.noisy_batches.NoisyBatch``.
-    """
-
-    noise: Cloud
-    levels: Array
 
 
 class Frozen(NamedTuple):
@@ -45,15 +34,8 @@ class Objective(Protocol):
     def features(self) -> int:
         """K, the number of an atom's features."""
 
-    @property
-    def networks(self) -> int:
-        """How many networks of this shape are trained; the first one is what samples."""
-
-    def clean(self, positions: Array, atomic_numbers: Array) -> Cloud:
-        """Return the cloud of a padded batch: positions [B, N, 3] and features [B, N, K]."""
-
-    def losses(self, params: Params, data: Cloud, mask: Array, draws: Draws, frozen: Frozen) -> Array:
-        """Return the loss of every molecule, [B]; of several networks ``params`` is a tuple."""
+    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
+        """Return the loss of every molecule, [B]."""
 
     def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
         """Return the estimate of the clean cloud from one at the variance-exploding level ``sigma`` (scalar)."""

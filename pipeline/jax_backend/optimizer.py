@@ -93,13 +93,8 @@ def learning_rate(config: TrainingConfig) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(start, optimizer.learning_rate, warmup), after], [warmup])
 
 
-def make_optimizer(config: TrainingConfig, *, rates: tuple[float, ...] = (1.0,)) -> optax.GradientTransformation:
-    """Return clipping, Adam or AMSGrad, decoupled weight decay and the learning rate.
-
-    Args:
-      config: of the training.
-      rates: factors of the learning rate, each for an equal part of the vector.
-    """
+def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
+    """Return clipping, Adam or AMSGrad, decoupled weight decay and the learning rate."""
     optimizer = config.optimizer
     scale_by = scale_by_torch_amsgrad if optimizer.amsgrad else optax.scale_by_adam
     return optax.chain(
@@ -107,18 +102,7 @@ def make_optimizer(config: TrainingConfig, *, rates: tuple[float, ...] = (1.0,))
         scale_by(b1=optimizer.beta1, b2=optimizer.beta2, eps=1e-8),
         optax.add_decayed_weights(optimizer.weight_decay),
         optax.scale_by_learning_rate(learning_rate(config)),
-        optax.identity() if rates == (1.0,) else scale_parts(rates),
     )
-
-
-def scale_parts(factors: tuple[float, ...]) -> optax.GradientTransformation:
-    """Scale equal parts of a vector, each with a factor of its own."""
-
-    def scale(updates: Array, _: Array | None = None) -> Array:
-        parts = [factor * part for factor, part in zip(factors, jnp.split(updates, len(factors)), strict=True)]
-        return jnp.concatenate(parts)
-
-    return optax.stateless(scale)
 
 
 def _clip(config: ClipConfig) -> optax.GradientTransformation:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.progress import Progress
+from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.feature_scales import TYPES
 from pipeline.jax_backend import samplers
 from pipeline.jax_backend.denoiser import Preconditioned
@@ -20,7 +21,7 @@ from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
 from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
-from pipeline.sampling.few_step import Denoise, Floats, MultistepSampler, Sizes
+from pipeline.sampling.few_step import Denoise, MultistepSampler
 from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.sampling.parts import Part
 from pipeline.study.config import RunConfig, SamplerConfig

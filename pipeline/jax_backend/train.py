@@ -26,8 +26,7 @@ from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.checkpoints import Checkpoints
-from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.jax_backend.objective import Draws, Frozen, Objective
+from pipeline.jax_backend.objective import Frozen, Objective
 from pipeline.jax_backend.optimizer import ema_decay, learning_rate, make_optimizer
 from pipeline.jax_backend.parallel import (
     chunk_size,
@@ -42,8 +41,8 @@ from pipeline.jax_backend.processes import Processes, join
 from pipeline.jax_backend.sample import RunSampler
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
-from pipeline.training.loop import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
-from pipeline.training.noisy_batches import NoisyBatch
+from pipeline.training.loop import PROGRESS_BATCH, Trained, progress_sampler, run_training
+from pipeline.training.noisy_batches import HostBatch, NoisyBatch
 from pipeline.training.run_folder import Starts
 
 
@@ -77,7 +76,7 @@ class Stepper:
         """Prepare the step of a run with the parameters ``teacher`` [P] to learn from; nothing is compiled yet."""
         self._config, self._objective, self._layout, self._mesh = config, objective, layout, mesh
         self._processes = processes or Processes()
-        self._optimizer = make_optimizer(config.training, rates=learning_rate_factors(config))
+        self._optimizer = make_optimizer(config.training)
         # Weights that are of no use to a loss are dropped by the compiler.
         self.teacher = jax.device_put(teacher, replicated(mesh))
         self._gradients: dict[int, Callable[..., Any]] = {}
@@ -90,16 +89,16 @@ class Stepper:
         return len(self._gradients)
 
     def initial_state(self, params: Array) -> State:
-        """Return the state before step 0, from the parameters [networks x P]."""
+        """Return the state before step 0, from the parameters [P]."""
         state = State(jnp.zeros((), jnp.int32), params, self._optimizer.init(params), params.copy())
         return State(*jax.device_put(state, update_sharding(self._mesh)))
 
-    def __call__(self, state: State, batch: NoisyBatch) -> tuple[State, Array, Array]:
+    def __call__(self, state: State, batch: HostBatch) -> tuple[State, Array, Array]:
         """Take a step; return the new state (the old one is consumed), the mean loss and the gradient's norm."""
         batch = self._processes.share(batch)
         params, averaged = jax.device_put((state.params, state.ema), replicated(self._mesh))
         arguments = (params, batch, (averaged, self.teacher))
-        bucket = batch.positions.shape[1]
+        bucket = batch.mask.shape[1]
         if bucket not in self._gradients:
             self._gradients[bucket] = jax.jit(self._gradient).lower(*arguments).compile()
         partial = self._gradients[bucket](*arguments)
@@ -111,19 +110,27 @@ class Stepper:
         after, loss, norm = self._update(state, losses, gradients)
         return after, loss, norm
 
-    def _gradient(self, params: Array, batch: NoisyBatch, frozen: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _gradient(self, params: Array, batch: NoisyBatch[Array], frozen: tuple[Array, Array]) -> tuple[Array, Array]:
         training = self._config.training
         chunk = chunk_size(
             self._mesh,
-            len(batch.sizes) // self._mesh.size,
+            batch.mask.shape[0] // self._mesh.size,
             parts=training.accumulate,
-            elements=batch.positions.shape[1] ** 2 * self._config.model.edge_hidden,
+            elements=batch.mask.shape[1] ** 2 * self._config.model.edge_hidden,
         )
 
-        def losses(flat: Array, part: NoisyBatch, frozen: tuple[Array, Array]) -> Array:
-            return batch_losses(self._objective, self._layout, flat, part, frozen)
+        return partial_value_and_grad(self.losses, self._mesh, chunk=chunk)(params, batch, frozen)
 
-        return partial_value_and_grad(losses, self._mesh, chunk=chunk)(params, batch, frozen)
+    def losses(self, flat: Array, batch: NoisyBatch[Array], frozen: tuple[Array, Array]) -> Array:
+        """Return the losses [B] of a noisy batch.
+
+        Args:
+          flat: the parameters, [P].
+          batch: the molecules.
+          frozen: the averaged parameters [P] and the teacher's [P].
+        """
+        weights = Frozen(*(self._layout.unravel(vector) for vector in frozen))
+        return self._objective.losses(self._layout.unravel(flat), batch, weights)
 
     def _update_state(self, state: State, losses: Array, gradients: Array) -> tuple[State, Array, Array]:
         training = self._config.training
@@ -139,31 +146,6 @@ class Stepper:
             jnp.sum(losses) / training.batch_size,
             optax.tree.norm(gradient),
         )
-
-
-def batch_losses(
-    objective: Objective, layout: Layout, flat: Array, batch: NoisyBatch, frozen: tuple[Array, Array]
-) -> Array:
-    """Return the losses [B] of a noisy batch.
-
-    Args:
-      objective: of the run.
-      layout: of one network's parameters [P].
-      flat: the parameters of all networks one after the other, [networks x P].
-      batch: the molecules.
-      frozen: the averaged parameters [networks x P] and the teacher's [P].
-    """
-    mask = node_mask(jnp.asarray(batch.sizes), batch.positions.shape[1])
-    clean = objective.clean(jnp.asarray(batch.positions), jnp.asarray(batch.atomic_numbers))
-    noise = jnp.asarray(batch.noise)
-    draws = Draws(Cloud(noise[..., :3], noise[..., 3:]), jnp.asarray(batch.levels))
-
-    def unravelled(flat: Array) -> Any:
-        trees = tuple(layout.unravel(vector) for vector in jnp.split(flat, objective.networks))
-        return trees if objective.networks > 1 else trees[0]
-
-    weights = Frozen(unravelled(frozen[0]), layout.unravel(frozen[1]))
-    return objective.losses(unravelled(flat), clean, mask, draws, weights)
 
 
 def train(
@@ -249,9 +231,7 @@ class JaxTrainer:
         teacher = self._layout.from_arrays(starts.teacher) if starts.teacher else params
         mesh = make_mesh(config.training.batch_size // self._processes.count)
         self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh, self._processes)
-        # Further networks estimate what the first one makes; they start as the teacher.
-        others = [teacher] * (self._objective.networks - 1)
-        self._state = self._stepper.initial_state(jnp.concatenate([params, *others]))
+        self._state = self._stepper.initial_state(params)
         self._sharding = update_sharding(mesh)
         self._checkpoints = Checkpoints(directory / "checkpoints", config_digest=config_digest)
         self._schedule = learning_rate(config.training)
@@ -263,7 +243,7 @@ class JaxTrainer:
         self._validate: Callable[..., Array] | None = None
         self._previous_loss: Array | None = None
 
-    def step(self, batch: NoisyBatch, step: int) -> tuple[Array, Array]:
+    def step(self, batch: HostBatch, step: int) -> tuple[Array, Array]:
         """Take a step; return its mean loss and gradient norm, perhaps not computed yet."""
         del step
         self._state, loss, norm = self._stepper(self._state, batch)
@@ -281,13 +261,13 @@ class JaxTrainer:
         """Return the learning rate of a step."""
         return float(self._schedule(step))
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
-        mesh = make_mesh(len(batch.sizes))
+        mesh = make_mesh(len(batch.mask))
         if self._validate is None:
 
-            def losses(flat: Array, part: NoisyBatch, teacher: Array) -> Array:
-                return batch_losses(self._objective, self._layout, flat, part, (flat, teacher))
+            def losses(flat: Array, part: NoisyBatch[Array], teacher: Array) -> Array:
+                return self._stepper.losses(flat, part, (flat, teacher))
 
             self._validate = jax.jit(mapped(losses, mesh))
         weights = jax.device_put((self._state.ema, self._stepper.teacher), replicated(mesh))
@@ -295,7 +275,7 @@ class JaxTrainer:
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
-        return self._sampler(self._state.ema[: self._layout.size], sizes).molecules
+        return self._sampler(self._state.ema, sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""
@@ -317,4 +297,4 @@ class JaxTrainer:
 
     def averaged_weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the averaged weights by name."""
-        return self._layout.to_arrays(self._state.ema[: self._layout.size])
+        return self._layout.to_arrays(self._state.ema)

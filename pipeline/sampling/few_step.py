@@ -15,15 +15,13 @@ import numpy.typing as npt
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.progress import Progress
 from pipeline.diffusion.alignment import align
+from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each
 from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.sampling.molecule_batches import Draw, Samples, sample_in_batches, trajectory_frames
 from pipeline.sampling.parts import Part
 
 # Wider than any molecule; its square is finite.
 LARGEST: Final = 1e6
-
-Floats = npt.NDArray[np.float32]
-Sizes = npt.NDArray[np.integer[Any]]
 
 Denoise = Callable[[Floats, float, Sizes], Floats]
 """Maps clouds [B, N, 3 + K] at a level sigma, of molecules of these sizes [B], to the estimates of the clean ones."""
@@ -141,19 +139,9 @@ class MultistepSampler:
         generators = [np.random.default_rng((self._seed, int(number))) for number in numbers]
         return multistep(
             denoise,
-            lambda: noise_of_each(generators, sizes, width),
+            lambda: draw_noise_of_each(generators, sizes, width),
             self._levels,
             sizes,
             alignment=self._alignment,
             sigma_data=self._sigma_data,
         )
-
-
-def noise_of_each(generators: Sequence[np.random.Generator], sizes: Sizes, width: int) -> Floats:
-    """Return unit noise [B, N, 3 + K], each molecule's from a generator of its own and centred; 0 in the padding."""
-    noise = np.zeros((len(sizes), width, 3 + TYPES), np.float32)
-    for one, (generator, size) in enumerate(zip(generators, sizes, strict=True)):
-        values = generator.standard_normal((int(size), 3 + TYPES), np.float32)
-        values[:, :3] -= values[:, :3].mean(axis=0)
-        noise[one, :size] = values
-    return noise

@@ -2,10 +2,11 @@
 
 A sampler of S calls starts at a first level and goes on through S - 1 more, spaced like Karras's (arXiv 2206.00364,
 eq. 5) between a second and a last level with an exponent. These four numbers are searched for one after the other,
-around the best of the next smaller S, until none of them improves the score.
+around the best for fewer calls, until none of them improves the score. Fewer is always the next smaller power of two
+(``fewer_calls``), so that what is found for S does not depend on which other S are of interest.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -44,29 +45,31 @@ class Spacing:
         return bool((np.diff(self.levels(calls)) < 0).all())
 
 
-def search(score: Score, calls: Iterable[int], *, sigma_max: float) -> dict[int, tuple[tuple[float, ...], float]]:
-    """Return the best levels found for each number of calls, and their score.
+def fewer_calls(calls: int) -> int | None:
+    """Return the number of calls whose best levels a search starts around; None for one call."""
+    return 1 << (calls - 1).bit_length() - 1 if calls > 1 else None
+
+
+def search(score: Score, calls: int, *, sigma_max: float, start: Spacing | None = None) -> tuple[Spacing, float]:
+    """Return the best spacing found for a number of calls, and the score of its levels.
 
     Args:
       score: of levels; higher is better, and the same for the same levels.
-      calls: numbers of calls.
+      calls: number of calls.
       sigma_max: the level of pure noise in training; no level is above it.
+      start: the best for ``fewer_calls``; None starts from pure noise.
     """
-    best = Spacing(first=sigma_max, second=sigma_max / 10, last=sigma_max / 10, rho=3.5)
-    found: dict[int, tuple[tuple[float, ...], float]] = {}
-    for count in sorted(set(calls)):
-        if count == 4 or (count > 2 and best.last == best.second):
-            # Two levels and more now lie between second and last.
-            best = replace(best, second=min(1.5 * best.second, best.first / 1.5), last=best.second / 3)
-        best, value = _improve(
-            score, best, count, sigma_max=sigma_max, sweeps=SWEEPS_OF_MANY if found and count > FEW_CALLS else SWEEPS
-        )
-        found[count] = (best.levels(count), value)
-        if count == 1:
-            # The levels after a low first one lie below it.
-            low = min(best.second, best.first / 2)
-            best = replace(best, second=low, last=low)
-    return found
+    best = start or Spacing(first=sigma_max, second=sigma_max / 10, last=sigma_max / 10, rho=3.5)
+    if start and fewer_calls(calls) == 1:
+        # The levels after a low first one lie below it.
+        low = min(best.second, best.first / 2)
+        best = replace(best, second=low, last=low)
+    if calls == 4 or (calls > 2 and best.last == best.second):
+        # Two levels and more now lie between second and last.
+        best = replace(best, second=min(1.5 * best.second, best.first / 1.5), last=best.second / 3)
+    return _improve(
+        score, best, calls, sigma_max=sigma_max, sweeps=SWEEPS_OF_MANY if start and calls > FEW_CALLS else SWEEPS
+    )
 
 
 def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, sweeps: int) -> tuple[Spacing, float]:

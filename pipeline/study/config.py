@@ -1,214 +1,349 @@
-"""A study, checked and with its defaults written out, and a run's part of it as frozen dataclasses.
+"""A run and a sampler: every key with its type, range, default and meaning, and how the keys of one fit each other."""
 
-``workflow/schemas/config.schema.yaml`` describes every key with its type, range and default; here is what a schema
-cannot say: that two keys fit each other, and which part of a study shapes which file.
-"""
-
-import contextlib
-import dataclasses
 import math
 import os
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
-from pipeline.study.schema import Json, resolve, shown, study_schema
+from pipeline.study.group import (
+    Count,
+    Decay,
+    Flag,
+    Group,
+    Name,
+    Natural,
+    NotNegative,
+    Positive,
+    Real,
+    Seed,
+    Several,
+    Share,
+    parse,
+    shown,
+)
+
+Objective = Literal["edm", "denoiser", "consistency"]
+Alignment = Literal["none", "permutation", "full"]
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """The network's shape; the keys of ``runs.<run>.model``."""
+class ModelConfig(Group):
+    """The E(n)-equivariant graph network (EGNN). What is left out is as in the run that init or teacher names."""
 
-    hidden: int
-    edge_hidden: int
-    layers: int
-    attention: bool
-    radial_features: str
-    node_norm: str
-    shared_edges: bool
-    preconditioned: bool
-    norm_constant: float
-    coordinate_range: float
-    aggregation_divisor: float
+    hidden: Count = 64
+    """Node features."""
+    edge_hidden: Annotated[Count, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]})] = (
+        Field(default=None, validate_default=True)
+    )
+    """Edge features, which determine nearly all of the cost; null is the same as hidden."""
+    layers: Count = 5
+    """Equivariant layers."""
+    attention: Flag = True
+    """Whether each message is weighted by a learned sigmoid gate."""
+    radial_features: Literal["gaussian", "squared"] = "gaussian"
+    """Edge features of the current and the input distance. squared is the square, as in the reference; gaussian uses
+    smooth bounded functions and trains at a far higher learning rate."""
+    node_norm: Literal["rms", "none"] = "rms"
+    """rms scales node features to unit root mean square before each layer; none, as in the reference, does not."""
+    shared_edges: Flag = False
+    """Whether coordinate updates use the messages instead of a separate edge network."""
+    preconditioned: Flag = True
+    """Whether the network's input and target are scaled to unit variance at every noise level (Karras et al. 2022). The
+    reference predicts the noise directly."""
+    norm_constant: NotNegative = 1.0
+    """Constant added to the distance in the denominator of a coordinate update, in angstrom."""
+    coordinate_range: Positive = 3.0
+    """Factor of the tanh that bounds one neighbour's contribution to a coordinate update; 15 in the reference."""
+    aggregation_divisor: Positive = 4.0
+    """Divisor of the sum of a node's messages; 1 in the reference."""
 
+    @field_validator("edge_hidden", mode="before")
+    @classmethod
+    def _as_many(cls, value: Any, info: ValidationInfo) -> Any:
+        return info.data.get("hidden", 1) if value in (None, "null") else value
 
-@dataclass(frozen=True)
-class NoiseConfig:
-    """The diffusion; the keys of ``runs.<run>.noise``."""
-
-    schedule: str
-    steps: int
-    precision: float
-    loss: str
-
-
-@dataclass(frozen=True)
-class SigmaData:
-    """Root mean square of the data, for Karras's preconditioning; the keys of ``runs.<run>.levels.sigma_data``.
-
-    None stands for what is measured on the training split.
-    """
-
-    coordinates: float | None
-    types: float | None
-
-
-@dataclass(frozen=True)
-class LevelsConfig:
-    """Noise levels of a denoiser or a consistency model; the keys of ``runs.<run>.levels``."""
-
-    mean: float
-    std: float
-    sigma_min: float
-    sigma_max: float
-    sigma_data: SigmaData
-    preconditioning: str
-    alignment: str
+    def can_start(self, start: Self) -> bool:
+        """Return whether this network can start from the weights of ``start``: the same one, or one less deep."""
+        return start.layers <= self.layers and start.model_copy(update={"layers": self.layers}) == self
 
 
-@dataclass(frozen=True)
-class ConsistencyConfig:
-    """What a consistency model compares and how; the keys of ``runs.<run>.consistency``."""
+class NoiseConfig(Group):
+    """The diffusion of objective edm, whose signal falls with (1 - (t/T)^2)^2."""
 
-    kind: str
-    q: float
-    first_stage: int
-    last_stage: int
-    anchor: float
-    first_levels: int
-    last_levels: int
-    weight: str
-    huber: float
-    type_weight: float
+    steps: Several = 1000
+    """T, the number of diffusion steps in training."""
+    precision: Annotated[float, Field(strict=True, gt=0, lt=0.5)] = 1e-5
+    """Variance of the noise at t = 0 and of the signal at t = T."""
+    loss: Literal["l2", "vlb"] = "l2"
+    """l2 weights all steps equally; vlb uses the weights of the variational bound on the likelihood."""
 
 
-@dataclass(frozen=True)
-class MatchingConfig:
-    """How a generator is matched to its teacher's distribution; the keys of ``runs.<run>.matching``."""
+class SigmaData(Group):
+    """What the network's inputs and targets are scaled with; left out, that of the run that init or teacher names."""
 
-    one_step: float
-    score_mean: float
-    score_std: float
-    estimator_rate: float
-
-
-@dataclass(frozen=True)
-class ClipConfig:
-    """How gradients are cut back; the keys of ``runs.<run>.training.optimizer.clip``."""
-
-    kind: str
-    value: float
+    coordinates: Positive | None = None
+    """Root mean square of the coordinates in angstrom; null measures it on the training split."""
+    types: Positive | None = None
+    """Root mean square of the one-hot types divided by 4; null measures it."""
 
 
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW; the keys of ``runs.<run>.training.optimizer``."""
+class LevelsConfig(Group):
+    """The noise levels of the objectives denoiser and consistency (noise added to coordinates in angstrom)."""
 
-    learning_rate: float
-    schedule: str
-    warmup_steps: int
-    weight_decay: float
-    beta1: float
-    beta2: float
-    amsgrad: bool
-    clip: ClipConfig
+    mean: Real = -1.0
+    """Mean of ln sigma in training."""
+    std: Positive = 1.5
+    """Standard deviation of ln sigma in training."""
+    sigma_min: Positive = 0.002
+    """Smallest noise level."""
+    sigma_max: Positive = 20.0
+    """Largest noise level, the prior's."""
+    sigma_data: SigmaData = SigmaData()
+    preconditioning: Literal["karras", "estimate"] = "estimate"
+    """Preconditioning of coordinates. karras is that of Karras et al. 2022, table 1; in estimate the network's layers
+    update the estimate itself and see its distances. By default as in the init or teacher run."""
+    alignment: Alignment = "none"
+    """How data is aligned to noise before mixing. permutation reorders atoms, full also rotates the molecule.
+    Consistency samplers align fresh noise in the same way."""
 
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How long and how to train; the keys of ``runs.<run>.training``."""
-
-    steps: int
-    batch_size: int
-    accumulate: int
-    optimizer: OptimizerConfig
-    ema_decay: float
-    validation_interval: int
-    sample_interval: int
-    sample_count: int
-    checkpoint_seconds: float
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min: {self.sigma_min} should be below sigma_max, {self.sigma_max}")
+        return self
 
 
-@dataclass(frozen=True)
-class SamplerConfig:
-    """One way to sample a run; the keys of ``runs.<run>.samplers.<name>`` and its name."""
+class ConsistencyConfig(Group):
+    """What the objective consistency compares, and how."""
 
-    name: str
-    kind: str
-    steps: int
-    num: int
-    seed: int
-    sigma_max: float
-    sigma_min: float
-    rho: float
-    levels: tuple[float, ...] | None
-    alignment: str | None
+    kind: Literal["ct", "ict", "tuning", "distillation"] = "tuning"
+    """ct is consistency training as first published, with averaged weights as target; ict its improved form; tuning
+    starts from a denoiser (ECT); distillation uses Heun steps of a denoiser."""
+    q: Annotated[float, Field(strict=True, gt=1)] = 2.0
+    """tuning, distillation. Each stage divides the gap between compared levels by q."""
+    first_stage: Natural = 5
+    """tuning, distillation. First stage; all stages are equally long."""
+    last_stage: Natural = 6
+    """tuning, distillation. Last stage."""
+    anchor: NotNegative = 0.2
+    """tuning, distillation. Below this level the target is the data itself in every stage, which keeps small levels
+    precise."""
+    first_levels: Several = 10
+    """ct, ict. Initial number of grid levels."""
+    last_levels: Several = 160
+    """ct, ict. Final number of grid levels."""
+    weight: Literal["gap", "unit"] = "gap"
+    """tuning, distillation. gap weights a pair with 1 / (t - r); unit equalises the gradients of all levels."""
+    huber: NotNegative = 0.02
+    """Pseudo-Huber constant c per square root of the dimension; 0 is the squared distance."""
+    type_weight: Positive = 4.0
+    """Weight of the squared distance of types relative to coordinates."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.first_stage > self.last_stage:
+            raise ValueError(f"first_stage: {self.first_stage} should be at most last_stage, {self.last_stage}")
+        if self.first_levels > self.last_levels:
+            raise ValueError(f"first_levels: {self.first_levels} should be at most last_levels, {self.last_levels}")
+        return self
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """All that shapes a run's weights: the keys of ``runs.<run>`` without its samplers, and two names."""
+class ClipConfig(Group):
+    """How large gradients are cut back."""
 
-    name: str
-    data: str
-    objective: str
-    backend: str
-    seed: int
-    init: str | None
-    teacher: str | None
-    model: ModelConfig
-    noise: NoiseConfig
-    levels: LevelsConfig
-    consistency: ConsistencyConfig
-    matching: MatchingConfig
+    kind: Literal["norm", "adaptive", "none"] = "norm"
+    """Gradient clipping: norm clips at value; adaptive, as in the reference, at 1.5 times the mean plus 2 standard
+    deviations of the last 50 norms; none does not clip."""
+    value: Positive = 1.0
+    """Largest gradient norm, for kind norm."""
+
+
+class OptimizerConfig(Group):
+    """AdamW."""
+
+    learning_rate: Positive = 2e-3
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """Learning rate after the warm-up; linear and cosine reach 0 at the last step."""
+    warmup_steps: Natural | Share = 500
+    """Steps over which the learning rate rises from 0; a number below 1 is a fraction of all steps."""
+    weight_decay: NotNegative = 1e-12
+    """Decoupled weight decay."""
+    beta1: Decay = 0.9
+    """Decay of the mean of gradients."""
+    beta2: Decay = 0.99
+    """Decay of the mean of squared gradients."""
+    amsgrad: Flag = False
+    """Whether to divide by the largest mean of squares so far (AMSGrad), as the reference does."""
+    clip: ClipConfig = ClipConfig()
+
+
+class TrainingConfig(Group):
+    """How the network is trained."""
+
+    steps: Count
+    """Optimiser steps; steps x batch_size / 100,000 is the number of QM9 epochs."""
+    batch_size: Count = 64
+    """Molecules per step, all from one size bucket."""
+    accumulate: Count = 1
+    """Number of equal parts a batch is split into to save memory; divides batch_size."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    ema_decay: Decay = 0.9995
+    """Decay of the moving average of the weights, which is saved and sampled; smaller in the first steps."""
+    validation_interval: Count = 1000
+    """Steps between validation losses."""
+    sample_interval: Natural = 5000
+    """Steps between stability checks on samples; 0 disables them."""
+    sample_count: Count = 128
+    """Molecules per stability check."""
+    checkpoint_seconds: Positive = 60.0
+    """Seconds between checkpoints, the most work a killed run can lose."""
+
+    @field_validator("steps")
+    @classmethod
+    def _scaled(cls, steps: int, info: ValidationInfo) -> int:
+        # The context is the study's hours, if any.
+        return max(1, round((info.context or 1) * steps))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate: {self.accumulate} should divide batch_size, {self.batch_size}")
+        if (warmup := self.optimizer.warmup_steps) > self.steps:
+            raise ValueError(
+                f"optimizer.warmup_steps: {warmup} should be at most the steps of the training, "
+                f"{self.steps}, or a share of them below 1"
+            )
+        if isinstance(warmup, float):
+            optimizer = self.optimizer.model_copy(update={"warmup_steps": round(warmup * self.steps)})
+            return self.model_copy(update={"optimizer": optimizer})
+        return self
+
+
+class WeightsConfig(Group):
+    """All that shapes a run's weights."""
+
+    objective: Objective = "edm"
+    """Training objective. edm is the variance-preserving diffusion of Hoogeboom et al. 2022, denoiser the
+    variance-exploding one of Karras et al. 2022, consistency a model that samples in one step or a few."""
+    backend: Literal["jax", "torch"] = "jax"
+    """Framework for training and sampling; torch requires PyTorch."""
+    seed: Seed = 0
+    """Seed of the initial weights, the order of the molecules and the noise."""
+    init: str | None = None
+    """Name of the run whose weights this one starts from, with the same model or fewer layers; added layers start as
+    the identity. null starts from random weights. For kind tuning a denoiser."""
+    teacher: str | None = None
+    """Name of the denoiser run, with the same model, that kind distillation learns from."""
+    model: ModelConfig = ModelConfig()
+    noise: NoiseConfig = NoiseConfig()
+    levels: LevelsConfig = LevelsConfig()
+    consistency: ConsistencyConfig = ConsistencyConfig()
     training: TrainingConfig
 
-
-def resolve_study(raw: Mapping[str, Any]) -> Json:
-    """Return a study with every default written out, its keys in the order of the schema.
-
-    Args:
-        raw: what a study file holds.
-
-    Raises:
-        InputError: a key is unknown, missing, of the wrong type or out of range, or two do not fit each other.
-    """
-    study = resolve(raw, study_schema())
-    _check_data(study["data"])
-    hours = study.pop("hours")
-    for run in study["runs"].values():
-        run["training"]["steps"] = max(1, round(hours * run["training"]["steps"]))
-    for name, run in study["runs"].items():
-        _complete(run, f"runs.{name}.")
-        for sampler, settings in run["samplers"].items():
-            path = f"runs.{name}.samplers.{sampler}."
-            _check_sampler(settings, path)
-            _check_kind(settings, run["objective"], path)
-        _check_resources(run, f"runs.{name}.")
-    # After all runs are complete: one may name another that stands after it.
-    for name in study["runs"]:
-        _check_starts(study["runs"], name)
-    _check_sampler_named(study, "figures.trajectory", study["figures"]["trajectory"])
-    _check_sampler_named(study, "benchmark.sampling.trained", study["benchmark"]["sampling"]["trained"])
-    return study
+    @model_validator(mode="after")
+    def _check_objective(self) -> Self:
+        levels = self.levels
+        if self.objective == "edm":
+            if levels.alignment != "none":
+                raise ValueError("levels.alignment: should be left out; objective edm has no levels")
+        else:
+            _check_drawn(levels)
+        kind = self.consistency.kind if self.objective == "consistency" else self.objective
+        if kind == "distillation" and self.teacher is None:
+            raise ValueError("teacher: is missing; distillation should name a run of objective denoiser here")
+        if self.teacher is not None and kind != "distillation":
+            raise ValueError(f"teacher: {shown(self.teacher)} should be left out; {kind} learns from the data")
+        return self
 
 
-def run_settings(study: Json, run: str) -> Json:
-    """Return what ``results/runs/{run}/config.json`` holds: all of a resolved study that shapes the run's weights.
+def _check_drawn(levels: LevelsConfig) -> None:
+    """Check that the normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
+    low, high = math.log(levels.sigma_min), math.log(levels.sigma_max)
+    if not low - 5.0 * levels.std < levels.mean < high + 5.0 * levels.std:
+        raise ValueError(
+            f"levels.mean: {levels.mean} should be within 5 standard deviations of the logarithms of sigma_min and "
+            f"sigma_max, {low:.3g} and {high:.3g}"
+        )
 
-    The samplers are not in it, nor where it trains, so that nothing is trained again for a new one.
-    """
-    settings = {key: value for key, value in study["runs"][run].items() if key not in _NOT_IN_WEIGHTS}
-    return {"name": run, "data": study["data"]["name"], **settings}
+
+class Sampler(Group):
+    """One way to sample a model."""
+
+    kind: Literal["heun", "ddim", "ancestral", "consistency"]
+    """heun is deterministic and second order with 2 steps - 1 network calls, ddim deterministic and first order;
+    ancestral draws fresh noise in each step, for objective edm; consistency is for that objective."""
+    steps: Count = 1
+    """Steps from noise to molecule."""
+    num: Count = 1000
+    """Molecules to sample; their sizes follow the training molecules."""
+    seed: Seed = 0
+    """Seed of the samples."""
+    sigma_max: Positive = 20.0
+    """First noise level, for heun and ddim (noise over signal; angstrom for coordinates)."""
+    sigma_min: Positive = 0.005
+    """Last noise level before 0, for heun and ddim."""
+    rho: Positive = 7.0
+    """Exponent of the level spacing, for heun and ddim (Karras et al. 2022, eq. 5); larger is denser at low levels."""
+    levels: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    """For consistency, the noise level of each step, descending; null uses the levels that the stage levels finds for
+    that many steps."""
+    alignment: Alignment | None = None
+    """For consistency, how fresh noise is aligned to the estimate; null is the run's levels.alignment."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for key in ("levels", "alignment"):
+            if getattr(self, key) is not None and self.kind != "consistency":
+                raise ValueError(f"{key}: should be left out, or kind should be consistency")
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min: {self.sigma_min} should be below sigma_max, {self.sigma_max}")
+        if self.levels is None:
+            return self
+        if any(after >= before for before, after in pairwise(self.levels)):
+            raise ValueError(f"levels: {shown(self.levels)} should be descending")
+        if self.steps not in (1, len(self.levels)):
+            raise ValueError(f"steps: {self.steps} should be left out beside levels")
+        return self.model_copy(update={"steps": len(self.levels)})
+
+    def check_for(self, objective: Objective) -> None:
+        """Check that this is a way to sample a run of an objective.
+
+        Raises:
+            ValueError: it is for another one.
+        """
+        kinds = _KINDS[objective]
+        if self.kind not in kinds:
+            raise ValueError(f"kind: {self.kind} should be {' or '.join(kinds)} for objective {objective}")
 
 
-def sampler_settings(study: Json, run: str, sampler: str) -> Json:
-    """Return what ``results/runs/{run}/samplers/{sampler}.json`` holds."""
-    return {"name": sampler, **study["runs"][run]["samplers"][sampler]}
+_KINDS: Final[Mapping[Objective, tuple[str, ...]]] = {
+    "edm": ("heun", "ddim", "ancestral"),
+    "denoiser": ("heun", "ddim"),
+    "consistency": ("consistency",),
+}
+
+
+class _Named(Group):
+    name: str
+    """What the study calls it."""
+
+
+class _OfData(_Named):
+    data: Name
+    """Name of the data set."""
+
+
+class RunConfig(WeightsConfig, _OfData):
+    """All that shapes a run's weights, and two names: what ``results/runs/{run}/config.json`` holds."""
+
+
+class SamplerConfig(Sampler, _Named):
+    """One way to sample a model, and its name: what ``results/runs/{run}/samplers/{sampler}.json`` holds."""
 
 
 def read_run_config(path: str | os.PathLike[str]) -> RunConfig:
@@ -217,28 +352,16 @@ def read_run_config(path: str | os.PathLike[str]) -> RunConfig:
     Raises:
         InputError: the file is not JSON, or not the configuration of a run.
     """
-    value = read_json(path)
-    with _naming(path):
-        return run_config(value)
+    return _read(RunConfig, path)
 
 
 def run_config(raw: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration that ``run_settings`` has made a JSON value of; for weights that carry theirs.
+    """Return the configuration of a run that a JSON value stands for.
 
     Raises:
         InputError: it is not the configuration of a run.
     """
-    schema = study_schema()
-    run = schema["$defs"]["run"]
-    properties = {
-        "name": {"type": "string"},
-        "data": schema["properties"]["data"]["properties"]["name"],
-        **{key: value for key, value in run["properties"].items() if key not in _NOT_IN_WEIGHTS},
-    }
-    required = ["name", *(key for key in run["required"] if key not in _NOT_IN_WEIGHTS)]
-    settings = resolve(raw, run | {"properties": properties, "required": required})
-    _complete(settings, "")
-    return _build(RunConfig, settings)
+    return parse(RunConfig, raw)
 
 
 def read_sampler_config(path: str | os.PathLike[str]) -> SamplerConfig:
@@ -247,22 +370,16 @@ def read_sampler_config(path: str | os.PathLike[str]) -> SamplerConfig:
     Raises:
         InputError: the file is not JSON, or not the configuration of a sampler.
     """
-    value = read_json(path)
-    with _naming(path):
-        return sampler_config(value)
+    return _read(SamplerConfig, path)
 
 
 def sampler_config(raw: Mapping[str, Any]) -> SamplerConfig:
-    """Return the configuration that ``sampler_settings`` has made a JSON value of.
+    """Return the configuration of a sampler that a JSON value stands for.
 
     Raises:
         InputError: it is not the configuration of a sampler.
     """
-    sampler = study_schema()["$defs"]["sampler"]
-    properties = {"name": {"type": "string"}, **sampler["properties"]}
-    settings = resolve(raw, sampler | {"properties": properties, "required": ["name", *sampler["required"]]})
-    _check_sampler(settings, "")
-    return _build(SamplerConfig, settings)
+    return parse(SamplerConfig, raw)
 
 
 def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
@@ -271,205 +388,18 @@ def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
     Raises:
         InputError: it is for runs of another objective.
     """
-    _check_kind(dataclasses.asdict(sampler), run.objective, f"sampler {sampler.name}: ")
-
-
-# Settings of a run that do not shape its weights.
-_NOT_IN_WEIGHTS: Final = ("resources", "samplers")
-
-# Names that would collide with other files in results/data and results/reference.
-_RESERVED: Final = ("raw", "noise")
-
-
-def _check_data(data: Json) -> None:
-    if data["name"] in _RESERVED:
-        raise InputError(f"data.name: {shown(data['name'])} should be another name than {' and '.join(_RESERVED)}")
-    if data["source"] == "path" and not data["path"]:
-        raise InputError(
-            "data.path: is missing; for the source path it should name a file of molecules or a folder of them"
-        )
-    if data["source"] != "path" and data["path"] is not None:
-        raise InputError(f"data.path: {shown(data['path'])} should be left out, or data.source should be path")
-    if data["path"] and set(data["path"]) & set("{}"):
-        # Snakemake would take them for wildcards.
-        raise InputError(f"data.path: {shown(data['path'])} should have no braces")
-    if data["buckets"] != sorted(data["buckets"]):
-        raise InputError(f"data.buckets: {shown(data['buckets'])} should be ascending")
-
-
-def _complete(run: Json, path: str) -> None:
-    """Check a run and set the one default that another key decides; ``path`` goes before its keys in messages."""
-    model, training = run["model"], run["training"]
-    _check_objective(run, path)
-    if model["edge_hidden"] is None:
-        model["edge_hidden"] = model["hidden"]
-    if training["batch_size"] % training["accumulate"]:
-        raise InputError(
-            f"{path}training.accumulate: {training['accumulate']} should divide batch_size, {training['batch_size']}"
-        )
-    if (warmup := training["optimizer"]["warmup_steps"]) > training["steps"]:
-        raise InputError(
-            f"{path}training.optimizer.warmup_steps: {warmup} should be at most the steps of the training, "
-            f"{training['steps']}"
-        )
-
-
-def _check_objective(run: Json, path: str) -> None:
-    """Check what an objective asks of its own settings."""
-    levels, consistency = run["levels"], run["consistency"]
-    if levels["sigma_min"] >= levels["sigma_max"]:
-        raise InputError(
-            f"{path}levels.sigma_min: {levels['sigma_min']} should be below sigma_max, {levels['sigma_max']}"
-        )
-    for kind in ("stage", "levels"):
-        first, last = consistency[f"first_{kind}"], consistency[f"last_{kind}"]
-        if first > last:
-            raise InputError(f"{path}consistency.first_{kind}: {first} should be at most last_{kind}, {last}")
-    if run["objective"] == "edm":
-        if levels["alignment"] != "none":
-            raise InputError(f"{path}levels.alignment: should be left out; objective edm has no levels")
-    else:
-        _check_drawn(levels, levels["mean"], levels["std"], f"{path}levels.mean")
-    if run["objective"] == "matching":
-        _check_drawn(levels, run["matching"]["score_mean"], run["matching"]["score_std"], f"{path}matching.score_mean")
-    kind = consistency["kind"] if run["objective"] == "consistency" else run["objective"]
-    for key, kinds in (("init", ("tuning",)), ("teacher", ("distillation", "matching"))):
-        if kind in kinds and run[key] is None:
-            raise InputError(f"{path}{key}: is missing; {kind} should name a run of objective denoiser here")
-    if run["teacher"] is not None and kind not in ("distillation", "matching"):
-        raise InputError(f"{path}teacher: {shown(run['teacher'])} should be left out; {kind} learns from the data")
-
-
-def _check_drawn(levels: Json, mean: float, std: float, path: str) -> None:
-    """Check that a normal distribution of ln sigma has some of its mass between sigma_min and sigma_max."""
-    low, high = math.log(levels["sigma_min"]), math.log(levels["sigma_max"])
-    if not low - 5.0 * std < mean < high + 5.0 * std:
-        raise InputError(
-            f"{path}: {mean} should be within 5 standard deviations of the logarithms of sigma_min and sigma_max, "
-            f"{low:.3g} and {high:.3g}"
-        )
-
-
-def _check_starts(runs: Json, name: str) -> None:
-    """Check that a run starts from, and learns from, runs that it can."""
-    run = runs[name]
-    for key in ("init", "teacher"):
-        path, other = f"runs.{name}.{key}", run[key]
-        if other is None:
-            continue
-        if other not in runs:
-            raise InputError(f"{path}: {shown(other)} should name a run; there are {', '.join(runs)}")
-        start = runs[other]
-        if key == "init" and not can_start(start["model"], run["model"]):
-            raise InputError(
-                f"{path}: the model of {other} should be the same as this run's, key by key, but for layers that it "
-                "may have fewer of"
-            )
-        if key == "teacher" and start["model"] != run["model"]:
-            raise InputError(f"{path}: the model of {other} should be the same as this run's, key by key")
-        if (start["objective"] == "edm") != (run["objective"] == "edm"):
-            raise InputError(
-                f"{path}: {other} is of objective {start['objective']}, which shares no weights with {run['objective']}"
-            )
-        for part in ("sigma_data", "preconditioning"):
-            if start["levels"][part] != run["levels"][part]:
-                raise InputError(f"{path}: levels.{part} of {other} should be the same as this run's")
-    if run["teacher"] is not None and (given := runs[run["teacher"]])["objective"] != "denoiser":
-        raise InputError(f"runs.{name}.teacher: {run['teacher']} is of objective {given['objective']}, not denoiser")
-    _check_acyclic(runs, name)
-
-
-def can_start(start: Json, model: Json) -> bool:
-    """Return whether the network ``model`` can start from the weights of ``start``: the same one, or one less deep."""
-    return bool(start["layers"] <= model["layers"] and {**start, "layers": model["layers"]} == model)
-
-
-def _check_resources(run: Json, path: str) -> None:
-    """Check that a run's training can be split as its resources say."""
-    nodes, tasks = run["resources"]["nodes"], run["resources"]["tasks"]
-    if tasks % nodes:
-        raise InputError(f"{path}resources.tasks: {tasks} should be a multiple of nodes, {nodes}")
-    if (batch := run["training"]["batch_size"]) % tasks:
-        raise InputError(f"{path}resources.tasks: {tasks} should divide training.batch_size, {batch}")
-    if tasks > 1 and run["backend"] != "jax":
-        raise InputError(f"{path}resources.tasks: {tasks} should be 1 for backend {run['backend']}; jax takes more")
-
-
-def _check_acyclic(runs: Json, name: str, *after: str) -> None:
-    if name in after:
-        circle = after[after.index(name) :]
-        raise InputError(f"runs.{name}: its init and teacher lead back to itself, by {' and '.join(circle)}")
-    for key in ("init", "teacher"):
-        if (other := runs[name][key]) in runs:
-            _check_acyclic(runs, other, *after, name)
-
-
-_KINDS: Final = {
-    "edm": ("heun", "ddim", "ancestral"),
-    "denoiser": ("heun", "ddim"),
-    "consistency": ("consistency",),
-    "matching": ("consistency",),
-}
-
-
-def _check_kind(sampler: Json, objective: str, path: str) -> None:
-    """Check that a sampler is one for its run's objective."""
-    kinds = _KINDS[objective]
-    if sampler["kind"] not in kinds:
-        raise InputError(f"{path}kind: {sampler['kind']} should be {' or '.join(kinds)} for objective {objective}")
-
-
-def _check_sampler(sampler: Json, path: str) -> None:
-    levels = sampler["levels"]
-    if levels is not None:
-        if sampler["kind"] != "consistency":
-            raise InputError(f"{path}levels: should be left out, or kind should be consistency")
-        if any(after >= before for before, after in pairwise(levels)):
-            raise InputError(f"{path}levels: {shown(levels)} should be descending")
-        if sampler["steps"] not in (1, len(levels)):
-            raise InputError(f"{path}steps: {sampler['steps']} should be left out beside levels")
-        sampler["steps"] = len(levels)
-    if sampler["alignment"] is not None and sampler["kind"] != "consistency":
-        raise InputError(f"{path}alignment: should be left out, or kind should be consistency")
-    if sampler["sigma_min"] >= sampler["sigma_max"]:
-        raise InputError(f"{path}sigma_min: {sampler['sigma_min']} should be below sigma_max, {sampler['sigma_max']}")
-
-
-def _check_sampler_named(study: Json, path: str, named: Json | None) -> None:
-    """Check that the run and sampler of ``named`` exist; ``path`` goes before its keys in messages."""
-    if named is None:
-        return
-    runs = study["runs"]
-    if named["run"] not in runs:
-        raise InputError(f"{path}.run: {shown(named['run'])} should name a run; there are {', '.join(runs)}")
-    samplers = runs[named["run"]]["samplers"]
-    if named["sampler"] not in samplers:
-        raise InputError(
-            f"{path}.sampler: {shown(named['sampler'])} should name a sampler of the run {named['run']}; "
-            f"there are {', '.join(samplers)}"
-        )
-
-
-@contextlib.contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Put the name of a file before the message of an InputError."""
     try:
-        yield
+        sampler.check_for(run.objective)
+    except ValueError as error:
+        raise InputError(f"sampler {sampler.name}: {error}") from None
+
+
+_Config = TypeVar("_Config", bound=Group)
+
+
+def _read(model: type[_Config], path: str | os.PathLike[str]) -> _Config:
+    value = read_json(path)
+    try:
+        return parse(model, value)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-_Config = TypeVar("_Config")
-
-
-def _build(kind: type[_Config], settings: Json) -> _Config:
-    """Return ``settings`` as the dataclass ``kind``, groups of settings as the dataclasses of their fields."""
-    hints = typing.get_type_hints(kind)
-    return kind(
-        **{
-            key: _build(hints[key], value)
-            if dataclasses.is_dataclass(hints[key])
-            else (tuple(value) if isinstance(value, list) else value)
-            for key, value in settings.items()
-        }
-    )
+        raise InputError(f"{path}: {error}") from None

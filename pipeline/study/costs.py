@@ -35,17 +35,20 @@ COPIES_OF_AN_EDGE: Final = 12
 COPIES_OF_THE_WEIGHTS: Final = 6
 """Weights, their average, two moments, a checkpoint and a gradient; each core has one gradient more."""
 
-# Network calls of a training step, forward 1 and backward 2: beside a loss of its own a run may ask a frozen network,
-# ask its teacher twice (Heun), or train a second network on what the first one makes.
-_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6, "matching": 9}
+GUESSED_BUCKETS: Final = (64,)
+"""Where buckets are found later, from the data: a guess on the large side (the mean of GEOM-Drugs is 44)."""
+
+# Network calls of a training step, forward 1 and backward 2: a run may also call its network for the target, and its
+# teacher twice (Heun).
+_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6}
 
 
-def training_minutes(run: RunConfig, buckets: Sequence[int], *, cpus: int, gpus: int, tasks: int = 1) -> int:
+def training_minutes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int, gpus: int, tasks: int = 1) -> int:
     """Return the minutes that a training needs at most.
 
     Args:
       run: the run.
-      buckets: sizes in atoms that molecules are padded to.
+      buckets: sizes in atoms that molecules are padded to; None stands for ``GUESSED_BUCKETS``.
       cpus: cores of each process.
       gpus: GPUs of each process; 0 trains on the cores.
       tasks: processes.
@@ -57,7 +60,7 @@ def training_minutes(run: RunConfig, buckets: Sequence[int], *, cpus: int, gpus:
 
 
 def sampling_minutes(
-    run: RunConfig, sampler: SamplerConfig, buckets: Sequence[int], *, cpus: int, gpus: int, shards: int = 1
+    run: RunConfig, sampler: SamplerConfig, buckets: Sequence[int] | None, *, cpus: int, gpus: int, shards: int = 1
 ) -> int:
     """Return the minutes that one of ``shards`` equal parts of the samples needs at most."""
     # Heun calls the network twice a step, ancestral sampling once more at the end.
@@ -66,14 +69,13 @@ def sampling_minutes(
     return _minutes(molecules * calls * _mean_operations(run.model, buckets), cpus=cpus, gpus=gpus, tasks=1)
 
 
-def memory_megabytes(run: RunConfig, buckets: Sequence[int], *, cpus: int, gpus: int, tasks: int = 1) -> int:
+def memory_megabytes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int, gpus: int, tasks: int = 1) -> int:
     """Return the megabytes of memory that ``tasks`` processes of a job of this run need at most on one machine."""
     if gpus:
         return GPU_MEGABYTES * gpus * tasks
-    model, edge = run.model, 4 * max(buckets) ** 2 * run.model.edge_hidden
+    model, edge = run.model, 4 * max(buckets or GUESSED_BUCKETS) ** 2 * run.model.edge_hidden
     temporaries = cpus * CHUNK * model.layers * COPIES_OF_AN_EDGE * edge
-    networks = 2 if run.objective == "matching" else 1
-    copies = networks * COPIES_OF_THE_WEIGHTS + cpus
+    copies = COPIES_OF_THE_WEIGHTS + cpus
     return tasks * (BASE_MEGABYTES + math.ceil((temporaries + copies * 4 * parameters(model)) / 1e6))
 
 
@@ -84,9 +86,10 @@ def parameters(model: ModelConfig) -> int:
     return model.layers * (2 * edge_network + (hidden + edges) * hidden + hidden * hidden)
 
 
-def _mean_operations(model: ModelConfig, buckets: Sequence[int]) -> float:
+def _mean_operations(model: ModelConfig, buckets: Sequence[int] | None) -> float:
     """Return the operations of a network call on a molecule, were every bucket equally full."""
-    return sum(forward_operations(model, width) for width in buckets) / len(buckets)
+    widths = buckets or GUESSED_BUCKETS
+    return sum(forward_operations(model, width) for width in widths) / len(widths)
 
 
 def _minutes(operations: float, *, cpus: int, gpus: int, tasks: int) -> int:

@@ -1,19 +1,29 @@
-"""The table of every setting of a study, written from its schema."""
+"""What is written from the models of a study: the table of every setting, and a schema for editors."""
 
 from collections.abc import Iterator
 from typing import Final
 
+import yaml
+
 from pipeline.core.errors import InputError
-from pipeline.study.schema import Json, allowed, definition, shown, study_schema
+from pipeline.study.group import Json, allowed, inner, json_schema, shown
+from pipeline.study.study import Study
 
 BEGIN: Final = "<!-- settings: written by `make readme` -->"
 END: Final = "<!-- end of settings -->"
 
 
+def schema_file() -> str:
+    """Return the JSON schema of a study as YAML."""
+    head = "# Written by `make readme` from pipeline/study, for editors: nothing in the project reads it.\n"
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return head + yaml.safe_dump(draft | json_schema(Study), sort_keys=False, width=120)
+
+
 def settings_table() -> str:
     """Return a Markdown table: one line a setting, by its dotted path, with its values, default and meaning."""
     lines = ["| setting | values | default | meaning |", "|---|---|---|---|"]
-    for path, schema, required in _settings(study_schema(), ""):
+    for path, schema, required in _settings(json_schema(Study), ""):
         default = "required" if required else f"`{shown(schema['default'])}`"
         lines.append(f"| `{path}` | {allowed(schema)} | {default} | {schema['description']} |")
     return "\n".join(lines)
@@ -32,16 +42,15 @@ def with_settings_table(document: str) -> str:
     return f"{before}{BEGIN}\n{settings_table()}\n{END}{after}"
 
 
-def _settings(schema: Json, path: str) -> Iterator[tuple[str, Json, bool]]:
+def _settings(group: Json, path: str) -> Iterator[tuple[str, Json, bool]]:
     """Yield the path, schema and necessity of every setting that has a value of its own."""
-    required = schema.get("required", [])
-    for name, reference in schema.get("properties", {}).items():
-        value = definition(reference)
+    for name, schema in group.get("properties", {}).items():
         dotted = f"{path}{name}"
+        value = inner(schema, json_schema(Study))
+        named = next(iter(value.get("patternProperties", {}).values()), None)
         # A group of settings has no value of its own, unless it may be null as a whole.
-        group = "properties" in value or "additionalProperties" in value
-        if not group or ("default" in value and value["default"] is None):
-            yield dotted, value, name in required
+        if not (named or "properties" in value) or "anyOf" in schema:
+            yield dotted, schema, name in group.get("required", [])
         yield from _settings(value, f"{dotted}.")
-        if isinstance(named := value.get("additionalProperties"), dict):
-            yield from _settings(definition(named), f"{dotted}.NAME.")
+        if named:
+            yield from _settings(inner(named, json_schema(Study)), f"{dotted}.NAME.")

@@ -1,4 +1,4 @@
-"""The PyTorch backend as the command lines see it (``pipeline.cli.backends``)."""
+"""The PyTorch backend as the command lines see it (``pipeline.backends``)."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,9 +23,9 @@ class TorchBackend:
 
     packages = ("torch",)
 
-    def __init__(self, *, cores: int | None, compile: bool):
+    def __init__(self, *, cores: int | None):
         """Set PyTorch up for this process, see ``pipeline.torch_backend.runtime.start``."""
-        self._machine = start(cores=cores, compile=compile)
+        self._machine = start(cores=cores)
 
     def train(
         self,

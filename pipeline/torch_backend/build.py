@@ -10,7 +10,6 @@ from pipeline.torch_backend.denoiser import Denoiser
 from pipeline.torch_backend.edm import EDM
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import seeded
-from pipeline.torch_backend.matching import Matching
 from pipeline.torch_backend.objective import Objective
 from pipeline.torch_backend.weights import from_arrays
 from pipeline.training.run_folder import Weights
@@ -24,8 +23,6 @@ def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     form = config.levels.preconditioning
     if config.objective == "denoiser":
         return Denoiser(model, sigma_data, preconditioning=form)
-    if config.objective == "matching":
-        return Matching(model, sigma_data, preconditioning=form)
     return Consistency(
         model, sigma_data, epsilon=boundary_level(config), preconditioning=form, config=config.consistency
     )

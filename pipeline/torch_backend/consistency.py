@@ -13,7 +13,8 @@ from pipeline.study.config import ConsistencyConfig
 from pipeline.torch_backend.denoiser import Preconditioned, at_level
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
-from pipeline.torch_backend.objective import Draws, Frozen
+from pipeline.torch_backend.objective import Frozen
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 class Consistency(Preconditioned):
@@ -36,26 +37,23 @@ class Consistency(Preconditioned):
         super().__init__(model, sigma_data, epsilon=epsilon, preconditioning=preconditioning)
         self.config = config
 
-    def losses(self, data: Cloud, mask: Tensor, draws: Draws, frozen: Frozen) -> Tensor:
+    def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> Tensor:
         """Return weight(t, r) d(f(x_t, t), f(x_r, r)), [B]; the second, the target, gets no gradient.
 
         x_r lies on the straight line from x_t to the data, with the same noise (an unbiased step of the probability
         flow); for kind distillation it is a Heun step of the teacher. The target's weights are the trained ones
         themselves, or for kind ct their average.
         """
-        t, r, weight = draws.levels.unbind(dim=1)
-        noisy = at_level(data, draws.noise, t)
+        data, noise, mask, t, r, weight = batch
+        assert r is not None and weight is not None
+        noisy = at_level(data, noise, t)
         with torch.no_grad():
             if self.config.kind == "distillation":
                 earlier = self._heun_step(frozen.teacher, mask, noisy, t, r)
             else:
-                earlier = at_level(data, draws.noise, r)
+                earlier = at_level(data, noise, r)
             target, _ = self.raw(frozen.averaged if self.config.kind == "ct" else self.model, mask, earlier, r)
         estimate, _ = self.raw(self.model, mask, noisy, t)
-        if self.config.weight == "unit":
-            # The gradient that reaches the network's output is then of one size at every level.
-            scale = self.sigma_data.coordinates
-            weight = (t.square() + scale**2).sqrt() / (t * scale)
         return weight * self._distance(estimate, target, mask)
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Tensor) -> Tensor:

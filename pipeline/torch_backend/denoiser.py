@@ -12,10 +12,11 @@ distances of the molecule that it is making. D(x, 0) = x and the accuracy at sma
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.feature_scales import TYPE_SCALE, TYPES, Scales
+from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.torch_backend.egnn import EGNN
-from pipeline.torch_backend.features import Cloud, combine, one_hot_types
-from pipeline.torch_backend.objective import Draws, Frozen, Objective
+from pipeline.torch_backend.features import Cloud, combine
+from pipeline.torch_backend.objective import Frozen, Objective
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 class Preconditioned(Objective):
@@ -35,10 +36,6 @@ class Preconditioned(Objective):
         super().__init__()
         self.model, self.sigma_data = model, sigma_data
         self.epsilon, self.preconditioning = epsilon, preconditioning
-
-    def clean(self, positions: Tensor, atomic_numbers: Tensor) -> Cloud:
-        """Return the cloud of a padded batch: positions [B, N, 3] and one-hot types / 4 [B, N, 5]."""
-        return Cloud(positions, one_hot_types(atomic_numbers, dtype=positions.dtype) / TYPE_SCALE)
 
     def denoise(self, mask: Tensor, noisy: Cloud, sigma: float) -> Cloud:
         """Return D(noisy, sigma)."""
@@ -95,9 +92,9 @@ def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Tensor) -> Tensor
 class Denoiser(Preconditioned):
     """The denoiser's training."""
 
-    def losses(self, data: Cloud, mask: Tensor, draws: Draws, frozen: Frozen) -> Tensor:
+    def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> Tensor:
         """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
         del frozen
-        sigma = draws.levels[:, 0]
-        clean, c_out = self.raw(self.model, mask, at_level(data, draws.noise, sigma), sigma)
-        return unit_errors(clean, data, c_out, mask)
+        noisy = at_level(batch.data, batch.noise, batch.t)
+        clean, c_out = self.raw(self.model, batch.mask, noisy, batch.t)
+        return unit_errors(clean, batch.data, c_out, batch.mask)

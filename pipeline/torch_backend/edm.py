@@ -13,8 +13,9 @@ from torch.special import ndtr
 from pipeline.diffusion.feature_scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
 from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.torch_backend.egnn import EGNN
-from pipeline.torch_backend.features import Cloud, one_hot_types
-from pipeline.torch_backend.objective import Draws, Frozen, Objective
+from pipeline.torch_backend.features import Cloud
+from pipeline.torch_backend.objective import Frozen, Objective
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 class EDM(Objective):
@@ -48,14 +49,6 @@ class EDM(Objective):
         }
         for name, table in tables.items():
             self.register_buffer(name, torch.tensor(table), persistent=False)
-
-    # --- data and noise -----------------------------------------------------------------------------------------------
-
-    def clean(self, positions: Tensor, atomic_numbers: Tensor) -> Cloud:
-        """Return the cloud of a padded batch: positions [B, N, 3] and features [B, N, 6]."""
-        types = one_hot_types(atomic_numbers, dtype=positions.dtype) / TYPE_SCALE
-        charges = atomic_numbers[..., None].to(positions.dtype) / CHARGE_SCALE
-        return Cloud(positions, torch.cat([types, charges], dim=-1))
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -100,7 +93,7 @@ class EDM(Objective):
 
     # --- the loss -----------------------------------------------------------------------------------------------------
 
-    def losses(self, data: Cloud, mask: Tensor, draws: Draws, frozen: Frozen | None = None) -> Tensor:
+    def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen | None = None) -> Tensor:
         """Return the loss of every molecule, [B].
 
         ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at
@@ -109,24 +102,22 @@ class EDM(Objective):
         """
         del frozen
         if self.loss == "vlb":
-            return (self.schedule.steps + 1) * self.bound_losses(data, mask, draws)
-        error_x, error_h, types = self._errors(data, mask, draws)
-        dimensions = (3 + FEATURES) * mask.sum(dim=1)
-        t = _steps(draws)
-        return torch.where(t == 0, 0.5 * error_x / dimensions + types, 0.5 * (error_x + error_h) / dimensions)
+            return (self.schedule.steps + 1) * self.bound_losses(batch)
+        error_x, error_h, types = self._errors(batch)
+        dimensions = (3 + FEATURES) * batch.mask.sum(dim=1)
+        at_0, at_t = 0.5 * error_x / dimensions + types, 0.5 * (error_x + error_h) / dimensions
+        return torch.where(batch.t == 0, at_0, at_t)
 
-    def bound_losses(self, data: Cloud, mask: Tensor, draws: Draws) -> Tensor:
+    def bound_losses(self, batch: NoisyBatch[Tensor]) -> Tensor:
         """Return L_t for t > 0 and L_0 without its constant for t = 0, in nats, [B] (EDM, section 3)."""
-        error_x, error_h, types = self._errors(data, mask, draws)
-        t = _steps(draws)
-        loss_t = 0.5 * self.bound_weight[t].to(error_x.dtype) * (error_x + error_h)
-        return torch.where(t == 0, 0.5 * error_x + types, loss_t)
+        error_x, error_h, types = self._errors(batch)
+        loss_t = 0.5 * self.bound_weight[batch.t].to(error_x.dtype) * (error_x + error_h)
+        return torch.where(batch.t == 0, 0.5 * error_x + types, loss_t)
 
-    def _errors(self, data: Cloud, mask: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    def _errors(self, batch: NoisyBatch[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the squared errors of eps for coordinates and for features, and -log p(h | z), each [B]."""
-        t = _steps(draws)
+        data, eps, mask, t, *_ = batch
         alpha, sigma = (table[t].to(mask.dtype) for table in (self.alpha, self.sigma))
-        eps = draws.noise
         z = Cloud(*(alpha[:, None, None] * x + sigma[:, None, None] * e for x, e in zip(data, eps, strict=True)))
         guess = self.predict_noise(z, mask, t=t.to(alpha) / self.schedule.steps, alpha=alpha, sigma=sigma)
         error_x, error_h = ((e - g).square().sum(dim=(1, 2)) for e, g in zip(eps, guess, strict=True))
@@ -144,8 +135,3 @@ class EDM(Objective):
         log_charges = log_mass(charges - z_charges, sigma * CHARGE_SCALE)
         log_types = functional.log_softmax(log_mass(z_types - 1.0, sigma * TYPE_SCALE), dim=-1)
         return ((log_charges + (log_types * types).sum(dim=-1)) * mask).sum(dim=1)
-
-
-def _steps(draws: Draws) -> Tensor:
-    """Return the steps t, [B]."""
-    return draws.levels[:, 0].long()

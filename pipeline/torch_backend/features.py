@@ -1,26 +1,17 @@
-"""Molecules as the network sees them: coordinates and scaled atom types, their noise, and their masks."""
+"""Clouds as tensors, and the noise and masks of molecules that are sampled."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.diffusion import clouds
 from pipeline.torch_backend.egnn import remove_mean
 
-
-class Cloud(NamedTuple):
-    """Coordinates and node features of a batch: data, noise, a network output, or a gradient of either.
-
-    Attributes:
-      x: coordinates in angstrom or noise units, [B, N, 3].
-      h: features, [B, N, K].
-    """
-
-    x: Tensor
-    h: Tensor
+Cloud = clouds.Cloud[Tensor]
 
 
 def combine(function: Callable[..., Tensor], *clouds: Cloud) -> Cloud:
@@ -28,20 +19,15 @@ def combine(function: Callable[..., Tensor], *clouds: Cloud) -> Cloud:
     return Cloud(*(function(*parts) for parts in zip(*clouds, strict=True)))
 
 
-def take(cloud: Cloud, part: slice) -> Cloud:
-    """Return some molecules of a batch."""
-    return Cloud(cloud.x[part], cloud.h[part])
+def to_tensor(array: npt.NDArray[Any], like: Tensor) -> Tensor:
+    """Return an array on the device of ``like``, and where it has floating-point numbers in the type of ``like``."""
+    tensor = torch.from_numpy(array)
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
 
 
 def node_mask(sizes: Tensor, width: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return 1 for the first ``sizes`` [B] of ``width`` places and 0 behind them, [B, width]."""
     return (torch.arange(width, device=sizes.device) < sizes[:, None]).to(dtype)
-
-
-def one_hot_types(atomic_numbers: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the one-hot encoding over H, C, N, O, F of [B, N] atomic numbers: [B, N, 5], 0 for padding."""
-    numbers = torch.tensor(ATOMIC_NUMBERS, device=atomic_numbers.device)
-    return (atomic_numbers[..., None] == numbers).to(dtype)
 
 
 def seeded(*numbers: int) -> Generator:

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from pipeline.core.progress import Progress
-from pipeline.data.batches import PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion import clouds
+from pipeline.diffusion.clouds import Floats
 from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.diffusion.likelihood import Bound, gather_bound
 from pipeline.torch_backend.edm import EDM
-from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded, take
-from pipeline.torch_backend.objective import Draws, Inputs
-from pipeline.torch_backend.parallel import Workers
+from pipeline.torch_backend.features import Cloud, as_noise, combine, draw_normals, seeded, to_tensor
+from pipeline.torch_backend.parallel import Workers, take
+from pipeline.training.noisy_batches import NoisyBatch
 
 
 def variational_bound(
@@ -24,40 +25,36 @@ def variational_bound(
 ) -> Bound:
     """Return the bound on -log p(x, h) of every molecule in ``shards``, with one random t each."""
 
-    def terms(molecules: PaddedMolecules) -> npt.NDArray[np.float32]:
-        positions, atomic_numbers, sizes = (
-            torch.from_numpy(array).to(objective.like.device)
-            for array in (molecules.positions, molecules.atomic_numbers, molecules.sizes)
-        )
-        mask = node_mask(sizes, positions.shape[1])
-        data = objective.clean(positions, atomic_numbers)
-        generators = [seeded(seed, int(number)) for number in molecules.numbers]
+    def terms(numbers: npt.NDArray[np.int32], data: clouds.Cloud[Floats], mask: Floats) -> npt.NDArray[np.float32]:
+        like = objective.like
+        generators = [seeded(seed, int(number)) for number in numbers]
         t = torch.cat([torch.randint(1, objective.schedule.steps + 1, (1,), generator=each) for each in generators])
-        at_t, at_0 = (as_noise(draw_normals(generators, mask.shape[1], FEATURES).to(mask), mask) for _ in range(2))
-        inputs = Inputs(data, mask, Draws(at_t, t[:, None].to(mask)))
+        masks = to_tensor(mask, like)
+        at_t, at_0 = (as_noise(draw_normals(generators, mask.shape[1], FEATURES).to(like), masks) for _ in range(2))
+        batch = NoisyBatch(Cloud(*(to_tensor(part, like) for part in data)), at_t, masks, t.to(like.device))
 
         def bound(part: slice) -> Tensor:
-            return bound_terms(objective, *inputs.take(part), take(at_0, part))
+            return bound_terms(objective, take(batch, part), combine(lambda noise: noise[part], at_0))
 
         chunk = workers.chunk(objective.model.config, mask.shape[1])
-        return workers.infer(bound, len(sizes), chunk=chunk).cpu().numpy()
+        return workers.infer(bound, len(numbers), chunk=chunk).cpu().numpy()
 
     return gather_bound(terms, shards, statistics, objective.schedule, progress=progress)
 
 
-def bound_terms(objective: EDM, data: Cloud, mask: Tensor, draws: Draws, noise_0: Cloud) -> Tensor:
+def bound_terms(objective: EDM, batch: NoisyBatch[Tensor], noise_0: Cloud) -> Tensor:
     """Return (prior, diffusion, reconstruction) for every molecule, [B, 3].
 
     Args:
       objective: the model.
-      data: the molecules.
-      mask: [B, N].
-      draws: t in 1..T and noise for the term of the diffusion.
-      noise_0: for that of the reconstruction.
+      batch: the molecules, with t in 1..T and noise for the term of the diffusion.
+      noise_0: noise for that of the reconstruction.
     """
-    at_t = objective.bound_losses(data, mask, draws)
-    at_0 = objective.bound_losses(data, mask, Draws(noise_0, torch.zeros_like(draws.levels)))
-    return torch.stack([prior_divergence(objective, data, mask), objective.schedule.steps * at_t, at_0], dim=-1)
+    at_t = objective.bound_losses(batch)
+    at_0 = objective.bound_losses(batch._replace(noise=noise_0, t=torch.zeros_like(batch.t)))
+    return torch.stack(
+        [prior_divergence(objective, batch.data, batch.mask), objective.schedule.steps * at_t, at_0], dim=-1
+    )
 
 
 def prior_divergence(objective: EDM, data: Cloud, mask: Tensor) -> Tensor:

@@ -71,17 +71,11 @@ def learning_rate(config: TrainingConfig) -> Callable[[int], float]:
     return rate
 
 
-def make_optimizer(config: TrainingConfig, vector: Tensor, *, rates: tuple[float, ...] = (1.0,)) -> torch.optim.AdamW:
-    """Return Adam or AMSGrad with decoupled weight decay; the learning rate is set at each step.
-
-    Args:
-      config: of the training.
-      vector: what to change, in place, [P].
-      rates: factors of the learning rate, each for an equal part of the vector.
-    """
+def make_optimizer(config: TrainingConfig, vector: Tensor) -> torch.optim.AdamW:
+    """Return Adam or AMSGrad with decoupled weight decay, for ``vector`` [P]; the learning rate is set at each step."""
     optimizer = config.optimizer
     return torch.optim.AdamW(
-        [{"params": [part], "factor": rate} for part, rate in zip(vector.chunk(len(rates)), rates, strict=True)],
+        [vector],
         lr=optimizer.learning_rate,
         betas=(optimizer.beta1, optimizer.beta2),
         eps=1e-8,
@@ -114,10 +108,9 @@ def update(
       The gradient's norm before clipping.
     """
     norm = clip(gradient)
-    groups = optimizer.param_groups
-    for group, part in zip(groups, gradient.chunk(len(groups)), strict=True):
-        group["lr"], group["params"][0].grad = group["factor"] * rate, part
+    (group,) = optimizer.param_groups
+    (vector,) = group["params"]
+    group["lr"], vector.grad = rate, gradient
     optimizer.step()
-    for group, part in zip(groups, average.chunk(len(groups)), strict=True):
-        part.lerp_(group["params"][0], 1.0 - decay)
+    average.lerp_(vector, 1.0 - decay)
     return norm

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from pipeline.study.config import ModelConfig
-from pipeline.torch_backend.objective import Frozen, Inputs, Objective
+from pipeline.torch_backend.objective import Frozen, Objective
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.weights import use_gradient, use_vector
+from pipeline.training.noisy_batches import NoisyBatch
 
 # Molecules that go through the network together on a CPU, and how large an array of all their pairs may be: more would
 # leave the core's cache, fewer would be all overhead.
@@ -25,6 +26,11 @@ CPU_CHUNK, CPU_CHUNK_BYTES = 16, 2**23
 GPU_CHUNK = 256
 
 Result = TypeVar("Result")
+
+
+def take(batch: NoisyBatch[Tensor], part: slice) -> NoisyBatch[Tensor]:
+    """Return some of a batch's molecules."""
+    return batch.map(lambda tensor: tensor[part])
 
 
 class Workers:
@@ -110,13 +116,13 @@ class Replicas:
             use_vector(replica, weights)
             use_gradient(replica, gradient)
             # Not before: a copy of a compiled network is not compiled.
-            for network in replica.networks if compile else ():
-                network.compile_layers()
+            if compile:
+                replica.model.compile_layers()
         self._seen: set[int] = set()
 
-    def value_and_gradient(self, inputs: Inputs, frozen: Frozen) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, a scalar, and its gradient [P]; their sums are in a fixed order."""
-        batch_size, width = inputs.mask.shape
+        batch_size, width = batch.mask.shape
         share_size = len(self._shares[0])
         config = self._objectives[0].model.config
         largest = self._workers.chunk(config, width, share=self._largest_chunk)
@@ -127,7 +133,7 @@ class Replicas:
                 gradient.zero_()
                 total = gradient.new_zeros(())
                 for start in share[::chunk]:
-                    loss = replica.losses(*inputs.take(slice(start, start + chunk)), frozen).sum()
+                    loss = replica.losses(take(batch, slice(start, start + chunk)), frozen).sum()
                     torch.autograd.backward(loss)
                     total += loss.detach()
                 return total

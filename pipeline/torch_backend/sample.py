@@ -10,15 +10,16 @@ from torch import Tensor
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.progress import Progress
+from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.feature_scales import TYPES
-from pipeline.sampling.few_step import Denoise, Floats, MultistepSampler, Sizes
+from pipeline.sampling.few_step import Denoise, MultistepSampler
 from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.sampling.parts import Part
 from pipeline.study.config import RunConfig, SamplerConfig
 from pipeline.torch_backend import samplers
 from pipeline.torch_backend.denoiser import Preconditioned
 from pipeline.torch_backend.edm import EDM
-from pipeline.torch_backend.features import Cloud, as_noise, draw_normals, node_mask, seeded, take
+from pipeline.torch_backend.features import Cloud, as_noise, combine, draw_normals, node_mask, seeded
 from pipeline.torch_backend.objective import Objective
 from pipeline.torch_backend.parallel import CPU_CHUNK, Workers
 
@@ -94,7 +95,9 @@ class RunSampler:
             mask = node_mask(torch.from_numpy(sizes).to(like.device), width, dtype=like.dtype)
 
             def estimate(part: slice) -> Tensor:
-                return torch.cat(self._objective.denoise(mask[part], take(noisy, part), sigma), dim=-1)
+                return torch.cat(
+                    self._objective.denoise(mask[part], combine(lambda values: values[part], noisy), sigma), dim=-1
+                )
 
             return self._workers.infer(estimate, len(sizes), chunk=chunk).float().cpu().numpy()
 

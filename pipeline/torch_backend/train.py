@@ -20,15 +20,16 @@ from pipeline.data.statistics import Statistics
 from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.checkpoints import open_checkpoints
-from pipeline.torch_backend.objective import Frozen, Inputs
+from pipeline.torch_backend.features import to_tensor
+from pipeline.torch_backend.objective import Frozen
 from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
-from pipeline.torch_backend.parallel import Replicas, Workers
+from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import RunSampler
 from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
 from pipeline.training.checkpoint_files import Arrays
-from pipeline.training.loop import PROGRESS_BATCH, Trained, learning_rate_factors, progress_sampler, run_training
-from pipeline.training.noisy_batches import NoisyBatch
+from pipeline.training.loop import PROGRESS_BATCH, Trained, progress_sampler, run_training
+from pipeline.training.noisy_batches import HostBatch, NoisyBatch
 from pipeline.training.run_folder import Starts
 
 
@@ -96,9 +97,6 @@ class TorchTrainer:
         teacher = deepcopy(objective.model)
         if starts.teacher:
             from_arrays(teacher, starts.teacher)
-        # Further networks estimate what the first one makes; they start as the teacher.
-        for other in objective.networks[1:]:
-            other.load_state_dict(teacher.state_dict())
         self._objective = objective.to(machine.device)
         self._averaged = deepcopy(objective).requires_grad_(False)
         self._frozen = Frozen(self._averaged.model, teacher.to(machine.device).requires_grad_(False))
@@ -114,7 +112,7 @@ class TorchTrainer:
             parts=training.accumulate,
             compile=machine.compile,
         )
-        self._optimizer = make_optimizer(training, self._weights, rates=learning_rate_factors(config))
+        self._optimizer = make_optimizer(training, self._weights)
         self._clip = GradientClip(training.optimizer.clip, like=self._weights)
         self._rate = learning_rate(training)
         self._checkpoints = open_checkpoints(directory / "checkpoints", config_digest=config_digest)
@@ -127,12 +125,15 @@ class TorchTrainer:
             batch=min(PROGRESS_BATCH, training.sample_count),
         )
 
-    def step(self, batch: NoisyBatch, step: int) -> Tensor:
+    def step(self, batch: HostBatch, step: int) -> Tensor:
         """Take a step; return its mean loss and gradient norm [2], perhaps not computed yet."""
-        loss, gradient = self._replicas.value_and_gradient(Inputs.of(self._objective, batch), self._frozen)
+        loss, gradient = self._replicas.value_and_gradient(self._on_device(batch), self._frozen)
         decay = ema_decay(step, self._config.training.ema_decay)
         norm = update(self._optimizer, self._clip, gradient, self._ema, rate=self._rate(step), decay=decay)
         return torch.stack([loss, norm])
+
+    def _on_device(self, batch: HostBatch) -> NoisyBatch[Tensor]:
+        return batch.map(lambda array: to_tensor(array, self._weights))
 
     def read(self, outcomes: Sequence[Tensor]) -> npt.NDArray[np.float64]:
         """Return losses and norms of steps, [K, 2]."""
@@ -142,14 +143,14 @@ class TorchTrainer:
         """Return the learning rate of a step."""
         return self._rate(step)
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
-        inputs = Inputs.of(self._averaged, batch)
+        tensors = self._on_device(batch)
 
         def losses(part: slice) -> Tensor:
-            return self._averaged.losses(*inputs.take(part), self._frozen)
+            return self._averaged.losses(take(tensors, part), self._frozen)
 
-        count, width = inputs.mask.shape
+        count, width = batch.mask.shape
         chunk = self._workers.chunk(self._config.model, width)
         return self._workers.infer(losses, count, chunk=chunk).cpu().numpy()
 
@@ -164,8 +165,7 @@ class TorchTrainer:
     def save(self, step: int, extra: dict[str, Any]) -> None:
         """Write the state after ``step`` steps as a checkpoint."""
         state = self._vectors()
-        for part, values in self._optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{part}.{name}": value for name, value in values.items()}
+        state |= {f"optimizer.{name}": value for name, value in self._optimizer.state_dict()["state"][0].items()}
         arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
         self._checkpoints.save(step, arrays | {"step": np.array(step)}, extra)
 
@@ -180,12 +180,9 @@ class TorchTrainer:
         # All or nothing: after this, nothing fails.
         if odd := [name for name, own in vectors.items() if tensors[name].shape != own.shape]:
             raise ValueError(f"{odd[0]} has another shape")
-        optimizer: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, part, key = name.split(".")
-                optimizer.setdefault(int(part), {})[key] = tensor
-        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": optimizer})
+        prefix = "optimizer."
+        optimizer = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": {0: optimizer}})
         for name, own in vectors.items():
             own.copy_(tensors[name])
         return int(tensors["step"])

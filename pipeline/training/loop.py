@@ -25,7 +25,7 @@ from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.sampling.molecule_batches import draw_sizes
 from pipeline.study.config import RunConfig, SamplerConfig, sampler_config
-from pipeline.training.noisy_batches import Noising, NoisyBatch, prepared
+from pipeline.training.noisy_batches import HostBatch, Noising, prepared
 from pipeline.training.run_folder import MetricsLog
 
 LOG_STEPS: Final = 50
@@ -54,7 +54,7 @@ class Interrupted(Exception):
 class Trainer(Protocol):
     """A training run as a backend implements it. It owns the state: weights, optimiser, average, number of steps."""
 
-    def step(self, batch: NoisyBatch, step: int) -> Any:
+    def step(self, batch: HostBatch, step: int) -> Any:
         """Take a step; return its mean loss and gradient norm in any form, perhaps not computed yet."""
 
     def read(self, outcomes: Sequence[Any]) -> npt.NDArray[np.float64]:
@@ -63,7 +63,7 @@ class Trainer(Protocol):
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
@@ -127,7 +127,7 @@ def run_training(
     """
     training, total = config.training, config.training.steps
     counts = {shard.bucket: len(shard) for shard in shards["train"]}
-    noising = Noising(config, shards["train"])
+    noising = Noising(config, shards["train"], statistics)
     observer = _Observer(trainer, config, noising, shards["validation"], statistics)
     metrics = MetricsLog(directory / "metrics.jsonl")
     first, seconds = 0, 0.0
@@ -210,14 +210,9 @@ def progress_sampler(config: RunConfig) -> SamplerConfig:
 
     Cheap, and good enough to compare; a consistency model is asked for what it is for, one step.
     """
-    if config.objective in ("consistency", "matching"):
+    if config.objective == "consistency":
         return sampler_config({"name": "one-step", "kind": "consistency", "levels": [config.levels.sigma_max]})
     return sampler_config({"name": "heun-12", "kind": "heun", "steps": 12, "sigma_max": 20.0, "sigma_min": 0.01})
-
-
-def learning_rate_factors(config: RunConfig) -> tuple[float, ...]:
-    """Return what each network of an objective multiplies the learning rate with."""
-    return (1.0, config.matching.estimator_rate) if config.objective == "matching" else (1.0,)
 
 
 def _diverged(config: RunConfig, step: int) -> InputError:

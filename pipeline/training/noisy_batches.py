@@ -6,123 +6,102 @@ next batch is made ready while a device works on this one.
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
+from pipeline.data.statistics import Statistics
 from pipeline.diffusion.alignment import align
-from pipeline.diffusion.feature_scales import TYPE_SCALE, feature_count
-from pipeline.diffusion.training_levels import lognormal, matching_levels, pairs
+from pipeline.diffusion.clouds import Cloud, atom_features, atom_mask, draw_noise
+from pipeline.diffusion.feature_scales import feature_count, given_scales
+from pipeline.diffusion.training_levels import draw_levels
 from pipeline.study.config import RunConfig
 
 # What a generator is for, beside the seed: streams never meet.
 TRAINING: Final = 1
 VALIDATION: Final = 2
 
+Array = TypeVar("Array")
+Other = TypeVar("Other")
 
-class NoisyBatch(NamedTuple):
-    """Molecules with what an objective mixes them with."""
 
-    positions: npt.NDArray[np.float32]
-    """[B, N, 3] in angstrom, centred, 0 in the padding."""
-    atomic_numbers: npt.NDArray[np.uint8]
-    """[B, N], 0 in the padding."""
-    sizes: npt.NDArray[np.int32]
-    """[B] atoms."""
-    noise: npt.NDArray[np.float32]
-    """[B, N, 3 + K], standard normal; coordinates centred, 0 in the padding. Two of them side by side for matching."""
-    levels: npt.NDArray[np.float32]
-    """[B, L]; edm: the step t; denoiser: sigma; others see ``pipeline.diffusion.training_levels``."""
+class NoisyBatch(NamedTuple, Generic[Array]):
+    """What a loss is computed of: molecules, the noise they are mixed with, and how much of it.
+
+    Attributes:
+      data: coordinates in angstrom, centred, and features; 0 in the padding.
+      noise: standard normal, its coordinates centred; 0 in the padding.
+      mask: 1 for atoms and 0 for padding, [B, N].
+      t: the noise level, [B]: for edm the step 0..T, otherwise sigma.
+      r: for consistency, the lower level of the target, [B]; else None.
+      weight: for consistency, that of the pair's loss, [B]; else None.
+    """
+
+    data: Cloud[Array]
+    noise: Cloud[Array]
+    mask: Array
+    t: Array
+    r: Array | None = None
+    weight: Array | None = None
+
+    def map(self, function: Callable[[Array], Other]) -> "NoisyBatch[Other]":
+        """Return the batch with ``function`` applied to every array."""
+        data, noise = (Cloud(function(cloud.x), function(cloud.h)) for cloud in (self.data, self.noise))
+        rest = (None if array is None else function(array) for array in (self.r, self.weight))
+        return NoisyBatch(data, noise, function(self.mask), function(self.t), *rest)
+
+
+HostBatch = NoisyBatch[npt.NDArray[Any]]
 
 
 class Noising:
     """Makes the noisy batches of a run."""
 
-    def __init__(self, config: RunConfig, shards: list[Shard]):
-        """Take the molecules to train on."""
+    def __init__(self, config: RunConfig, shards: list[Shard], statistics: Statistics):
+        """Take the molecules to train on, and the statistics of their data."""
         self._config = config
+        self._sigma_data = given_scales(config.levels.sigma_data, statistics)
         self._shards: Mapping[int, Shard] = {shard.bucket: shard for shard in shards}
 
-    def training(self, batch: Batch, step: int) -> NoisyBatch:
+    def training(self, batch: Batch, step: int) -> HostBatch:
         """Return the molecules of a training step with the random numbers of that step."""
         molecules = PaddedMolecules.of(self._shards[batch.bucket], batch.indices)
         generator = np.random.default_rng((self._config.seed, TRAINING, step))
         return self._noisy(molecules, generator, progress=step / self._config.training.steps)
 
-    def validation(self, molecules: PaddedMolecules) -> NoisyBatch:
+    def validation(self, molecules: PaddedMolecules) -> HostBatch:
         """Return molecules with the same random numbers every time, as at the end of the training."""
         return self._noisy(molecules, np.random.default_rng((self._config.seed, VALIDATION)), progress=1.0)
 
-    def _noisy(self, molecules: PaddedMolecules, generator: np.random.Generator, *, progress: float) -> NoisyBatch:
-        config = self._config
-        levels = draw_levels(generator, len(molecules.sizes), config, progress=progress)
-        shape = (molecules.positions.shape[1], feature_count(config.objective))
-        noise = draw_noise(generator, molecules.sizes, *shape)
-        positions, atomic_numbers = molecules.positions, molecules.atomic_numbers
+    def _noisy(self, molecules: PaddedMolecules, generator: np.random.Generator, *, progress: float) -> HostBatch:
+        config, (_, positions, atomic_numbers, sizes) = self._config, molecules
+        width, features = positions.shape[1], feature_count(config.objective)
+        levels = draw_levels(generator, len(sizes), config, self._sigma_data, progress=progress)
+        noise = draw_noise(generator, sizes, width, features)
+        h = atom_features(atomic_numbers, features)
         if config.levels.alignment != "none":
-            positions, order = align(
-                positions,
-                one_hot(atomic_numbers) / TYPE_SCALE,
-                noise,
-                molecules.sizes,
-                rotate=config.levels.alignment == "full",
-            )
-            atomic_numbers = np.take_along_axis(atomic_numbers, order, axis=1)
-        if config.objective == "matching":
-            noise = np.concatenate([noise, draw_noise(generator, molecules.sizes, *shape)], axis=-1)
-        return NoisyBatch(positions.astype(np.float32), atomic_numbers, molecules.sizes.astype(np.int32), noise, levels)
-
-
-def draw_levels(
-    generator: np.random.Generator, count: int, config: RunConfig, *, progress: float
-) -> npt.NDArray[np.float32]:
-    """Draw the levels of an objective's losses, see ``NoisyBatch.levels``."""
-    levels: npt.NDArray[Any]
-    if config.objective == "edm":
-        levels = generator.integers(0, config.noise.steps + 1, count)[:, None]
-    elif config.objective == "denoiser":
-        levels = lognormal(generator, count, config.levels)[:, None]
-    elif config.objective == "matching":
-        levels = matching_levels(generator, count, config.levels, config.matching)
-    else:
-        levels = pairs(generator, count, config.levels, config.consistency, progress=progress)
-    return levels.astype(np.float32)
-
-
-def draw_noise(
-    generator: np.random.Generator, sizes: npt.NDArray[np.integer[Any]], width: int, features: int
-) -> npt.NDArray[np.float32]:
-    """Draw unit noise [B, N, 3 + features]: coordinates projected to zero mean over atoms, 0 in the padding.
-
-    The mean-free Gaussian is the projection of an isotropic one (EDM, arXiv 2203.17003, section 3.1).
-    """
-    noise = generator.standard_normal((len(sizes), width, 3 + features), np.float32)
-    mask = (np.arange(width) < sizes[:, None])[..., None]
-    noise *= mask
-    noise[..., :3] -= noise[..., :3].sum(axis=1, keepdims=True) / sizes[:, None, None].astype(np.float32)
-    noise *= mask
-    return noise
-
-
-def one_hot(atomic_numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-    """Return the types of atoms [B, N], one-hot over H, C, N, O, F: [B, N, 5], 0 in the padding."""
-    types: npt.NDArray[np.bool_] = atomic_numbers[..., None] == np.array(ATOMIC_NUMBERS)
-    return types.astype(np.float32)
+            positions, order = align(positions, h, noise, sizes, rotate=config.levels.alignment == "full")
+            h = np.take_along_axis(h, order[..., None], axis=1)
+        return NoisyBatch(
+            Cloud(positions.astype(np.float32), h),
+            Cloud(noise[..., :3], noise[..., 3:]),
+            atom_mask(sizes, width),
+            *levels,
+        )
 
 
 def prepared(
-    steps: Iterator[tuple[int, float, Batch]], prepare: Callable[[Batch, int], NoisyBatch]
-) -> Iterator[tuple[int, float, NoisyBatch]]:
+    steps: Iterator[tuple[int, float, Batch]], prepare: Callable[[Batch, int], HostBatch]
+) -> Iterator[tuple[int, float, HostBatch]]:
     """Yield (step, epochs done, noisy batch) for every (step, epochs done, batch).
 
     A thread makes the next one ready in the meantime.
     """
     with ThreadPoolExecutor(1) as pool:
-        waiting: tuple[int, float, Future[NoisyBatch]] | None = None
+        waiting: tuple[int, float, Future[HostBatch]] | None = None
         for step, epoch, batch in steps:
             following = (step, epoch, pool.submit(prepare, batch, step))
             if waiting:

@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
 from pipeline.data.statistics import Statistics
-from pipeline.study.config import RunConfig, can_start, run_config
+from pipeline.study.config import RunConfig, run_config
 from pipeline.training.growth import deepened
 
 FORMAT = "consistent-edm weights 1"
@@ -33,12 +33,15 @@ class Weights:
       config: the run's configuration.
       statistics: of the data it was trained on: the sizes to sample, the scale of the coordinates.
       provenance: steps trained, versions, machine.
+      levels: the noise levels to sample at, by number of network calls, of a few-step model prepared for release;
+        otherwise none.
     """
 
     arrays: Mapping[str, npt.NDArray[np.float32]]
     config: RunConfig
     statistics: Statistics
     provenance: Mapping[str, Any]
+    levels: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 def write_weights(
@@ -48,6 +51,7 @@ def write_weights(
     config: Mapping[str, Any],
     statistics: Statistics,
     provenance: Mapping[str, Any],
+    levels: Mapping[int, Sequence[float]] | None = None,
 ) -> None:
     """Write weights as safetensors, atomically; ``config`` is the resolved JSON of the run."""
     metadata = {
@@ -56,6 +60,8 @@ def write_weights(
         "statistics": json.dumps(statistics.to_json()),
         "provenance": json.dumps(provenance),
     }
+    if levels:
+        metadata["levels"] = json.dumps(levels)
     metadata["sha256"] = _digest(arrays, metadata)
     with atomic_path(path) as temporary:
         # Not by save_file, whose files nobody else may read, whatever the umask.
@@ -87,6 +93,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         config=run_config(json.loads(metadata["config"])),
         statistics=Statistics.from_json(json.loads(metadata["statistics"])),
         provenance=json.loads(metadata["provenance"]),
+        levels={int(calls): tuple(found) for calls, found in json.loads(metadata.get("levels", "{}")).items()},
     )
 
 
@@ -135,7 +142,7 @@ def _start(
             f"{path}: these are weights of the run {weights.config.name}, and those of {run} should be there"
         )
     start = weights.config.model
-    if start != config.model and not (key == "init" and can_start(asdict(start), asdict(config.model))):
+    if start != config.model and not (key == "init" and config.model.can_start(start)):
         raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}{_MORE[key]}")
     return deepened(weights.arrays, start, config.model)
 

@@ -15,17 +15,17 @@ import pytest
 import torch
 
 import pipeline.jax_backend.build
-import pipeline.jax_backend.features
 import pipeline.jax_backend.objective
 import pipeline.jax_backend.weights
 import pipeline.torch_backend.build
-import pipeline.torch_backend.features
 import pipeline.torch_backend.objective
 import pipeline.torch_backend.weights
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import feature_count
+from pipeline.diffusion.clouds import Cloud, atom_features
+from pipeline.diffusion.feature_scales import feature_count, given_scales
+from pipeline.diffusion.training_levels import Levels, draw_levels
 from pipeline.study.config import RunConfig, run_config
-from pipeline.training.noisy_batches import draw_levels
+from pipeline.training.noisy_batches import NoisyBatch
 
 Doubles = npt.NDArray[np.float64]
 Arrays = dict[str, Doubles]
@@ -68,66 +68,56 @@ class Problem:
 
     Attributes:
       config: of the run.
-      networks: the weights of each network by name; so large that every part of it matters.
+      weights: of the network by name; so large that every part of it matters.
       averaged: the same of their average, where a loss compares with it.
       teacher: the same of the teacher.
-      positions: [B, N, 3], centred.
-      atomic_numbers: [B, N].
-      mask: [B, N].
-      levels: [B, L]; the lowest ones that there may be are among them.
-      noise: as in ``pipeline.training.noisy_batches.NoisyBatch``.
+      batch: in double precision; the lowest levels that there may be are among its.
     """
 
     config: RunConfig
-    networks: list[Arrays] = field(init=False)
-    averaged: list[Arrays] = field(init=False)
+    weights: Arrays = field(init=False)
+    averaged: Arrays = field(init=False)
     teacher: Arrays = field(init=False)
-    positions: Doubles = field(init=False)
-    atomic_numbers: npt.NDArray[np.uint8] = field(init=False)
-    mask: Doubles = field(init=False)
-    levels: Doubles = field(init=False)
-    noise: Doubles = field(init=False)
+    batch: NoisyBatch[npt.NDArray[Any]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Draw everything."""
         generator = np.random.default_rng(1)
         mask = (np.arange(WIDTH) < SIZES[:, None]).astype(np.float64)
-        noise = [self.draw(generator, mask) for _ in range(2 if self.config.objective == "matching" else 1)]
-        values = {
-            "networks": self.weights(generator),
-            "averaged": self.weights(generator),
-            "teacher": self.weights(generator)[0],
-            "mask": mask,
-            "positions": self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask),
-            "atomic_numbers": generator.choice([1, 6, 7, 8, 9], mask.shape).astype(np.uint8) * mask.astype(np.uint8),
-            "levels": self.some_levels(generator),
-            "noise": np.concatenate(noise, axis=-1),
+        noise = self.draw(generator, mask)
+        values: dict[str, Any] = {
+            "weights": self.some_weights(generator),
+            "averaged": self.some_weights(generator),
+            "teacher": self.some_weights(generator),
         }
+        positions = self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask)
+        atomic_numbers = generator.choice([1, 6, 7, 8, 9], mask.shape).astype(np.uint8) * mask.astype(np.uint8)
+        features = atom_features(atomic_numbers, feature_count(self.config.objective)).astype(np.float64)
+        values["batch"] = NoisyBatch(Cloud(positions, features), noise, mask, *self.some_levels(generator))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def weights(self, generator: np.random.Generator) -> list[Arrays]:
-        """Return weights of every network."""
+    def some_weights(self, generator: np.random.Generator) -> Arrays:
+        """Return weights of the network."""
         # Squared distances grow quickly from layer to layer, and where tanh is saturated its gradient is mere rounding.
         gain = 0.25 if self.config.model.radial_features == "squared" else 1.0
-        objective = pipeline.torch_backend.build.build_objective(self.config, STATISTICS)
-        return [
-            {
-                name: gain * generator.normal(size=parameter.shape) / parameter.shape[0] ** 0.5
-                for name, parameter in network.named_parameters()
-            }
-            for network in objective.networks
-        ]
+        model = pipeline.torch_backend.build.build_objective(self.config, STATISTICS).model
+        return {
+            name: gain * generator.normal(size=parameter.shape) / parameter.shape[0] ** 0.5
+            for name, parameter in model.named_parameters()
+        }
 
-    def some_levels(self, generator: np.random.Generator) -> Doubles:
-        """Return levels of the objective [B, L]."""
+    def some_levels(self, generator: np.random.Generator) -> Levels:
+        """Return levels of the objective."""
         if self.config.objective == "edm":
-            return np.array([0, 3, 17, 41, 50], np.float64)[:, None]
-        levels = draw_levels(generator, len(SIZES), self.config, progress=0.5).astype(np.float64)
-        if self.config.objective == "consistency" and self.config.consistency.kind in ("tuning", "distillation"):
+            return Levels(np.array([0, 3, 17, 41, 50], np.int32))
+        sigma_data = given_scales(self.config.levels.sigma_data, STATISTICS)
+        t, r, weight = draw_levels(generator, len(SIZES), self.config, sigma_data, progress=0.5)
+        if r is not None and self.config.consistency.kind in ("tuning", "distillation"):
             # At r = 0 the target is the data, and no teacher has a slope.
-            levels[0, 1:] = 0.0, 1.0 / levels[0, 0]
-        return levels
+            r[0] = 0.0
+        r, weight = (None if one is None else one.astype(np.float64) for one in (r, weight))
+        return Levels(t.astype(np.float64), r, weight)
 
     @staticmethod
     def centred(x: Doubles, mask: Doubles) -> Doubles:
@@ -136,10 +126,10 @@ class Problem:
         mean: Doubles = x.sum(axis=1, keepdims=True) / mask.sum(axis=1)[:, None, None]
         return (x - mean) * mask[..., None]
 
-    def draw(self, generator: np.random.Generator, mask: Doubles) -> Doubles:
-        """Return noise [B, N, 3 + K]."""
+    def draw(self, generator: np.random.Generator, mask: Doubles) -> Cloud[Doubles]:
+        """Return noise."""
         noise = generator.normal(size=(*mask.shape, 3 + feature_count(self.config.objective))) * mask[..., None]
-        return np.concatenate([self.centred(noise[..., :3], mask), noise[..., 3:]], axis=-1)
+        return Cloud(self.centred(noise[..., :3], mask), noise[..., 3:])
 
 
 @dataclass(frozen=True)
@@ -161,55 +151,33 @@ class InJax:
 
     @cached_property
     def vector(self) -> jax.Array:
-        """The parameters, [networks x P]."""
-        return self.joined(self.problem.networks)
+        """The parameters, [P]."""
+        return self.flat(self.problem.weights)
 
-    def joined(self, networks: list[Arrays]) -> jax.Array:
-        """Return the parameters of networks, one after the other."""
-        vectors = []
-        for network in networks:
-            arrays: Any = {name: array.astype(self.dtype) for name, array in network.items()}
-            vectors.append(self.layout.from_arrays(arrays))
-        return jnp.concatenate(vectors)
-
-    def unravel(self, vector: jax.Array) -> Any:
-        """Return the parameters as the losses take them."""
-        trees = tuple(self.layout.unravel(part) for part in jnp.split(vector, len(self.problem.networks)))
-        return trees if len(trees) > 1 else trees[0]
+    def flat(self, weights: Arrays) -> jax.Array:
+        """Return weights as a vector [P]."""
+        arrays: Any = {name: array.astype(self.dtype) for name, array in weights.items()}
+        return self.layout.from_arrays(arrays)
 
     @cached_property
     def frozen(self) -> pipeline.jax_backend.objective.Frozen:
         """The average and the teacher."""
         return pipeline.jax_backend.objective.Frozen(
-            self.unravel(self.joined(self.problem.averaged)), self.layout.unravel(self.joined([self.problem.teacher]))
+            *(self.layout.unravel(self.flat(weights)) for weights in (self.problem.averaged, self.problem.teacher))
         )
 
     def array(self, value: npt.NDArray[Any]) -> jax.Array:
-        """Return an array in the precision."""
-        return jnp.asarray(value, self.dtype)
+        """Return an array, in the precision if it has floating-point numbers."""
+        return jnp.asarray(value, self.dtype if value.dtype.kind == "f" else value.dtype)
 
-    def cloud(self, value: Doubles) -> pipeline.jax_backend.features.Cloud:
-        """Return [..., 3 + K] as a cloud."""
-        return pipeline.jax_backend.features.Cloud(self.array(value[..., :3]), self.array(value[..., 3:]))
-
-    @cached_property
-    def mask(self) -> jax.Array:
-        """The mask."""
-        return self.array(self.problem.mask)
+    def cloud(self, cloud: Cloud[Doubles]) -> Cloud[jax.Array]:
+        """Return a cloud in the precision."""
+        return Cloud(self.array(cloud.x), self.array(cloud.h))
 
     @cached_property
-    def data(self) -> pipeline.jax_backend.features.Cloud:
-        """The molecules."""
-        found: pipeline.jax_backend.features.Cloud = self.objective.clean(
-            self.array(self.problem.positions), jnp.asarray(self.problem.atomic_numbers)
-        )
-        return found
-
-    @cached_property
-    def draws(self) -> pipeline.jax_backend.objective.Draws:
-        """Noise and levels."""
-        noise, levels = self.cloud(self.problem.noise), self.array(self.problem.levels)
-        return pipeline.jax_backend.objective.Draws(noise, levels)
+    def batch(self) -> NoisyBatch[jax.Array]:
+        """The molecules with noise and levels."""
+        return self.problem.batch.map(self.array)
 
 
 @dataclass(frozen=True)
@@ -226,42 +194,25 @@ class InTorch:
         """Return it in a precision."""
         dtype: torch.dtype = getattr(torch, precision)
         objective = pipeline.torch_backend.build.build_objective(problem.config, STATISTICS).to(dtype)
-        networks = [
-            *zip(objective.networks, problem.networks, strict=True),
-            *((deepcopy(objective.model), arrays) for arrays in (problem.averaged[0], problem.teacher)),
-        ]
-        for network, arrays in networks:
-            values: Any = arrays
-            pipeline.torch_backend.weights.from_arrays(network, values)
-        frozen = pipeline.torch_backend.objective.Frozen(networks[-2][0], networks[-1][0])
+        frozen = pipeline.torch_backend.objective.Frozen(deepcopy(objective.model), deepcopy(objective.model))
+        weights: Any = (problem.weights, problem.averaged, problem.teacher)
+        for network, arrays in zip((objective.model, *frozen), weights, strict=True):
+            pipeline.torch_backend.weights.from_arrays(network, arrays)
         return cls(problem, dtype, objective, frozen)
 
     def array(self, value: npt.NDArray[Any]) -> torch.Tensor:
-        """Return an array in the precision."""
-        return torch.tensor(value, dtype=self.dtype)
+        """Return an array, in the precision if it has floating-point numbers."""
+        tensor = torch.tensor(value)
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
-    def cloud(self, value: Doubles) -> pipeline.torch_backend.features.Cloud:
-        """Return [..., 3 + K] as a cloud."""
-        return pipeline.torch_backend.features.Cloud(self.array(value[..., :3]), self.array(value[..., 3:]))
-
-    @property
-    def mask(self) -> torch.Tensor:
-        """The mask."""
-        return self.array(self.problem.mask)
+    def cloud(self, cloud: Cloud[Doubles]) -> Cloud[torch.Tensor]:
+        """Return a cloud in the precision."""
+        return Cloud(self.array(cloud.x), self.array(cloud.h))
 
     @property
-    def data(self) -> pipeline.torch_backend.features.Cloud:
-        """The molecules."""
-        found: pipeline.torch_backend.features.Cloud = self.objective.clean(
-            self.array(self.problem.positions), torch.tensor(self.problem.atomic_numbers)
-        )
-        return found
-
-    @property
-    def draws(self) -> pipeline.torch_backend.objective.Draws:
-        """Noise and levels."""
-        noise, levels = self.cloud(self.problem.noise), self.array(self.problem.levels)
-        return pipeline.torch_backend.objective.Draws(noise, levels)
+    def batch(self) -> NoisyBatch[torch.Tensor]:
+        """The molecules with noise and levels."""
+        return self.problem.batch.map(self.array)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """A network made deeper computes what it did, in both backends, and can still learn with all of its layers."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -22,11 +21,10 @@ def problems(form: str) -> tuple[Problem, Problem]:
         Problem(run_of(objective="denoiser", model={"layers": layers}, levels={"preconditioning": form}))
         for layers in (2, LAYERS)
     )
-    single: Any = {name: array.astype(np.float32) for name, array in shallow.networks[0].items()}
+    single: Any = {name: array.astype(np.float32) for name, array in shallow.weights.items()}
     grown = deepened(single, shallow.config.model, deep.config.model)
-    object.__setattr__(deep, "networks", [dict(grown)])
-    for name in ("positions", "atomic_numbers", "levels", "noise"):
-        object.__setattr__(deep, name, getattr(shallow, name))
+    object.__setattr__(deep, "weights", dict(grown))
+    object.__setattr__(deep, "batch", shallow.batch)
     return shallow, deep
 
 
@@ -35,12 +33,9 @@ def test_a_deeper_network_computes_the_same_in_jax(form: str) -> None:
     estimates = []
     for problem in problems(form):
         here = InJax(problem, np.dtype("float32"))
-        noise = here.draws.noise
-        estimates.append(
-            here.objective.denoise(
-                here.unravel(here.vector), here.mask, Cloud(here.data.x + noise.x, here.data.h + noise.h), 1.0
-            )
-        )
+        data, noise, mask, *_ = here.batch
+        noisy = Cloud(data.x + noise.x, data.h + noise.h)
+        estimates.append(here.objective.denoise(here.layout.unravel(here.vector), mask, noisy, 1.0))
     shallow, deep = estimates
     assert_close(deep.x, shallow.x, 1e-6)
     assert_close(deep.h, shallow.h, 1e-6)
@@ -51,7 +46,7 @@ def test_a_deeper_network_computes_the_same_in_pytorch() -> None:
     for problem in problems("estimate"):
         here = InTorch.of(problem, "float32")
         with torch.no_grad():
-            losses.append(here.objective.losses(here.data, here.mask, here.draws, here.frozen))
+            losses.append(here.objective.losses(here.batch, here.frozen))
     assert_close(losses[1], losses[0], 1e-6)
 
 
@@ -59,7 +54,7 @@ def test_every_new_layer_has_a_gradient() -> None:
     here = InJax(problems("estimate")[1], np.dtype("float32"))
 
     def loss(vector: jax.Array) -> jax.Array:
-        found = here.objective.losses(here.unravel(vector), here.data, here.mask, here.draws, here.frozen)
+        found = here.objective.losses(here.layout.unravel(vector), here.batch, here.frozen)
         return jax.numpy.sum(found)
 
     gradients = here.layout.to_arrays(jax.grad(loss)(here.vector))
@@ -70,9 +65,9 @@ def test_every_new_layer_has_a_gradient() -> None:
 
 def test_the_same_depth_changes_nothing() -> None:
     problem = problems("estimate")[0]
-    arrays: Any = problem.networks[0]
+    arrays: Any = problem.weights
     model = problem.config.model
-    found = deepened(arrays, model, dataclasses.replace(model, layers=2))
+    found = deepened(arrays, model, model.model_copy(update={"layers": 2}))
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         assert found[name] is array

@@ -52,7 +52,6 @@ PROBLEMS = {
     "consistency, tuning": consistency(kind="tuning"),
     "consistency, tuning, unit": consistency(kind="tuning", weight="unit"),
     "consistency, distillation": consistency(kind="distillation"),
-    "matching": run_of(objective="matching", teacher="denoiser", model=SMALL),
 }
 
 
@@ -64,7 +63,6 @@ IN_SINGLE_PRECISION = (
     "stabilised, not preconditioned, vlb",
     "denoiser, estimate",
     "consistency, distillation",
-    "matching",
 )
 CASES = [*((name, "float64") for name in PROBLEMS), *((name, "float32") for name in IN_SINGLE_PRECISION)]
 
@@ -73,17 +71,17 @@ CASES = [*((name, "float64") for name in PROBLEMS), *((name, "float32") for name
 def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
     problem = Problem(PROBLEMS[name])
     ours, theirs = InTorch.of(problem, precision), InJax(problem, np.dtype(precision))
-    objective, layout, mask, data, draws = theirs.objective, theirs.layout, theirs.mask, theirs.data, theirs.draws
-    level = problem.levels[:, :1, None] / problem.levels[:, 0].max()
+    objective, layout, batch = theirs.objective, theirs.layout, theirs.batch
+    level = (problem.batch.t / problem.batch.t.max())[:, None, None]
 
     @jax.jit
     def in_jax(vector: jax.Array, frozen: Any) -> Any:
-        model = layout.unravel(vector[: layout.size])
-        features = jax.numpy.concatenate([data.h, theirs.array(level) * mask[..., None]], axis=-1)
-        x, h = objective.model.apply(model, data.x, features, mask)
+        model = layout.unravel(vector)
+        features = jax.numpy.concatenate([batch.data.h, theirs.array(level) * batch.mask[..., None]], axis=-1)
+        x, h = objective.model.apply(model, batch.data.x, features, batch.mask)
 
         def total(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
-            losses = objective.losses(theirs.unravel(vector), data, mask, draws, frozen)
+            losses = objective.losses(layout.unravel(vector), batch, frozen)
             return losses.sum(), losses
 
         gradient, losses = jax.grad(total, has_aux=True)(vector)
@@ -91,9 +89,9 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
 
     x, h, losses, gradient = in_jax(theirs.vector, theirs.frozen)
 
-    features = torch.cat([ours.data.h, ours.array(level) * ours.mask[..., None]], dim=-1)
-    out = ours.objective.model(ours.data.x, features, ours.mask)
-    found = ours.objective.losses(ours.data, ours.mask, ours.draws, ours.frozen)
+    data, mask = ours.batch.data, ours.batch.mask
+    out = ours.objective.model(data.x, torch.cat([data.h, ours.array(level) * mask[..., None]], dim=-1), mask)
+    found = ours.objective.losses(ours.batch, ours.frozen)
     torch.autograd.backward(found.sum())
 
     tolerance = TOLERANCE[precision]
@@ -102,12 +100,11 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
     # One by one: some losses of vlb are thousands of times larger than others.
     for one, other in zip(found.detach(), losses, strict=True):
         assert_close(one, other, tolerance)
-    for network, part in zip(ours.objective.networks, jax.numpy.split(gradient, len(problem.networks)), strict=True):
-        gradients = layout.to_arrays(part)
-        assert gradients.keys() == dict(network.named_parameters()).keys()
-        for parameter, values in network.named_parameters():
-            assert np.abs(gradients[parameter]).max() > 0
-            assert_close(values.grad, gradients[parameter], tolerance)
+    gradients = layout.to_arrays(gradient)
+    assert gradients.keys() == dict(ours.objective.model.named_parameters()).keys()
+    for parameter, values in ours.objective.model.named_parameters():
+        assert np.abs(gradients[parameter]).max() > 0
+        assert_close(values.grad, gradients[parameter], tolerance)
 
 
 def test_terms_of_the_bound() -> None:
@@ -118,22 +115,20 @@ def test_terms_of_the_bound() -> None:
 def compare_terms(precision: str) -> None:
     problem = Problem(PROBLEMS["stabilised, l2"])
     ours, theirs = InTorch.of(problem, precision), InJax(problem, np.dtype(precision))
-    noise_0 = problem.draw(np.random.default_rng(2), problem.mask)
-    objective, layout, mask, data, draws = theirs.objective, theirs.layout, theirs.mask, theirs.data, theirs.draws
+    noise_0 = problem.draw(np.random.default_rng(2), problem.batch.mask)
+    objective, layout, batch = theirs.objective, theirs.layout, theirs.batch
 
     @jax.jit
     def in_jax(vector: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         params = layout.unravel(vector)
-        at_0 = draws._replace(noise=theirs.cloud(noise_0), levels=jax.numpy.zeros_like(draws.levels))
+        at_0 = batch._replace(noise=theirs.cloud(noise_0), t=jax.numpy.zeros_like(batch.t))
         return (
-            pipeline.jax_backend.likelihood.prior_divergence(objective, data, mask),
-            objective.schedule.steps * objective.bound_losses(params, data, mask, draws),
-            objective.bound_losses(params, data, mask, at_0),
+            pipeline.jax_backend.likelihood.prior_divergence(objective, batch.data, batch.mask),
+            objective.schedule.steps * objective.bound_losses(params, batch),
+            objective.bound_losses(params, at_0),
         )
 
     with torch.no_grad():
-        found = pipeline.torch_backend.likelihood.bound_terms(
-            ours.objective, ours.data, ours.mask, ours.draws, ours.cloud(noise_0)
-        )
+        found = pipeline.torch_backend.likelihood.bound_terms(ours.objective, ours.batch, ours.cloud(noise_0))
     for ours_term, their_term in zip(found.T, in_jax(theirs.vector), strict=True):
         assert_close(ours_term, their_term, TOLERANCE[precision])

@@ -26,15 +26,13 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 def test_weights_and_average(name: str, precision: str) -> None:
     settings = OPTIMIZERS[name] | {"warmup_steps": 5, "weight_decay": 0.1, "learning_rate": 0.01}
     training = run_of(training={"steps": 30, "optimizer": settings, "ema_decay": 0.8}).training
-    # As of two networks.
-    rates = (1.0, 2.0) if name.startswith("adam") else (1.0,)
     generator = np.random.default_rng(0)
     # A few gradients are large, so that clipping and the largest mean of squares matter.
     sizes = np.where(np.arange(STEPS) % 7 == 2, 5000.0, 1.0)
     gradients = generator.normal(size=(STEPS, SIZE)) * sizes[:, None]
     start = generator.normal(size=SIZE)
 
-    optimizer = pipeline.jax_backend.optimizer.make_optimizer(training, rates=rates)
+    optimizer = pipeline.jax_backend.optimizer.make_optimizer(training)
 
     @jax.jit
     def step(params: jax.Array, state: Any, ema: jax.Array, gradient: jax.Array, number: jax.Array) -> Any:
@@ -49,7 +47,7 @@ def test_weights_and_average(name: str, precision: str) -> None:
     ours = torch.tensor(start, dtype=getattr(torch, precision))
     our_average = ours.clone()
     clip = pipeline.torch_backend.optimizer.GradientClip(training.optimizer.clip, like=ours)
-    adam = pipeline.torch_backend.optimizer.make_optimizer(training, ours, rates=rates)
+    adam = pipeline.torch_backend.optimizer.make_optimizer(training, ours)
     rate = pipeline.torch_backend.optimizer.learning_rate(training)
     for number, gradient in enumerate(gradients):
         theirs, state, their_average = step(

@@ -53,18 +53,18 @@ def compare_states(kind: str, run: RunConfig, precision: str) -> None:
     settings = {"name": "any", "kind": kind, "steps": 8, "sigma_max": 20.0, "sigma_min": 0.05}
     levels = noise_levels(sampler_config(settings), run_schedule(run))
     generator = np.random.default_rng(3)
-    start = problem.draw(generator, problem.mask)
-    fresh = np.stack([problem.draw(generator, problem.mask) for _ in levels])
+    mask = problem.batch.mask
+    start, *fresh = (problem.draw(generator, mask) for _ in range(1 + len(levels)))
 
-    objective, mask = theirs.objective, theirs.mask
+    objective, mask_there = theirs.objective, theirs.array(mask)
 
     @jax.jit
     def in_jax(vector: jax.Array) -> Any:
         def denoise(noisy: Any, sigma: jax.Array) -> Any:
-            return objective.denoise(theirs.layout.unravel(vector), mask, noisy, sigma)
+            return objective.denoise(theirs.layout.unravel(vector), mask_there, noisy, sigma)
 
         sampler = getattr(pipeline.jax_backend.samplers, kind)
-        noise = theirs.cloud(fresh)
+        noise: Any = jax.tree.map(lambda *values: jnp.stack(values), *map(theirs.cloud, fresh))
         draws = [lambda step: jax.tree.map(lambda value: value[step], noise)] if kind == "ancestral" else []
         return sampler(denoise, theirs.cloud(start), theirs.array(levels), *draws)
 
@@ -76,7 +76,7 @@ def compare_states(kind: str, run: RunConfig, precision: str) -> None:
     with torch.no_grad():
         found = list(
             getattr(pipeline.torch_backend.samplers, kind)(
-                lambda noisy, sigma: ours.objective.denoise(ours.mask, noisy, sigma),
+                lambda noisy, sigma: ours.objective.denoise(ours.array(mask), noisy, sigma),
                 ours.cloud(start),
                 levels.tolist(),
                 *draws,

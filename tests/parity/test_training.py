@@ -22,7 +22,7 @@ from .conftest import STATISTICS, WIDTH, Problem, assert_close, run_of
 STEPS = 20
 RUNS: dict[str, dict[str, Any]] = {
     "tuning": {"objective": "consistency", "init": "denoiser"},
-    "matching": {"objective": "matching", "init": "denoiser", "teacher": "denoiser"},
+    "distillation": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "denoiser"},
 }
 # Of the weights, relative to the farthest that one has moved: Adam divides the gradients by their size, and with that
 # the rounding of the small ones grows.
@@ -55,7 +55,7 @@ def test_weights_and_losses(name: str, tmp_path: Path) -> None:
     training = {"steps": STEPS, "batch_size": 8, "ema_decay": 0.8, "optimizer": {"warmup_steps": 4}}
     config = run_of(training=training, model={"layers": 1}, **RUNS[name])
     problem, shard = Problem(config), molecules(24)
-    init = floats(problem.networks[0])
+    init = floats(problem.weights)
     starts = Starts(init, floats(problem.teacher) if config.teacher else None)
     common: dict[str, Any] = {"config_digest": "", "statistics": STATISTICS, "starts": starts}
     ours = pipeline.torch_backend.train.TorchTrainer(
@@ -64,7 +64,7 @@ def test_weights_and_losses(name: str, tmp_path: Path) -> None:
     theirs = pipeline.jax_backend.train.JaxTrainer(config, directory=tmp_path / "jax", **common)
     trainers: list[Any] = [ours, theirs]
 
-    noising = Noising(config, [shard])
+    noising = Noising(config, [shard], STATISTICS)
     outcomes: list[list[Any]] = [[], []]
     for step, _, batch in steps_from(0, {WIDTH: len(shard)}, config):
         noisy = noising.training(batch, step)

@@ -9,7 +9,8 @@ from pipeline.cli.parse import main as parse
 from pipeline.cli.shard import main as shard
 from pipeline.data.shards import Shard, read_shards
 from pipeline.data.statistics import Statistics, read_statistics
-from pipeline.study.config import RunConfig, resolve_study, run_config, run_settings
+from pipeline.study.config import RunConfig, run_config
+from pipeline.study.study import resolve_study, run_settings
 
 SDF = Path(__file__).parents[1] / "data" / "molecules64.sdf"
 
@@ -73,7 +74,7 @@ def settings(
         "samplers": {"heun": {"kind": "heun", "steps": 3}},
     }
     few_steps = {"samplers": {"one": {"kind": "consistency", "levels": [20.0]}}}
-    chosen = default | (few_steps if run.get("objective") in ("consistency", "matching") else {}) | run
+    chosen = default | (few_steps if run.get("objective") == "consistency" else {}) | run
     study = {
         "data": {"name": "molecules64"},
         "runs": {"denoiser": default | {"objective": "denoiser"}, name: chosen},
@@ -89,5 +90,5 @@ def make_settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def make_config() -> Callable[..., RunConfig]:
-    """Likewise, as the dataclass."""
+    """Likewise, as the model."""
     return lambda **keywords: run_config(settings(**keywords))

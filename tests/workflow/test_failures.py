@@ -31,11 +31,24 @@ def test_a_second_snakemake_is_told_that_the_first_is_at_work(tmp_path: Path) ->
         assert first.poll() is None
         time.sleep(0.05)
     second = workflow.run("--cores", "2", *BOTH, study=tmp_path / "study.yaml")
+    assert workflow.planned(BOTH[0], study=tmp_path / "study.yaml")
     held.unlink()
     assert second.returncode != 0
-    assert "Directory cannot be locked" in second.stderr
+    assert second.stderr.startswith(f"study: process {first.pid} on ")
+    assert second.stderr.count("\n") == 1
     assert first.wait(timeout=60) == 0
     assert workflow.planned(*BOTH, study=STUDY) == []
+
+
+def test_a_job_is_a_line_and_a_failure_two(tmp_path: Path) -> None:
+    (tmp_path / "bad.sdf").write_text("nothing")
+    data = {"name": "bad", "source": "path", "path": str(tmp_path / "bad.sdf")}
+    done = Workflow(tmp_path).run("--cores", "1", "results/data/bad/shards", study=STUDY | {"data": data})
+    assert done.returncode != 0
+    job, reason, log = done.stderr.splitlines()
+    assert job == "1 of 2: parse data=bad"
+    assert reason.startswith(f"parse: error: {tmp_path / 'bad.sdf'}")
+    assert log == "parse data=bad failed; its log: results/logs/parse/bad.log"
 
 
 @pytest.mark.parametrize("skew", ["1 hour", "-1 hour"])

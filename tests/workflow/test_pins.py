@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from .conftest import ROOT
+from .conftest import ROOT, run
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ("runtime", "dev", "cuda")
@@ -75,3 +75,15 @@ def test_pytorch_is_pinned_to_exact_versions_that_no_lock_contradicts() -> None:
     assert PROJECT["optional-dependencies"]["torch"] == [f"torch=={torch['torch']}"]
     for name in LOCKS:
         assert all(pins(name).get(package, version) == version for package, version in torch.items())
+
+
+def test_the_container_is_built_from_what_is_here() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    sources = [name for line in lines if line.startswith("COPY ") for name in line.split()[2:-1]]
+    assert "pyproject.toml" in sources
+    assert [name for name in sources if not (ROOT / name).exists()] == []
+    (made,) = [line.split()[2:] for line in lines if line.startswith("RUN make ")]
+    done = run(["make", "--dry-run", *made])
+    assert done.returncode == 0, done.stderr
+    # The user that the container runs as is made before anything of the project's is run.
+    assert lines.index("USER user") < lines.index(f"RUN make {' '.join(made)}")

@@ -13,7 +13,7 @@ from pipeline.cli.likelihood import main as likelihood
 from pipeline.cli.parse import main as parse
 from pipeline.cli.shard import main as shard
 from pipeline.core.errors import InputError
-from pipeline.study.config import resolve_study
+from pipeline.study.study import resolve_study
 
 from .conftest import Workflow
 from .test_end_to_end import changed

@@ -10,11 +10,12 @@ from .conftest import Workflow
 from .test_reruns import changed, stand_in
 
 TRAINING = {"training": {"steps": 1000}}
-# tuned has a sampler whose levels are searched for beside one with levels, matched only the latter.
+# tuned has a sampler whose levels are searched for beside one with levels, distilled only the latter.
 STUDY: dict[str, Any] = {
     "runs": {
-        "matched": {
-            "objective": "matching",
+        "distilled": {
+            "objective": "consistency",
+            "consistency": {"kind": "distillation"},
             "init": "tuned",
             "teacher": "denoiser",
             "samplers": {"given": {"kind": "consistency", "levels": [20.0]}},
@@ -59,15 +60,19 @@ def sampled(run: str, *samplers: str) -> list[str]:
 SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "denoiser": ("heun",),
     "tuned": ("given", "searched"),
-    "matched": ("given",),
+    "distilled": ("given",),
     "alone": ("given",),
 }
+
+
+# Of four calls, around those of two, around that of one.
+LEVELS = [f"levels run=tuned calls={calls}" for calls in (1, 2, 4)]
 
 
 def trained(*runs: str) -> list[str]:
     """Return the jobs that the weights of some runs take part in."""
     jobs = [job for run in runs for job in (f"train run={run}", *sampled(run, *SAMPLERS[run]))]
-    return jobs + (["levels run=tuned"] if "tuned" in runs else [])
+    return jobs + (LEVELS if "tuned" in runs else [])
 
 
 def commands(workflow: Workflow, stage: str, study: dict[str, Any], *args: str) -> dict[str, str]:
@@ -87,10 +92,10 @@ def test_every_run_is_made_with_what_it_starts_from(workflow: Workflow) -> None:
     planned = workflow.planned("results/figures", study=STUDY)
     assert set(trained(*SAMPLERS)) <= set(planned)
     # Only one run has levels to search for, and none a likelihood.
-    assert [job for job in planned if job.startswith(("levels", "likelihood"))] == ["levels run=tuned"]
+    assert [job for job in planned if job.startswith(("levels", "likelihood"))] == LEVELS
     weights = "results/runs/{}/weights.safetensors".format
     trainings = commands(workflow, "train", STUDY, "results/figures")
-    assert f"--init {weights('tuned')} --teacher {weights('denoiser')} " in trainings["matched"]
+    assert f"--init {weights('tuned')} --teacher {weights('denoiser')} " in trainings["distilled"]
     assert f"--init {weights('denoiser')} " in trainings["tuned"]
     assert "--teacher" not in trainings["tuned"]
     for run in ("denoiser", "alone"):
@@ -100,9 +105,10 @@ def test_every_run_is_made_with_what_it_starts_from(workflow: Workflow) -> None:
 
 def test_levels_are_searched_for_the_samplers_that_want_it(workflow: Workflow) -> None:
     study = changed(STUDY, runs__tuned__samplers__more={"kind": "consistency", "steps": 2}, search={"num": 99})
-    (command,) = commands(workflow, "levels", study, "results/figures").values()
-    assert "--calls 2 4 --num 99 --seed 1 " in command
     done = workflow.run("--dry-run", "--printshellcmds", "--cores", "2", "results/figures", study=study)
+    starts = re.findall(r"levels .* --calls (.*) --num 99 --seed 1 (.*) --output", done.stdout + done.stderr)
+    folder = "results/runs/tuned/levels"
+    assert sorted(starts) == [("1", ""), ("2", f"--start {folder}/1.json"), ("4", f"--start {folder}/2.json")]
     lines = re.findall(r"python -m pipeline.cli.sample .*", done.stdout + done.stderr)
     with_levels = {line.split("--sampler ")[1].split()[0] for line in lines if "--levels " in line}
     assert with_levels == {f"results/runs/tuned/samplers/{sampler}.json" for sampler in ("more", "searched")}
@@ -120,9 +126,9 @@ def test_nothing_is_made_twice(finished: Workflow) -> None:
 def test_a_change_trains_all_that_goes_on_from_it(finished: Workflow) -> None:
     rate = {"steps": 1000, "optimizer": {"learning_rate": 1e-4}}
     for run, after in [
-        ("denoiser", ("tuned", "matched")),
-        ("tuned", ("matched",)),
-        ("matched", ()),
+        ("denoiser", ("tuned", "distilled")),
+        ("tuned", ("distilled",)),
+        ("distilled", ()),
         ("alone", ()),
     ]:
         planned = finished.planned("results/figures", study=changed(STUDY, **{f"runs__{run}__training": rate}))
@@ -130,28 +136,30 @@ def test_a_change_trains_all_that_goes_on_from_it(finished: Workflow) -> None:
 
 
 def test_another_run_to_start_from_trains_again(finished: Workflow) -> None:
-    planned = finished.planned("results/figures", study=changed(STUDY, runs__matched__init="denoiser"))
-    assert planned == sorted(["configure_run run=matched", "figures", *trained("matched")])
+    planned = finished.planned("results/figures", study=changed(STUDY, runs__distilled__init="denoiser"))
+    assert planned == sorted(["configure_run run=distilled", "figures", *trained("distilled")])
 
 
 def test_a_new_sampler_trains_nothing(finished: Workflow) -> None:
     new: dict[str, Any] = {"kind": "consistency", "levels": [20.0, 3.0, 0.5]}
     planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
     assert planned == sorted(["configure_sampler run=tuned sampler=new", "figures", *sampled("tuned", "new")])
-    # One without levels: they are searched for anew, and the other samplers that take them sample again.
-    new = {"kind": "consistency", "steps": 8}
-    planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
-    jobs = ["configure_sampler run=tuned sampler=new", "figures", "levels run=tuned"]
-    assert planned == sorted([*jobs, *sampled("tuned", "new", "searched")])
+    # One without levels: they are searched for, and the others' stay as they are.
+    for steps, searched in ((8, [8]), (2, [])):
+        new = {"kind": "consistency", "steps": steps}
+        planned = finished.planned("results/figures", study=changed(STUDY, runs__tuned__samplers__new=new))
+        jobs = ["configure_sampler run=tuned sampler=new", "figures"]
+        jobs += [f"levels run=tuned calls={calls}" for calls in searched]
+        assert planned == sorted([*jobs, *sampled("tuned", "new")])
 
 
 def test_another_search_trains_nothing(finished: Workflow) -> None:
     planned = finished.planned("results/figures", study=changed(STUDY, search={"num": 99}))
-    assert planned == sorted(["figures", "levels run=tuned", *sampled("tuned", "searched")])
+    assert planned == sorted(["figures", *LEVELS, *sampled("tuned", "searched")])
 
 
 def test_a_run_that_leads_back_to_itself_is_one_line(workflow: Workflow) -> None:
-    done = workflow.run("--cores", "1", "results/figures", study=changed(STUDY, runs__denoiser__init="matched"))
+    done = workflow.run("--cores", "1", "results/figures", study=changed(STUDY, runs__denoiser__init="distilled"))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("study: runs.matched: its init and teacher lead back to itself, by ")
+    assert done.stderr.startswith("study: runs.distilled: its init and teacher lead back to itself, by ")

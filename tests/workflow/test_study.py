@@ -1,80 +1,43 @@
 """Studies: what the schema says of itself, and what a user is told."""
 
+import json
+import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
-from pipeline.study.config import (
-    ClipConfig,
-    ConsistencyConfig,
-    LevelsConfig,
-    MatchingConfig,
-    ModelConfig,
-    NoiseConfig,
-    OptimizerConfig,
-    RunConfig,
-    SamplerConfig,
-    SigmaData,
-    TrainingConfig,
-    resolve_study,
-)
-from pipeline.study.schema import study_schema
+from pipeline.study.config import read_run_config, read_sampler_config
+from pipeline.study.group import Group, json_schema
+from pipeline.study.settings_table import schema_file
+from pipeline.study.study import read_study, resolve_study, run_settings, sampler_settings
 
-from .conftest import ROOT, Workflow
+from .conftest import ROOT, TINY, Workflow, run
 
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "workflow" / "studies").glob("*.yaml"))]
 
 
-def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the path and schema of every key, those in ``$defs`` included."""
-    for name, value in {**schema.get("properties", {}), **schema.get("$defs", {})}.items():
-        yield f"{path}{name}", value
-        yield from keys(value, f"{path}{name}.")
+def groups(group: type[Group] = Group) -> Iterator[type[Group]]:
+    """Yield every group of settings."""
+    for one in group.__subclasses__():
+        yield one
+        yield from groups(one)
 
 
-def test_the_schema_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(study_schema())
-
-
-@pytest.mark.parametrize(("path", "schema"), [pytest.param(path, key, id=path) for path, key in keys(study_schema())])
-def test_every_key_is_described_and_closed(path: str, schema: dict[str, Any]) -> None:
-    if "$ref" not in schema:
-        assert schema["description"].endswith(".")
-        assert "type" in schema or "enum" in schema
-    if "properties" in schema:
+def test_every_setting_has_a_meaning() -> None:
+    assert len(list(groups())) > 20
+    for group in groups():
+        schema = json_schema(group)
         assert schema["additionalProperties"] is False
+        for name, key in schema["properties"].items():
+            described = key if "$ref" not in key else schema["$defs"][key["$ref"].removeprefix("#/$defs/")]
+            assert described["description"].endswith("."), (group, name)
 
 
-@pytest.mark.parametrize(("path", "schema"), [pytest.param(path, key, id=path) for path, key in keys(study_schema())])
-def test_every_default_is_allowed(path: str, schema: dict[str, Any]) -> None:
-    if "default" in schema:
-        jsonschema.Draft202012Validator({**schema, "$defs": study_schema()["$defs"]}).validate(schema["default"])
-
-
-@pytest.mark.parametrize(
-    ("path", "kind", "extra"),
-    [
-        ("run", RunConfig, {"name", "data"}),
-        ("model", ModelConfig, set()),
-        ("noise", NoiseConfig, set()),
-        ("levels", LevelsConfig, set()),
-        ("levels.sigma_data", SigmaData, set()),
-        ("consistency", ConsistencyConfig, set()),
-        ("matching", MatchingConfig, set()),
-        ("training", TrainingConfig, set()),
-        ("training.optimizer", OptimizerConfig, set()),
-        ("training.optimizer.clip", ClipConfig, set()),
-        ("sampler", SamplerConfig, {"name"}),
-    ],
-)
-def test_schema_and_dataclasses_have_the_same_keys(path: str, kind: Any, extra: set[str]) -> None:
-    described = set(dict(keys(study_schema()))[path]["properties"])
-    assert {field.name for field in fields(kind)} - extra == described - {"resources", "samplers"}
+def test_the_schema_for_editors_is_up_to_date() -> None:
+    assert (ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text() == schema_file(), "run: make readme"
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
@@ -108,10 +71,38 @@ def test_a_mistake_in_a_study_is_one_line(workflow: Workflow) -> None:
     assert done.stderr == "study: figures.galery_molecules: no such setting; did you mean gallery_molecules?\n"
 
 
+def test_a_name_given_twice_is_one_line(workflow: Workflow, tmp_path: Path) -> None:
+    path = tmp_path / "a study.yaml"
+    path.write_text((ROOT / "config.yaml").read_text() + "\nsearch:\n  num: 64\n")
+    done = workflow.run("--cores", "1", "results/figures", study=path)
+    assert done.returncode == 1
+    assert re.fullmatch(r'study: .*/a study.yaml: line \d+: the name "search" is given twice; .*\n', done.stderr)
+
+
+def test_a_study_may_be_json_and_its_name_have_blanks(workflow: Workflow, tmp_path: Path) -> None:
+    path = tmp_path / "a study.json"
+    path.write_text(json.dumps(yaml.safe_load(TINY.read_text()), indent="\t"))
+    assert "train run=tiny" in workflow.planned("results/runs/tiny/weights.safetensors", study=path)
+    done = run(["make", "--dry-run", "figures", f"STUDY={path}"])
+    assert done.returncode == 0, done.stderr
+    assert f"--configfile '{path}' " in done.stdout
+
+
+def test_a_run_is_configured_as_its_part_of_the_study(workflow: Workflow) -> None:
+    files = ["results/runs/tiny/config.json", "results/runs/tiny/samplers/heun-9.json"]
+    done = workflow.run("--cores", "2", *files, study=TINY)
+    assert done.returncode == 0, done.stderr
+    study = resolve_study(read_study(TINY))
+    config = read_run_config(workflow.directory / files[0])
+    assert config.model_dump(mode="json") == run_settings(study, "tiny")
+    sampler = read_sampler_config(workflow.directory / files[1])
+    assert sampler.model_dump(mode="json") == sampler_settings(study, "tiny", "heun-9")
+
+
 def test_a_study_replaces_the_default_one(workflow: Workflow) -> None:
     planned = workflow.planned(study=ROOT / "workflow" / "studies" / "tiny.yaml")
     assert [job for job in planned if job.startswith("train ")] == [
-        f"train run={run}" for run in ("tiny", "tiny-denoiser", "tiny-isolated", "tiny-matched", "tiny-tuned")
+        f"train run={run}" for run in ("tiny", "tiny-denoiser", "tiny-isolated", "tiny-tuned")
     ]
 
 
@@ -119,3 +110,16 @@ def test_a_setting_on_the_command_line_changes_the_default_study(workflow: Workf
     done = workflow.run("--dry-run", "--cores", "1", "--printshellcmds", "--config", "figures={gallery_molecules: 7}")
     assert done.returncode == 0, done.stderr
     assert "--gallery-molecules 7" in done.stdout + done.stderr
+
+
+def test_another_study_does_not_replace_a_run(workflow: Workflow) -> None:
+    run = workflow.directory / "results" / "runs" / "edm"
+    done = workflow.run("--cores", "1", "results/runs/edm/config.json")
+    assert done.returncode == 0, done.stderr
+    (run / "weights.safetensors").touch()
+    study = yaml.safe_load((ROOT / "config.yaml").read_text())
+    study["runs"]["edm"]["training"]["steps"] = 999
+    done = workflow.run("--cores", "1", "results/figures", study=study)
+    assert done.returncode == 1
+    assert done.stderr.startswith("study: runs.edm: results/runs/edm was made by ")
+    assert done.stderr.count("\n") == 1

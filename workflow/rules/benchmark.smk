@@ -1,4 +1,4 @@
-# How fast the backends train and sample, beside EDM as it is published.
+# Training and sampling speed of the backends and of the published EDM.
 #
 # in:  results/data/{data}/shards/, statistics.json; weights and sampler of the run that config benchmark.sampling.trained
 #      names, if any
@@ -16,7 +16,7 @@ rule benchmark:
         "results/logs/benchmark.log",
     conda:
         "../../envs/runtime.yaml"
-    # Nothing else may run meanwhile.
+    # Runs alone.
     threads: all_cores
     resources:
         mem_mb=more(12000),

@@ -1,21 +1,31 @@
-# What the rules share. No rules here.
+# Functions that the rules share.
 import json
 import math
+import subprocess
 from pathlib import Path
 
-from pipeline.study.config import run_config, run_settings, sampler_config, sampler_settings
-from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.sampling.level_search import fewer_calls
 from pipeline.sampling.parts import LARGEST_BATCH
+from pipeline.study.config import run_config, sampler_config
+from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.study.released import released_path, released_training
+from pipeline.study.study import run_settings, sampler_settings
 
-# `.venv/bin/snakemake` without an activated environment: jobs too should find the Python that Snakemake runs on.
+# Let jobs find Snakemake's own Python when `.venv/bin/snakemake` runs without an activated environment.
 if (folder := os.path.dirname(sys.executable)) not in os.get_exec_path():
     os.environ.update(PATH=os.pathsep.join([folder, *os.get_exec_path()]))
+
+# exec, so that signals reach the job's program and not a shell. On Linux it gets SIGTERM when Snakemake is killed, because a job
+# left behind could overwrite the next one's results.
+tied = "setpriv --pdeathsig TERM"
+can_tie = subprocess.run(f"{tied} true", shell=True, stderr=subprocess.DEVNULL).returncode == 0
+shell.prefix(f"set -euo pipefail; exec {tied if can_tie else ''} ")
 
 
 def flags(**settings):
     """Return settings as command-line flags: ``split_seed=0`` gives ``["--split-seed", "0"]``; a list gives a flag of many.
 
-    Snakemake compares a job's params as a set of values without their names. As one list, swapped values are seen too.
+    Snakemake compares a job's params as a set of values without names; in one list, swapped values count as a change.
     """
     words = []
     for name, value in settings.items():
@@ -35,8 +45,8 @@ def molecule_source(wildcards):
     if data["source"] != "path":
         return f"results/data/raw/{data['source']}"
     path = data["path"]
-    # Relative to the Snakefile, whatever --directory says; spelt from the working directory, so that a moved project is
-    # not a changed one.
+    # Relative to the Snakefile, whatever --directory says, but written relative to the working directory, so that moving
+    # the project changes no input.
     return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
 
 
@@ -51,14 +61,14 @@ def newest_molecules(wildcards):
     return max((entry.lstat().st_mtime_ns for entry in within if not entry.name.startswith(".")), default=0)
 
 
-# In how many jobs the molecules of a sampler are drawn and judged at most; a profile says more.
+# Most jobs per sampler for sampling and evaluation; profiles set more.
 scattergather:
     sample=1,
     evaluate=1,
 
 
 def most_parts(process):
-    """Return in how many parts ``sample`` or ``evaluate`` may be split."""
+    """Return the largest number of parts of ``sample`` or ``evaluate``."""
     return len(getattr(gather, process)("{scatteritem}"))
 
 
@@ -78,7 +88,7 @@ def sample_parts(wildcards):
 
 
 def record_parts(wildcards):
-    """Return what the parts of a sampler's molecules were found to be, or none if that is one job's work."""
+    """Return the evaluated parts of a sampler's molecules, or none if one job evaluates them all."""
     if most_parts("evaluate") == 1:
         return []
     folder = f"results/runs/{wildcards.run}/evaluation/{wildcards.sampler}"
@@ -86,66 +96,62 @@ def record_parts(wildcards):
 
 
 def on_cluster():
-    """Return whether jobs are sent to a cluster, or this is such a job."""
+    """Return whether jobs run on a cluster."""
     return workflow.remote_exec or not workflow.local_exec
 
 
 def wanted(wildcards, key):
-    """Return the cpus or gpus of each process of a job: the run's own, or what holds for every job of this cluster."""
+    """Return the cpus or gpus per process of a job: the run's, or else the cluster's default."""
     run = getattr(wildcards, "run", None)
     own = config["runs"][run]["resources"][key] if run else None
     return config["cluster"][key] if own is None else own
 
 
 def all_cores(wildcards):
-    """Return the threads of a job of JAX or PyTorch, which take every core they find.
+    """Return the threads of a JAX or PyTorch job, which uses all cores.
 
-    On one machine --cores: such jobs run one after the other. Asked for only when a job is to run; --report and --unlock
-    need no --cores.
+    On one machine --cores, so that such jobs run one after the other. Evaluated only when a job runs, since --report and
+    --unlock need no --cores.
     """
     return wanted(wildcards, "cpus") if on_cluster() else workflow.cores
 
 
 def all_gpus(wildcards):
-    """Return the GPUs of a job of one process."""
+    """Return the GPUs of a single-process job."""
     return wanted(wildcards, "gpus")
 
 
 def asked(wildcards):
-    """Return the cpus and gpus that a job's time and memory are estimated for, as keywords."""
+    """Return the cpus and gpus for estimating a job's time and memory, as keywords."""
     return {"cpus": all_cores(wildcards), "gpus": all_gpus(wildcards)}
 
 
 def spread(wildcards, key="tasks"):
-    """Return how many tasks or nodes a run trains on; on one machine a training is one process."""
+    """Return the number of tasks or nodes that a run trains on: 1 unless on a cluster."""
     return config["runs"][wildcards.run]["resources"][key] if on_cluster() else 1
 
 
 def if_spread(value):
-    """Return a resource that only a training of several processes has."""
+    """Return a resource that only multi-process training has."""
     return lambda wildcards: value(wildcards) if spread(wildcards) > 1 else None
 
 
 def training_gpus(wildcards):
-    """Return the GPUs of a training, of all its processes together."""
+    """Return the total GPUs of a training."""
     return all_gpus(wildcards) * spread(wildcards)
 
 
 def training_launch(wildcards):
-    """Return what goes before a training's command.
-
-    Either way the signal that a time limit sends reaches the training itself, which saves its state: a shell in between
-    would die of it and leave the training behind.
-    """
+    """Return what goes before a training's command."""
     tasks = spread(wildcards)
     if tasks == 1:
-        return "exec"
+        return ""
     gpus = f" --gpus-per-task={all_gpus(wildcards)}" if all_gpus(wildcards) else ""
-    return f"exec srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
+    return f"srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
 
 
 def levels_option(wildcards, input):
-    """Return the option that gives a sampler the levels which were searched for, if it has none of its own."""
+    """Return the option that passes the found levels to a sampler without its own."""
     return flags(levels=input.levels) if input.levels else []
 
 
@@ -155,21 +161,21 @@ def configured(wildcards):
 
 
 def training_runtime(wildcards, attempt):
-    """Return a training's time limit in minutes. What the partition cuts off, the next attempt goes on with."""
+    """Return a training's time limit in minutes; the next attempt resumes a training that exceeds it."""
     run = configured(wildcards)
     minutes = training_minutes(run, config["data"]["buckets"], tasks=spread(wildcards), **asked(wildcards))
     return in_time(minutes, attempt)
 
 
 def training_memory(wildcards, attempt):
-    """Return the memory of a training on each of its machines, in MB."""
+    """Return a training's memory per machine in MB."""
     run = configured(wildcards)
     tasks = spread(wildcards) // spread(wildcards, "nodes")
     return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **asked(wildcards))
 
 
 def sampling_runtime(wildcards, attempt):
-    """Return the time limit of a job that draws a sampler's molecules, or one shard of them, in minutes."""
+    """Return the time limit in minutes of a job that samples a sampler's molecules or one part of them."""
     run = configured(wildcards)
     sampler = sampler_config(sampler_settings(config, wildcards.run, wildcards.sampler))
     shards = len(parts(wildcards, "sample"))
@@ -179,28 +185,36 @@ def sampling_runtime(wildcards, attempt):
 
 
 def sampling_memory(wildcards, attempt):
-    """Return the memory of a job that only calls a run's network, in MB; less than its gradients take."""
+    """Return the memory in MB of a job that only calls a run's network: that of training, an upper bound."""
     run = configured(wildcards)
     return attempt * memory_megabytes(run, config["data"]["buckets"], **asked(wildcards))
 
 
 def in_time(minutes, attempt):
-    """Return the time limit of an attempt of a job that should need some minutes."""
+    """Return an attempt's time limit for a job estimated to take ``minutes``."""
     return min(attempt * minutes, config["cluster"]["max_minutes"])
 
 
 def more(resources):
-    """Return a job's minutes or megabytes as a function of the attempt: twice as much the second time."""
+    """Return a job's minutes or megabytes as a function of the attempt, to which they are proportional."""
     return lambda wildcards, attempt: attempt * resources
 
 
+released_runs = [run for run, settings in config["runs"].items() if settings["released"]]
+
+
+def any_of(names):
+    """Return a pattern for one of some names, or for nothing where there are none."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
 def run_files(name):
-    """Return the path of a file of every run, in the order of the study."""
+    """Return the paths of a file of every run, in study order."""
     return [f"results/runs/{run}/{name}" for run in config["runs"]]
 
 
 def sampler_files(pattern):
-    """Return the paths of a file of every sampler of every run; ``pattern`` has a place for ``{sampler}``."""
+    """Return the paths of a file of every sampler of every run; ``pattern`` contains ``{sampler}``."""
     return [
         f"results/runs/{run}/{pattern.format(sampler=sampler)}"
         for run, settings in config["runs"].items()
@@ -214,27 +228,28 @@ def start_file(run, key):
     return f"results/runs/{other}/weights.safetensors" if other else []
 
 
-def searched_calls(run):
-    """Return the numbers of network calls of a run's samplers whose noise levels are searched for."""
-    samplers = config["runs"][run]["samplers"].values()
-    return sorted({one["steps"] for one in samplers if one["kind"] == "consistency" and one["levels"] is None})
+def start_levels(wildcards):
+    """Return the levels that a search starts from, or none."""
+    fewer = fewer_calls(int(wildcards.calls))
+    return f"results/runs/{wildcards.run}/levels/{fewer}.json" if fewer else []
 
 
 def levels_file(wildcards):
-    """Return where a sampler's noise levels were searched for, or none if it needs no search."""
+    """Return the file with a sampler's searched noise levels, or none if it needs none."""
     sampler = config["runs"][wildcards.run]["samplers"][wildcards.sampler]
-    searched = sampler["kind"] == "consistency" and sampler["levels"] is None
-    return f"results/runs/{wildcards.run}/levels.json" if searched else []
+    # The weights of released models hold theirs.
+    searched = sampler["kind"] == "consistency" and sampler["levels"] is None and wildcards.run not in released_runs
+    return f"results/runs/{wildcards.run}/levels/{sampler['steps']}.json" if searched else []
 
 
 def run_json(wildcards):
-    """Return what shapes a run's weights as JSON."""
-    return json.dumps(run_settings(config, wildcards.run))
+    """Return the settings that affect a run's weights, as JSON."""
+    return json.dumps(run_settings(config, wildcards.run), indent=2)
 
 
 def sampler_json(wildcards):
     """Return a sampler's settings as JSON."""
-    return json.dumps(sampler_settings(config, wildcards.run, wildcards.sampler))
+    return json.dumps(sampler_settings(config, wildcards.run, wildcards.sampler), indent=2)
 
 
 def trajectory_file():
@@ -244,7 +259,7 @@ def trajectory_file():
 
 
 def trained_files(wildcards):
-    """Return the weights and the sampler to benchmark sampling with, by name, or none."""
+    """Return the trained weights and sampler to benchmark, by name, or none."""
     trained = config["benchmark"]["sampling"]["trained"]
     if not trained:
         return {}
@@ -253,6 +268,6 @@ def trained_files(wildcards):
 
 
 def benchmark_results(wildcards):
-    """Return the benchmarks where the study asks for them or they are there already, or none."""
+    """Return the benchmarks if the study requests them or they exist, or none."""
     path = "results/benchmarks"
     return path if config["figures"]["benchmarks"] or os.path.isdir(path) else []

@@ -1,13 +1,13 @@
-# Molecules, from their source to what training reads.
+# Molecules, from their source to the shards that training reads.
 #
 # in:  a download, or config data.path
 # out: results/data/raw/{source}/                  as published, verified by checksum
-#      results/data/{data}/molecules.parquet       every molecule, with its split and properties
+#      results/data/{data}/molecules.parquet       every molecule with its split and properties
 #      results/data/{data}/shards/                 padded in size buckets
 #      results/data/{data}/statistics.json         sizes, types and scales of the training molecules
 
 
-# On the machine that Snakemake runs on: a cluster's nodes need not reach the network.
+# Local, because a cluster's nodes may have no network.
 localrules:
     download,
 
@@ -65,7 +65,8 @@ rule shard:
         mem_mb=more(2000),
         runtime=more(10),
     params:
-        options=flags(buckets=config["data"]["buckets"]),
+        # Where the study has none, they are found from the molecules.
+        options=flags(buckets=config["data"]["buckets"]) if config["data"]["buckets"] else [],
     shell:
         "python -m pipeline.cli.shard --molecules {input:q} {params.options:q}"
         " --shards {output.shards:q} --statistics {output.statistics:q} --log {log:q}"

@@ -1,14 +1,14 @@
-# Scores of samples, of the data itself (the ceiling) and of noise (the floor), all by one evaluator.
+# Scores of samples, of the data (ceiling) and of noise (floor), all by one evaluator.
 #
 # in:  results/runs/{run}/samples/{sampler}.parquet, weights.safetensors; results/data/{data}/molecules.parquet, shards/
 # out: results/runs/{run}/evaluation/{sampler}.json   stability, validity, uniqueness, novelty
-#      results/runs/{run}/evaluation/{sampler}/       what its parts were found to be, until it is there
-#      results/runs/{run}/likelihood.json             of the test molecules, where the objective has one
-#      results/runs/{run}/metrics.json                both of these for a whole run
+#      results/runs/{run}/evaluation/{sampler}/       its parts, temporary
+#      results/runs/{run}/likelihood.json             of the test molecules, for objective edm
+#      results/runs/{run}/metrics.json                all of these for a run
 #      results/reference/{data}.json, noise.json      ceiling and floor
 
 
-# Moments of reading JSON: on the machine that Snakemake runs on.
+# Local, because it only merges JSON files.
 localrules:
     gather,
 
@@ -37,7 +37,7 @@ rule evaluate:
         " --output {output:q} --log {log:q}"
 
 
-# Only with `--set-scatter evaluate=4` or the like.
+# Used with `--set-scatter evaluate=4` or similar.
 rule judge:
     input:
         samples="results/runs/{run}/samples/{sampler}.parquet",

@@ -1,13 +1,13 @@
 # All figures, their table and a page that shows them.
 #
-# in:  of every run config.json, metrics.jsonl, metrics.json and samples/; results/data/{data}/molecules.parquet;
-#      results/reference/; the trajectory that config figures.trajectory names; results/benchmarks/ where it is there
-# out: results/figures/   {figure}.svg and .png, table.csv, table.md, index.html
+# in:  of every run weights.safetensors, metrics.jsonl, metrics.json and samples/; results/data/{data}/molecules.parquet;
+#      results/reference/; the trajectory that config figures.trajectory names; results/benchmarks/ if present
+# out: results/figures/   {figure}.svg and .png, table.csv, table.md, molecules.csv, index.html
 
 
 rule figures:
     input:
-        configs=run_files("config.json"),
+        weights=run_files("weights.safetensors"),
         curves=run_files("metrics.jsonl"),
         metrics=run_files("metrics.json"),
         samples=sampler_files("samples/{sampler}.parquet"),
@@ -36,7 +36,7 @@ rule figures:
         trajectory=lambda wildcards, input: flags(trajectory=input.trajectory) if input.trajectory else [],
         benchmarks=lambda wildcards, input: flags(benchmarks=input.benchmarks) if input.benchmarks else [],
     shell:
-        "python -m pipeline.cli.figures --configs {input.configs:q} --curves {input.curves:q}"
+        "python -m pipeline.cli.figures --weights {input.weights:q} --curves {input.curves:q}"
         " --metrics {input.metrics:q} --samples {input.samples:q} --molecules {input.molecules:q}"
         " --ceiling {input.ceiling:q} --floor {input.floor:q} {params.trajectory:q} {params.benchmarks:q}"
         " {params.options:q} --output {output:q} --log {log:q}"

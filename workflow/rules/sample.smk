@@ -1,21 +1,23 @@
 # Molecules from a run's weights.
 #
 # in:  results/runs/{run}/weights.safetensors, samplers/{sampler}.json
-# out: results/runs/{run}/levels.json                      noise levels of few-step samplers, searched for
-#      results/runs/{run}/samples/{sampler}.parquet        in the schema of the data
-#      results/runs/{run}/samples/{sampler}/               parts of them, until they are merged
-#      results/runs/{run}/trajectories/{sampler}.parquet   one molecule's way from noise
+# out: results/runs/{run}/levels/{calls}.json              noise levels found for few-step samplers
+#      results/runs/{run}/samples/{sampler}.parquet        sampled molecules
+#      results/runs/{run}/samples/{sampler}/               their parts, temporary
+#      results/runs/{run}/trajectories/{sampler}.parquet   one molecule from noise to sample
 
 
 rule levels:
     input:
-        "results/runs/{run}/weights.safetensors",
+        weights="results/runs/{run}/weights.safetensors",
+        # One search per number of calls, so that a new one does not repeat the others.
+        start=start_levels,
     output:
-        "results/runs/{run}/levels.json",
+        "results/runs/{run}/levels/{calls}.json",
     log:
-        "results/logs/levels/{run}.log",
+        "results/logs/levels/{run}-{calls}.log",
     benchmark:
-        "results/timings/levels/{run}.tsv"
+        "results/timings/levels/{run}-{calls}.tsv"
     conda:
         "../../envs/runtime.yaml"
     threads: all_cores
@@ -24,9 +26,11 @@ rule levels:
         runtime=more(120),
         gpu=all_gpus,
     params:
-        options=lambda wildcards: flags(calls=searched_calls(wildcards.run), **config["search"]),
+        options=lambda wildcards: flags(calls=wildcards.calls, **config["search"]),
+        start=lambda wildcards, input: flags(start=input.start) if input.start else [],
     shell:
-        "python -m pipeline.cli.levels --weights {input:q} {params.options:q} --output {output:q} --log {log:q}"
+        "python -m pipeline.cli.levels --weights {input.weights:q} {params.options:q} {params.start:q}"
+        " --output {output:q} --log {log:q}"
 
 
 rule sample:
@@ -57,7 +61,7 @@ rule sample:
 
 if most_parts("sample") > 1:
 
-    # In several jobs, each a part: `--set-scatter sample=8`, or in a profile.
+    # Several jobs per sampler: `--set-scatter sample=8`, or in a profile.
     localrules:
         merge,
 

@@ -1,19 +1,21 @@
-# Runs, from their part of the study to weights.
+# Runs, from their settings to weights.
 #
-# in:  results/data/{data}/shards/, statistics.json; weights of the runs that this one's init and teacher name
-# out: results/runs/{run}/config.json               the run's part of the study, defaults written out
-#      results/runs/{run}/samplers/{sampler}.json   likewise, a sampler's
-#      results/runs/{run}/weights.safetensors       the moving average of the weights after the last step
-#      results/runs/{run}/metrics.jsonl             losses and the stability of samples over training
-# Rolling checkpoints are in results/runs/{run}/state/. They are not declared, so they survive a failed job.
+# in:  results/data/{data}/shards/, statistics.json; weights of the run's init and teacher
+# out: results/runs/{run}/config.json               the run's settings with defaults filled in
+#      results/runs/{run}/samplers/{sampler}.json   the same for a sampler
+#      results/runs/{run}/weights.safetensors       moving average of the weights after the last step
+#      results/runs/{run}/metrics.jsonl             losses and sample stability during training
+# Rolling checkpoints in results/runs/{run}/state/ are not declared, so they survive a failed job.
 
 
 localrules:
     configure_run,
     configure_sampler,
+    released_weights,
+    released_log,
 
 
-# The study file itself is nobody's input: a job reruns when its own part of it has changed.
+# No rule takes the study file as input, so a job reruns only if its own settings change.
 rule configure_run:
     output:
         "results/runs/{run}/config.json",
@@ -27,7 +29,7 @@ rule configure_run:
     params:
         settings=run_json,
     shell:
-        "python -m pipeline.cli.configure --run {params.settings:q} --output {output:q} --log {log:q}"
+        "printf '%s\\n' {params.settings:q} >{output:q} 2>{log:q}"
 
 
 rule configure_sampler:
@@ -43,7 +45,46 @@ rule configure_sampler:
     params:
         settings=sampler_json,
     shell:
-        "python -m pipeline.cli.configure --sampler {params.settings:q} --output {output:q} --log {log:q}"
+        "printf '%s\\n' {params.settings:q} >{output:q} 2>{log:q}"
+
+
+# Models that come with the project are copied instead of trained. Their training log is a line: how long it took.
+rule released_weights:
+    input:
+        lambda wildcards: released_path(wildcards.run),
+    output:
+        "results/runs/{run}/weights.safetensors",
+    log:
+        "results/logs/released/{run}.log",
+    wildcard_constraints:
+        run=any_of(released_runs),
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    shell:
+        "cp {input:q} {output:q} 2>{log:q}"
+
+
+rule released_log:
+    input:
+        lambda wildcards: released_path(wildcards.run),
+    output:
+        "results/runs/{run}/metrics.jsonl",
+    log:
+        "results/logs/released/{run}-metrics.log",
+    wildcard_constraints:
+        run=any_of(released_runs),
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        line=lambda wildcards: json.dumps(released_training(wildcards.run)),
+    shell:
+        "printf '%s\\n' {params.line:q} >{output:q} 2>{log:q}"
 
 
 rule train:
@@ -51,7 +92,7 @@ rule train:
         config="results/runs/{run}/config.json",
         shards=data_path("shards"),
         statistics=data_path("statistics.json"),
-        # The runs that this one starts from and learns from, which are trained before it.
+        # Runs that are trained first: the one it starts from and the one it learns from.
         init=lambda wildcards: start_file(wildcards.run, "init"),
         teacher=lambda wildcards: start_file(wildcards.run, "teacher"),
     output:
@@ -61,6 +102,8 @@ rule train:
         "results/logs/train/{run}.log",
     benchmark:
         "results/timings/train/{run}.tsv"
+    wildcard_constraints:
+        run=any_of(set(config["runs"]) - set(released_runs)),
     conda:
         "../../envs/runtime.yaml"
     threads: all_cores
@@ -68,11 +111,11 @@ rule train:
         mem_mb=training_memory,
         runtime=training_runtime,
         gpu=training_gpus,
-        # Several processes, only on a cluster and where the run asks for them.
+        # Several processes: only on a cluster, if the run requests them.
         nodes=if_spread(lambda wildcards: spread(wildcards, "nodes")),
         tasks=if_spread(spread),
         mpi=if_spread(lambda wildcards: "srun"),
-        # The executor would multiply tasks and GPUs.
+        # Otherwise the executor multiplies tasks by GPUs.
         tasks_per_gpu=if_spread(lambda wildcards: 0),
         launch=training_launch,
     params:

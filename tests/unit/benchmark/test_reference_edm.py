@@ -18,11 +18,11 @@ from pipeline.benchmark.reference_edm import (
     sum_by_node,
 )
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.clouds import Cloud, atom_features
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend.build import build_edm, build_layout, build_weights
-from pipeline.jax_backend.features import Cloud
-from pipeline.jax_backend.objective import Draws
 from pipeline.study.config import run_config
+from pipeline.training.noisy_batches import NoisyBatch
 
 CONFIG = run_config(reference_settings(hidden=16, layers=3, batch_size=4))
 SCHEDULE = polynomial_schedule(steps=1000, precision=1e-5)
@@ -84,9 +84,8 @@ def test_the_loss_is_ours_where_there_is_no_padding(ours: Any, reference: Refere
     objective, params, _ = ours
     positions, atomic_numbers = 1.4 * x, np.array([[1, 6, 7, 8, 9, 1, 1, 6, 1]] * 2, np.uint8)
     steps = np.array([t, t])
-    data = objective.clean(positions, atomic_numbers)
-    draws = Draws(Cloud(jnp.array(x), jnp.array(h[..., :6])), jnp.array(steps[:, None], jnp.float32))
-    expected = objective.losses(params, data, mask, draws)
+    data = Cloud(positions, atom_features(atomic_numbers, 6))
+    expected = objective.losses(params, jax.tree.map(jnp.asarray, NoisyBatch(data, Cloud(x, h[..., :6]), mask, steps)))
     noise = torch.tensor(np.concatenate([x, h[..., :6]], axis=-1))
     found = reference.losses(
         torch.tensor(positions), torch.tensor(atomic_numbers), torch.tensor(mask), t=torch.tensor(steps), noise=noise

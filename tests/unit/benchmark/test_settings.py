@@ -1,44 +1,26 @@
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from pipeline.benchmark import settings
 from pipeline.benchmark.contestants import CONTESTANTS, LADDER, REFERENCE, is_reference_form, reference_settings
-from pipeline.benchmark.settings import Contest, Sampling, Scaling, Settings, benchmark_settings, check_installed
+from pipeline.benchmark.settings import check_installed
 from pipeline.core.errors import InputError
 from pipeline.figures import benchmark_results
+from pipeline.study import frameworks
+from pipeline.study.benchmark import Benchmark, Contest, Contestant, Startable, Whole
 from pipeline.study.config import run_config
-from pipeline.study.schema import study_schema
+from pipeline.study.group import parse
 
 
-def properties(*path: str) -> dict[str, Any]:
-    value: dict[str, Any] = study_schema()["properties"]["benchmark"]
-    for key in path:
-        value = value["properties"][key]
-    found: dict[str, Any] = value["properties"]
-    return found
+def benchmark_settings(raw: dict[str, Any]) -> Benchmark:
+    return parse(Benchmark, raw)
 
 
-@pytest.mark.parametrize(
-    ("kind", "described"),
-    [
-        (Settings, properties()),
-        (Sampling, {key: value for key, value in properties("sampling").items() if key != "trained"}),
-        (Scaling, properties("scaling")),
-        (Contest, study_schema()["$defs"]["contest"]["properties"]),
-    ],
-)
-def test_schema_and_dataclasses_have_the_same_keys(kind: Any, described: dict[str, Any]) -> None:
-    assert set(kind.__dataclass_fields__) == set(described)
-
-
-def test_the_schema_knows_all_contestants_and_who_can_sample() -> None:
-    everyone = study_schema()["$defs"]["contest"]["properties"]["contestants"]
-    assert everyone["default"] == everyone["items"]["enum"] == list(CONTESTANTS)
+def test_the_settings_know_all_contestants_and_who_can_sample() -> None:
+    assert Contest.model_fields["contestants"].default == get_args(Contestant) == tuple(CONTESTANTS)
     able = [name for name, one in CONTESTANTS.items() if one.whole or name == REFERENCE]
-    for part in ("sampling", "scaling"):
-        assert properties(part)["contestants"]["items"]["enum"] == able
-    assert properties()["startup"]["items"]["enum"] == [name for name in able if name != REFERENCE]
+    assert list(get_args(Whole)) == able
+    assert list(get_args(Startable)) == [name for name in able if name != REFERENCE]
 
 
 def test_the_figures_know_the_rungs() -> None:
@@ -60,7 +42,7 @@ def test_a_contestant_that_does_not_exist_is_named() -> None:
 
 def test_a_framework_that_is_missing_is_named_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     check_installed(benchmark_settings({}))
-    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: None if name == "torch" else object())
     with pytest.raises(InputError, match="the contestant edm needs PyTorch, which is not installed: make torch, or"):
         check_installed(benchmark_settings({}))
     without: dict[str, Any] = {

@@ -16,18 +16,18 @@ def run(weights: Path, output: Path, *more: str) -> int:
 
 
 def test_levels_are_found_that_a_sampler_takes(tuned: Path, tmp_path: Path) -> None:
-    path, log = tmp_path / "levels.json", tmp_path / "log"
-    assert run(tuned, path, "--calls", "2", "1", "2", "--log", str(log)) == 0
-    found = json.loads(path.read_text())
-    assert list(found) == ["1", "2"]
-    for calls, levels in found.items():
-        assert len(levels) == int(calls)
+    one, path, log = tmp_path / "1.json", tmp_path / "2.json", tmp_path / "log"
+    assert run(tuned, one, "--calls", "1") == 0
+    assert run(tuned, path, "--calls", "2", "--start", str(one), "--log", str(log)) == 0
+    for calls, file in ((1, one), (2, path)):
+        levels = json.loads(file.read_text())[str(calls)]
+        assert len(levels) == calls
         assert levels[0] <= 20.0
         assert all(before > after > 0 for before, after in pairwise(levels))
-    assert "1 calls: " in log.read_text()
+    assert "2 calls: " in log.read_text()
     assert "(score 0." in log.read_text()
     # The same molecules, so the same levels.
-    assert run(tuned, tmp_path / "again.json", "--calls", "1", "2") == 0
+    assert run(tuned, tmp_path / "again.json", "--calls", "2", "--start", str(one)) == 0
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
     (tmp_path / "two.json").write_text(json.dumps({"name": "two", "kind": "consistency", "steps": 2, "num": 4}))
     options = ["--weights", tuned, "--sampler", tmp_path / "two.json", "--levels", path]
@@ -39,6 +39,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
     weights: Path, denoiser: Path, tuned: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     least = "--calls and --num should be at least 1, and --seed at least 0"
+    start = tmp_path / "start.json"
+    start.write_text('{"1": [20.0], "spacing": {"first": 20.0, "second": NaN, "last": 2.0, "rho": 3.5}}')
     capfd.readouterr()
     for of, options, message in [
         (tuned, ("--calls", "0"), least),
@@ -46,6 +48,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (tuned, ("--calls", "2", "--seed", "-1"), least),
         (weights, ("--calls", "2"), "a run of objective edm has no levels to search for"),
         (denoiser, ("--calls", "2"), "a run of objective denoiser has no levels to search for"),
+        (tuned, ("--calls", "2", "--start", str(start)), "start.json should be what this stage has found for 1 calls"),
+        (tuned, ("--calls", "4", "--start", str(start)), "start.json should be what this stage has found for 2 calls"),
         (tmp_path / "none", ("--calls", "2"), "none: no such file; train the run first"),
     ]:
         assert run(of, tmp_path / "levels.json", *options) == 2

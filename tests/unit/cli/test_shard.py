@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.cli.parse import main as parse
 from pipeline.cli.shard import main as shard
+from pipeline.data.molecule_parquet import read_molecules
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
 
@@ -22,7 +23,8 @@ def molecules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(molecules: Path, folder: Path, buckets: Sequence[int] = (9, 17, 29)) -> int:
     outputs = ["--shards", str(folder / "shards"), "--statistics", str(folder / "statistics.json")]
-    return shard(["--molecules", str(molecules), "--buckets", *map(str, buckets), *outputs])
+    chosen = ["--buckets", *map(str, buckets)] if buckets else []
+    return shard(["--molecules", str(molecules), *chosen, *outputs])
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -38,6 +40,13 @@ def test_shards_and_statistics_agree(molecules: Path, tmp_path: Path) -> None:
         assert sum(len(one) for one in read_shards(tmp_path / "shards", split)) == number
     assert {one.bucket: len(one) for one in read_shards(tmp_path / "shards", "train")} == statistics.buckets
     assert len(list((tmp_path / "shards").iterdir())) == 9
+
+
+def test_buckets_are_found_where_none_are_given(molecules: Path, tmp_path: Path) -> None:
+    assert run(molecules, tmp_path, ()) == 0
+    found = read_statistics(tmp_path / "statistics.json").buckets
+    assert 1 < len(found) <= 7
+    assert max(found) == max(read_molecules(molecules).sizes)
 
 
 def test_the_same_input_gives_the_same_files(molecules: Path, tmp_path: Path) -> None:

@@ -199,7 +199,12 @@ def test_bad_input_is_one_line_and_leaves_the_earlier_files(
     assert all(path.read_bytes() == content for path, content in before.items() if path != meta)
 
 
-MATCHED: dict[str, Any] = {"objective": "matching", "init": "denoiser", "teacher": "denoiser"}
+DISTILLED: dict[str, Any] = {
+    "objective": "consistency",
+    "consistency": {"kind": "distillation"},
+    "init": "denoiser",
+    "teacher": "denoiser",
+}
 
 
 @pytest.mark.usefixtures("in_process")
@@ -207,7 +212,7 @@ def test_other_weights_to_start_from_begin_afresh(
     tmp_path: Path, make_settings: Callable[..., dict[str, Any]], data: Any, denoiser: Path, train_two_steps: Any
 ) -> None:
     config, output = tmp_path / "config.json", tmp_path / "run"
-    config.write_text(json.dumps(make_settings(**MATCHED, name="matched", training={"steps": 2})))
+    config.write_text(json.dumps(make_settings(**DISTILLED, name="distilled", training={"steps": 2})))
     other = train_two_steps(name="denoiser", objective="denoiser", seed=1)
     found = []
     for teacher in (denoiser, other, denoiser):
@@ -232,18 +237,26 @@ def test_weights_that_do_not_fit_are_one_line_and_train_nothing(
     config, output = tmp_path / "config.json", tmp_path / "run"
     alone: dict[str, Any] = {"objective": "denoiser"}
     cases: list[tuple[dict[str, Any], tuple[str | Path, ...], str]] = [
-        (MATCHED, ("--init", denoiser), "run tiny: --teacher should name the weights of the run denoiser"),
-        (MATCHED, ("--teacher", denoiser), "run tiny: --init should name the weights of the run denoiser"),
+        (DISTILLED, ("--init", denoiser), "run tiny: --teacher should name the weights of the run denoiser"),
+        (DISTILLED, ("--teacher", denoiser), "run tiny: --init should name the weights of the run denoiser"),
         (alone, ("--init", denoiser), "run tiny: it has no init, so there should be no --init"),
         (alone, ("--teacher", denoiser), "run tiny: it has no teacher, so there should be no --teacher"),
-        (MATCHED, ("--init", tuned, "--teacher", denoiser), "these are weights of the run tuned, and those of denois"),
-        (MATCHED, ("--init", weights, "--teacher", denoiser), "these are weights of the run tiny, and those of denoi"),
         (
-            MATCHED | {"model": {"hidden": 9}},
+            DISTILLED,
+            ("--init", tuned, "--teacher", denoiser),
+            "weights of the run tuned, and those of denoiser",
+        ),
+        (
+            DISTILLED,
+            ("--init", weights, "--teacher", denoiser),
+            "weights of the run tiny, and those of denoiser",
+        ),
+        (
+            DISTILLED | {"model": {"hidden": 9}},
             ("--init", denoiser, "--teacher", denoiser),
             "run tiny: its model should be that of the run denoiser, its init",
         ),
-        (MATCHED, ("--init", tmp_path / "none", "--teacher", denoiser), "none: no such file; train the run first"),
+        (DISTILLED, ("--init", tmp_path / "none", "--teacher", denoiser), "none: no such file; train the run first"),
     ]
     capfd.readouterr()
     for settings, options, message in cases:

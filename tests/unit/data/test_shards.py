@@ -14,7 +14,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.data.molecule_parquet import SPLITS
 from pipeline.data.parquet_tables import METADATA_KEY
-from pipeline.data.shards import Shard, make_shards, read_shards, write_shards
+from pipeline.data.shards import Shard, even_buckets, make_shards, read_shards, write_shards
 
 PER_FUNCTION = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 BUCKETS = [4, 6, 10]
@@ -119,6 +119,16 @@ def test_a_molecule_too_large_names_the_key_and_the_bucket_it_needs(make_molecul
             split=np.array(["train"] * 3, dtype=object),
             buckets=BUCKETS,
         )
+
+
+def test_by_default_buckets_share_the_molecules_evenly() -> None:
+    sizes = np.random.default_rng(0).integers(3, 60, 10_000)
+    buckets = even_buckets(sizes)
+    assert buckets[-1] == sizes.max()
+    counts = np.bincount(np.searchsorted(buckets, sizes))
+    assert counts.min() > 0.8 * counts.max()
+    # Of few sizes, or of one, there are no more buckets than sizes.
+    assert even_buckets(np.array([5, 5, 5, 9])) == [5, 9]
 
 
 @pytest.mark.parametrize("buckets", [[], [0, 9], [9, 4], [4, 4, 9], [70000]])

@@ -25,6 +25,14 @@ def test_the_split_is_edms() -> None:
     assert set(labels[test]) == {"test"}
 
 
+def test_a_split_may_be_shares_of_the_molecules() -> None:
+    assert (
+        split_labels(1000, seed=3, train=0.8, validation=150) == split_labels(1000, seed=3, train=800, validation=150)
+    ).all()
+    halves = list(split_labels(7, seed=0, train=0.5, validation=0.5))
+    assert [halves.count(split) for split in ("train", "validation", "test")] == [3, 3, 1]
+
+
 def test_the_split_hangs_on_the_seed() -> None:
     first, other = (split_labels(1000, seed=seed, train=500, validation=250) for seed in (0, 1))
     assert (first != other).any()

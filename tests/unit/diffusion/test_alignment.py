@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.diffusion.alignment import align, best_rotation
-from pipeline.training.noisy_batches import draw_noise
+from pipeline.diffusion.clouds import draw_noise
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]

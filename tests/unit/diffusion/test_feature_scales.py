@@ -27,11 +27,11 @@ def test_scales_are_root_mean_squares() -> None:
 
 def test_what_a_run_gives_takes_the_place_of_what_is_measured() -> None:
     measured = measured_scales(STATISTICS)
-    assert given_scales(SigmaData(None, None), STATISTICS) == measured
-    assert given_scales(SigmaData(0.5, None), STATISTICS) == Scales(0.5, measured.types, measured.charges)
-    assert given_scales(SigmaData(None, 0.25), STATISTICS) == Scales(1.25, 0.25, measured.charges)
+    assert given_scales(SigmaData(), STATISTICS) == measured
+    assert given_scales(SigmaData(coordinates=0.5), STATISTICS) == Scales(0.5, measured.types, measured.charges)
+    assert given_scales(SigmaData(types=0.25), STATISTICS) == Scales(1.25, 0.25, measured.charges)
 
 
 def test_edm_alone_has_the_charge_among_its_features() -> None:
-    counts = [feature_count(objective) for objective in ("edm", "denoiser", "consistency", "matching")]
-    assert counts == [6, 5, 5, 5]
+    counts = [feature_count(objective) for objective in ("edm", "denoiser", "consistency")]
+    assert counts == [6, 5, 5]

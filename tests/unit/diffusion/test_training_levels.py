@@ -1,4 +1,3 @@
-import dataclasses
 import math
 from typing import Any
 
@@ -8,19 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.diffusion.schedules import karras_levels
+from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.training_levels import (
     boundary_level,
+    draw_levels,
     gap,
     grid,
     grid_size,
     lognormal,
-    matching_levels,
+    pair_weight,
     pairs,
     stage,
 )
-from pipeline.study.config import ConsistencyConfig, LevelsConfig, MatchingConfig, RunConfig, run_config
+from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig, run_config
 
+SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
 KINDS = ["ct", "ict", "tuning", "distillation"]
 
 
@@ -31,15 +32,14 @@ def run_of(**run: Any) -> RunConfig:
 
 LEVELS: LevelsConfig = run_of().levels
 CONSISTENCY: ConsistencyConfig = run_of().consistency
-MATCHING: MatchingConfig = run_of().matching
 
 
 def levels_of(**changes: Any) -> LevelsConfig:
-    return dataclasses.replace(LEVELS, **changes)
+    return LEVELS.model_copy(update=changes)
 
 
 def consistency_of(**changes: Any) -> ConsistencyConfig:
-    return dataclasses.replace(CONSISTENCY, **changes)
+    return CONSISTENCY.model_copy(update=changes)
 
 
 def probability(sigma: Any, config: LevelsConfig = LEVELS) -> Any:
@@ -95,13 +95,11 @@ def test_a_batch_covers_the_distribution_evenly(seed: int, count: int) -> None:
 @given(st.sampled_from(KINDS), st.integers(0, 10_000), st.integers(1, 40), st.floats(0, 1))
 def test_a_pair_is_a_level_and_one_below_it(kind: str, seed: int, count: int, progress: float) -> None:
     config = consistency_of(kind=kind)
-    found = pairs(np.random.default_rng(seed), count, LEVELS, config, progress=progress)
-    assert found.shape == (count, 3)
-    t, r, weight = found.T
+    t, r = pairs(np.random.default_rng(seed), count, LEVELS, config, progress=progress)
+    assert t.shape == r.shape == (count,)
     assert (t > r).all()
     assert (r >= (0.0 if kind in ("tuning", "distillation") else LEVELS.sigma_min * (1 - 1e-12))).all()
     assert (t <= LEVELS.sigma_max * (1 + 1e-12)).all()
-    np.testing.assert_allclose(weight, 1.0 if kind == "ct" else 1 / (t - r))
     # As 32-bit numbers too, which is what a loss sees.
     assert (t.astype(np.float32) > r.astype(np.float32)).all()
 
@@ -132,17 +130,36 @@ def test_the_gap_is_the_published_one_and_closes(t: float, later: int, q: float)
 @pytest.mark.parametrize("kind", ["tuning", "distillation"])
 def test_levels_below_the_anchor_are_compared_with_the_data(kind: str) -> None:
     config = consistency_of(kind=kind, first_stage=8, last_stage=8, anchor=0.3)
-    t, r, weight = pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0).T
+    t, r = pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0)
     assert ((r == 0) == (t < 0.3)).all()
     assert 0 < (r == 0).sum() < 500
-    np.testing.assert_allclose(weight, 1 / (t - r))
+
+
+def test_weights_of_pairs() -> None:
+    t, r = np.array([0.4, 2.0, 9.0]), np.array([0.0, 0.8, 7.5])
+    for kind in KINDS:
+        found = pair_weight(t, r, consistency_of(kind=kind), SCALES)
+        np.testing.assert_allclose(found, 1.0 if kind == "ct" else 1 / (t - r))
+    # One over c_out of the coordinates.
+    unit = pair_weight(t, r, consistency_of(kind="tuning", weight="unit"), SCALES)
+    np.testing.assert_allclose(unit, np.sqrt(t**2 + 1.4**2) / (t * 1.4))
+
+
+def test_steps_of_edm_are_drawn_evenly_from_0_to_T() -> None:
+    run = run_of(objective="edm", noise={"steps": 4})
+    t, r, weight = draw_levels(np.random.default_rng(0), 5000, run, SCALES, progress=0.5)
+    assert t.dtype == np.int32
+    assert r is None and weight is None
+    counts = np.bincount(t, minlength=5)
+    assert len(counts) == 5
+    assert stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_the_first_stage_compares_with_the_data() -> None:
     config = consistency_of(kind="tuning", first_stage=0, last_stage=3)
-    assert (pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0)[:, 1] == 0).all()
+    assert (pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0)[1] == 0).all()
     # Later it does so at small levels only.
-    t, r, _ = pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.6).T
+    t, r = pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.6)
     assert (r == 0).any()
     assert (r > 0).any()
     assert t[r == 0].max() < t[r > 0].min()
@@ -173,19 +190,12 @@ def test_ct_grows_its_grid_with_the_root_of_the_steps() -> None:
         assert grid_size(config, k / 100) == expected
 
 
-def test_the_grid_is_karras_and_others() -> None:
-    found = grid(LEVELS, 12)
-    expected = karras_levels(steps=12, sigma_min=LEVELS.sigma_min, sigma_max=LEVELS.sigma_max)[:-1][::-1]
-    np.testing.assert_allclose(found, expected)
-    assert (np.diff(found) > 0).all()
-
-
 @pytest.mark.parametrize("kind", ["ct", "ict"])
 def test_pairs_of_a_grid_are_neighbours_drawn_as_published(kind: str) -> None:
     config = consistency_of(kind=kind, first_levels=6, last_levels=6)
     # The share of training that is done makes no difference when the grid does not grow.
     sigmas = grid(LEVELS, grid_size(config, 0.3))
-    t, r, _ = pairs(np.random.default_rng(0), 20_000, LEVELS, config, progress=0.3).T
+    t, r = pairs(np.random.default_rng(0), 20_000, LEVELS, config, progress=0.3)
     place = np.searchsorted(sigmas, t)
     assert (sigmas[place] == t).all()
     assert (sigmas[place - 1] == r).all()
@@ -195,26 +205,6 @@ def test_pairs_of_a_grid_are_neighbours_drawn_as_published(kind: str) -> None:
     seen = expected > 5
     assert stats.chisquare(counts[seen], expected[seen] * counts[seen].sum() / expected[seen].sum()).pvalue > 1e-3
     assert counts[~seen].sum() < 30
-
-
-# --- matching ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_generator_is_fed_pure_noise_or_noisy_data() -> None:
-    config = dataclasses.replace(MATCHING, one_step=0.3, score_mean=1.0, score_std=0.5)
-    t, share_of_data, s = matching_levels(np.random.default_rng(0), 4000, LEVELS, config).T
-    pure = share_of_data == 0
-    assert pure.mean() == pytest.approx(0.3, abs=0.03)
-    assert (share_of_data[~pure] == 1).all()
-    assert (t[pure] == LEVELS.sigma_max).all()
-    assert stats.kstest(probability(t[~pure]), "uniform").pvalue > 1e-3
-    compared = levels_of(mean=1.0, std=0.5)
-    assert stats.kstest(probability(s, compared), "uniform").pvalue > 1e-3
-    # The level that is compared at says nothing of the one that was fed.
-    assert abs(np.corrcoef(np.log(t[~pure]), np.log(s[~pure]))[0, 1]) < 0.06
-    for share in (0.0, 1.0):
-        of_one_kind = dataclasses.replace(MATCHING, one_step=share)
-        assert (matching_levels(np.random.default_rng(0), 99, LEVELS, of_one_kind)[:, 1] == 1 - share).all()
 
 
 # --- the boundary -----------------------------------------------------------------------------------------------------
@@ -228,4 +218,3 @@ def test_what_goes_on_from_a_denoiser_keeps_its_boundary() -> None:
     assert boundary_level(run_of(consistency={"kind": "distillation"}, teacher="denoiser")) == 0.0
     for objective in ("edm", "denoiser"):
         assert boundary_level(run_of(objective=objective, levels=given_levels)) == 0.0
-    assert boundary_level(run_of(objective="matching", teacher="denoiser")) == 0.0

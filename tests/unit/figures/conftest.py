@@ -10,9 +10,21 @@ import pytest
 
 from pipeline.chemistry.metrics import Judgement, summarise
 from pipeline.chemistry.molecules import Molecules
+from pipeline.cli.figures import main as figures
 from pipeline.data.molecule_files import read_molecule_files
 from pipeline.data.molecule_parquet import write_molecules
+from pipeline.data.statistics import Statistics
+from pipeline.training.run_folder import write_weights
 
+STATISTICS = Statistics(
+    dataset="molecules64.sdf",
+    num_molecules={"train": 60, "validation": 2, "test": 2},
+    size_histogram={"train": {18: 60}, "validation": {18: 2}, "test": {18: 2}},
+    atom_counts={"H": 500, "C": 400, "N": 100, "O": 70, "F": 10},
+    coordinate_scale=1.4,
+    type_scale=0.1,
+    buckets={29: 60},
+)
 MOLECULES64 = Path(__file__).parents[2] / "data" / "molecules64.sdf"
 
 
@@ -91,12 +103,12 @@ class FakeStudy:
     def __init__(self, folder: Path, real: Molecules, runs: Runs, *, trajectory: bool = True):
         """Write the files."""
         self.folder = folder
-        self.options: dict[str, list[Path]] = {"configs": [], "curves": [], "metrics": [], "samples": []}
+        self.options: dict[str, list[Path]] = {"weights": [], "curves": [], "metrics": [], "samples": []}
         for number, (name, run) in enumerate(runs.items()):
             place = folder / name
             (place / "samples").mkdir(parents=True)
             settings = {"name": name, "objective": run.objective, "backend": run.backend, "init": run.init}
-            (place / "config.json").write_text(json.dumps({**settings, "training": {"batch_size": 64}}))
+            self.write_weights(place / "weights.safetensors", **settings)
             lines = loss_lines(run, start=1 + number)
             (place / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
             evaluations = {}
@@ -109,11 +121,19 @@ class FakeStudy:
                 self.options["samples"].append(path)
                 evaluations[sampler] = summarise(Judgement.of(molecules), replicates=50)
             (place / "metrics.json").write_text(json.dumps({"run": name, "samplers": evaluations}))
-            for option, file in (("configs", "config.json"), ("curves", "metrics.jsonl"), ("metrics", "metrics.json")):
+            files = {"weights": "weights.safetensors", "curves": "metrics.jsonl", "metrics": "metrics.json"}
+            for option, file in files.items():
                 self.options[option].append(place / file)
         self._write_references(real)
         if trajectory:
             self._write_trajectory(real, run=next(iter(runs)))
+
+    @staticmethod
+    def write_weights(path: Path, **settings: Any) -> None:
+        """Write weights that say no more than what they were trained with."""
+        training = {"steps": 100, "batch_size": 64, "optimizer": {"warmup_steps": 1}}
+        config = {"data": "molecules64", **settings, "training": training}
+        write_weights(path, {}, config=config, statistics=STATISTICS, provenance={"jax": "0.10.2", "cores": 2})
 
     def _write_references(self, real: Molecules) -> None:
         cloud = perturbed(real, 3.0, 5, {})
@@ -146,6 +166,14 @@ def one_run(tmp_path_factory: pytest.TempPathFactory, real: Molecules) -> FakeSt
     """A study of one run with one sampler."""
     run = FakeRun("edm", 720.0, 4844, {"heun-50": ("heun", 50, 0.05)})
     return FakeStudy(tmp_path_factory.mktemp("one"), real, {"edm": run})
+
+
+@pytest.fixture(scope="session")
+def drawn(one_run: FakeStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stage makes of it, alone in its folder."""
+    output = tmp_path_factory.mktemp("results") / "figures"
+    assert figures(one_run.argv(output)) == 0
+    return output
 
 
 @pytest.fixture(scope="session")

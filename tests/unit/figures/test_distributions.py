@@ -1,10 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
+from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.molecules import Molecules
-from pipeline.figures.distributions import BIN_PM, PAIRS, WINDOWS_PM, measure
+from pipeline.figures.distributions import ANGLES, BIN_DEGREES, BIN_PM, PAIRS, WINDOWS_PM, measure
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
@@ -32,8 +35,21 @@ def test_error_of_distances_is_that_of_the_mean_over_molecules(real: Molecules) 
 
 def test_shares_add_up_and_errors_shrink_with_more_molecules(real: Molecules) -> None:
     few, many = measure(real), measure(real.select(np.tile(np.arange(len(real)), 4)))
-    assert few.sizes.value.sum() == pytest.approx(1)
     assert few.elements.value.sum() == pytest.approx(1)
     np.testing.assert_allclose(many.elements.value, few.elements.value)
     np.testing.assert_allclose(many.elements.error, few.elements.error / 2)
-    np.testing.assert_allclose(many.sizes.error, few.sizes.error / 2)
+    np.testing.assert_allclose(many.angles.error, few.angles.error / 2)
+
+
+def test_angles_are_those_between_the_bonds_of_heavy_atoms(real: Molecules) -> None:
+    low, high = ANGLES
+    expected = np.zeros((high - low) // BIN_DEGREES)
+    bonds = find_bonds(real)
+    for atom in np.flatnonzero(real.atomic_numbers > 1):
+        ends = np.concatenate([bonds.second[bonds.first == atom], bonds.first[bonds.second == atom]])
+        ends = ends[real.atomic_numbers[ends] > 1]
+        for one, other in itertools.combinations(real.positions[ends].astype(np.float64) - real.positions[atom], 2):
+            cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+            degrees = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+            expected += np.histogram(degrees, bins=np.arange(low, high + BIN_DEGREES, BIN_DEGREES))[0]
+    np.testing.assert_allclose(measure(real).angles.value * BIN_DEGREES * len(real), expected, atol=1e-9)

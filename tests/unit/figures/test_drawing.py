@@ -52,4 +52,4 @@ def test_draws_a_lonely_atom_and_atoms_behind_each_other(positions: list[list[fl
 
 def test_formula() -> None:
     one = Molecules.from_list([([8, 1, 6, 1, 6, 9], np.arange(18).reshape(6, 3))])
-    assert drawing.formula(one) == "C$_{2}$H$_{2}$FO"
+    assert drawing.formula(one) == "C2H2FO"

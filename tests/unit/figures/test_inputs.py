@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def read(study: FakeStudy, **changes: list[Path]) -> list[Run]:
-    options: Any = {option: study.options[option] for option in ("configs", "curves", "metrics", "samples")}
+    options: Any = {option: study.options[option] for option in ("weights", "curves", "metrics", "samples")}
     return read_runs(**{**options, **changes})
 
 
 def test_runs_keep_the_order_of_the_study_and_their_colours(many_runs: FakeStudy) -> None:
     runs = read(many_runs)
-    assert [run.name for run in runs] == [path.parent.name for path in many_runs.options["configs"]]
+    assert [run.name for run in runs] == [path.parent.name for path in many_runs.options["weights"]]
     assert len({run.colour for run in runs}) == len(runs)
     assert [len(run.samples) for run in runs] == [8, 7, 6, 5, 4, 3, 2, 1]
     assert list(runs[0].samples) == list(runs[0].evaluations)
@@ -40,6 +41,13 @@ def test_a_run_says_what_it_took_and_what_its_samplers_spend(one_run: FakeStudy)
     assert (checkups.sampler, checkups.count) == ("heun-12", 64)
     assert run.kind("heun-50") == "heun"
     assert run.seconds_a_molecule("heun-50") == pytest.approx(50 * 0.0004)
+    assert (run.config.training.batch_size, run.provenance["data"], run.provenance["jax"]) == (
+        64,
+        "molecules64.sdf",
+        "0.10.2",
+    )
+    digest = hashlib.sha256(one_run.options["weights"][0].read_bytes()).hexdigest()
+    assert run.provenance["weights SHA-256"] == digest
 
 
 def test_samples_that_say_neither_calls_nor_time_have_none(one_run: FakeStudy, tmp_path: Path) -> None:
@@ -61,22 +69,21 @@ def test_a_run_counts_the_training_of_all_that_it_goes_back_to(many_runs: FakeSt
 
 
 def test_each_ancestor_counts_once_and_an_unknown_one_is_named(one_run: FakeStudy, tmp_path: Path) -> None:
-    files: dict[str, list[Path]] = {"configs": [], "metrics": [], "samples": []}
-    starts: dict[str, dict[str, str | None]] = {
-        "a": {},
-        "b": {"init": "a"},
-        "c": {"init": "b", "teacher": "a"},
-        "d": {"init": None, "teacher": "gone"},
+    files: dict[str, list[Path]] = {"weights": [], "metrics": [], "samples": []}
+    starts: dict[str, dict[str, Any]] = {
+        "a": {"objective": "edm"},
+        "b": {"objective": "edm", "init": "a"},
+        "c": {"objective": "matching", "init": "b", "teacher": "a"},
+        "d": {"objective": "matching", "init": None, "teacher": "gone"},
     }
     for name, start in starts.items():
         (tmp_path / name).mkdir()
-        config, metric, sample = (tmp_path / name / file for file in ("config.json", "metrics.json", "s.parquet"))
-        settings = json.loads(one_run.options["configs"][0].read_text())
-        config.write_text(json.dumps({**settings, "name": name, **start}))
+        weights, metric, sample = (tmp_path / name / file for file in ("w.safetensors", "metrics.json", "s.parquet"))
+        one_run.write_weights(weights, name=name, **start)
         metric.write_text(json.dumps({**json.loads(one_run.options["metrics"][0].read_text()), "run": name}))
         molecules = read_molecules(one_run.options["samples"][0])
         write_molecules(sample, molecules, metadata={**molecules.metadata, "run": name})
-        for paths, path in zip(files.values(), (config, metric, sample), strict=True):
+        for paths, path in zip(files.values(), (weights, metric, sample), strict=True):
             paths.append(path)
     runs = read(one_run, curves=one_run.options["curves"] * len(starts), **files)
     assert [list(run.predecessors) for run in runs] == [[], ["a"], ["b", "a"], ["gone"]]

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from pipeline.chemistry.metrics import read_summary
+from pipeline.chemistry.metrics import Judgement, read_summary
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecule_parquet import read_molecules, write_molecules
 from pipeline.figures import distributions, gallery, quality, stability, steps, style, training, trajectory
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def runs_of(study: FakeStudy, **changes: list[Path]) -> list[Run]:
-    files: Any = {option: study.options[option] for option in ("configs", "curves", "metrics", "samples")}
+    files: Any = {option: study.options[option] for option in ("weights", "curves", "metrics", "samples")}
     return read_runs(**{**files, **changes})
 
 
@@ -39,7 +39,8 @@ def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
         yield quality.draw(runs, **bounds, dataset="QM9")
         yield training.draw(runs, **bounds, dataset="QM9")
         yield from (steps.draw(run) for run in runs[:3] if steps.few_step_samplers(run))
-        yield gallery.draw(runs[0], molecules=12)
+        judged = {name: Judgement.of(one) for name, one in runs[0].samples.items()}
+        yield gallery.draw(runs[0], judged, molecules=12)
         yield distributions.draw(runs[0], reference=distributions.measure(real), dataset="QM9")
         if "trajectory" in study.options:
             yield trajectory.draw(read_trajectory(study.options["trajectory"][0]))

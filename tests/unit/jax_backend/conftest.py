@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.diffusion.clouds import atom_features, draw_noise
 from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.training.noisy_batches import draw_noise, one_hot
+from pipeline.training.noisy_batches import NoisyBatch
 
 Doubles = npt.NDArray[np.float64]
 
@@ -83,7 +84,7 @@ MASK = node_mask(jnp.asarray(SIZES), 5)
 ATOMIC_NUMBERS = np.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], np.uint8)
 DATA = Pair(
     1.4 * draw_noise(np.random.default_rng(7), SIZES, 5, 0).astype(np.float64),
-    one_hot(ATOMIC_NUMBERS).astype(np.float64) / 4.0,
+    atom_features(ATOMIC_NUMBERS, TYPES).astype(np.float64),
 )
 
 
@@ -95,6 +96,12 @@ def unit_noise(seed: int) -> Pair:
 
 def cloud(pair: Pair) -> Cloud:
     return Cloud(jnp.asarray(pair.x, jnp.float32), jnp.asarray(pair.h, jnp.float32))
+
+
+def widened(batch: NoisyBatch[jax.Array]) -> NoisyBatch[jax.Array]:
+    """Return the batch with four more places of padding."""
+    widths = {3: ((0, 0), (0, 4), (0, 0)), 2: ((0, 0), (0, 4)), 1: ((0, 0),)}
+    return batch.map(lambda part: jnp.pad(part, widths[part.ndim]))
 
 
 def noisy(data: Pair, noise: Pair, sigma: Any) -> Pair:

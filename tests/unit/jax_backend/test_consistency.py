@@ -1,4 +1,3 @@
-import dataclasses
 from typing import Any
 
 import jax
@@ -8,9 +7,9 @@ import pytest
 
 from pipeline.diffusion.feature_scales import TYPES
 from pipeline.jax_backend.consistency import Consistency
-from pipeline.jax_backend.features import node_mask
-from pipeline.jax_backend.objective import Draws, Frozen
+from pipeline.jax_backend.objective import Frozen
 from pipeline.study.config import ConsistencyConfig
+from pipeline.training.noisy_batches import NoisyBatch
 
 from .conftest import (
     DATA,
@@ -26,6 +25,7 @@ from .conftest import (
     plainly,
     squares,
     unit_noise,
+    widened,
 )
 
 KINDS = ["ct", "ict", "tuning", "distillation"]
@@ -39,7 +39,7 @@ def config_of(**changes: Any) -> ConsistencyConfig:
         kind="ict", q=2.0, first_stage=2, last_stage=4, anchor=0.2, first_levels=10, last_levels=160,
         weight="gap", huber=0.0, type_weight=4.0,
     )  # fmt: skip
-    return dataclasses.replace(default, **changes)
+    return default.model_copy(update=changes)
 
 
 LINEAR: Any = LinearNetwork()
@@ -49,12 +49,13 @@ def objective_of(network: Any = LINEAR, *, epsilon: float = 0.0, **changes: Any)
     return Consistency(network, SCALES, epsilon, config=config_of(**changes))
 
 
-def draws(t: Any = T, r: Any = R, weight: Any = WEIGHT) -> Draws:
-    return Draws(cloud(unit_noise(0)), jnp.asarray(np.stack([t, r, weight], axis=1), jnp.float32))
+def pairs(t: Any = T, r: Any = R, weight: Any = WEIGHT) -> NoisyBatch[jax.Array]:
+    levels = (jnp.asarray(column, jnp.float32) for column in (t, r, weight))
+    return NoisyBatch(cloud(DATA), cloud(unit_noise(0)), MASK, *levels)
 
 
 def losses(objective: Consistency, params: jax.Array = PARAMS, frozen: Frozen = FROZEN, **levels: Any) -> Doubles:
-    return np.asarray(objective.losses(params, cloud(DATA), MASK, draws(**levels), frozen), np.float64)
+    return np.asarray(objective.losses(params, pairs(**levels), frozen), np.float64)
 
 
 def square(estimate: Pair, target: Pair, type_weight: float = 4.0) -> Doubles:
@@ -124,7 +125,7 @@ def test_the_target_has_no_gradient(kind: str) -> None:
     objective = objective_of(kind=kind, huber=0.02)
 
     def total(params: jax.Array, frozen: Frozen) -> jax.Array:
-        return objective.losses(params, cloud(DATA), MASK, draws(), frozen).sum()
+        return objective.losses(params, pairs(), frozen).sum()
 
     of_params, of_frozen = jax.grad(total, argnums=(0, 1))(PARAMS, FROZEN)
     assert all((gradient == 0).all() for gradient in of_frozen)
@@ -183,19 +184,10 @@ def test_the_distance_is_pseudo_huber_with_a_constant_for_each_dimension(type_we
     np.testing.assert_allclose(losses(objective_of(huber=0.1, type_weight=type_weight)), expected, rtol=1e-4)
 
 
-def test_unit_weight_lets_every_level_move_the_network_alike() -> None:
-    gap, unit = (losses(objective_of(kind="tuning", weight=weight)) for weight in ("gap", "unit"))
-    _, c_out, _ = factors(T, SCALES.coordinates)
-    np.testing.assert_allclose(unit, gap / WEIGHT / c_out[:, 0, 0], rtol=1e-5)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_changes_no_loss(kind: str) -> None:
     objective = objective_of(kind=kind, huber=0.02)
     expected = losses(objective)
-    wide: Any = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, 4), (0, 0))), (cloud(DATA), draws().noise))
-    mask = node_mask(jnp.asarray(SIZES), 9)
-    found = objective.losses(PARAMS, wide[0], mask, Draws(wide[1], draws().levels), FROZEN)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    data, mask, drawn = jax.tree.map(lambda part: part[1:2], (cloud(DATA), MASK, draws()))
-    np.testing.assert_allclose(objective.losses(PARAMS, data, mask, drawn, FROZEN), expected[1:2], rtol=1e-5)
+    np.testing.assert_allclose(objective.losses(PARAMS, widened(pairs()), FROZEN), expected, rtol=1e-5)
+    alone = pairs().map(lambda part: part[1:2])
+    np.testing.assert_allclose(objective.losses(PARAMS, alone, FROZEN), expected[1:2], rtol=1e-5)

@@ -13,12 +13,12 @@ from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.denoiser import Denoiser, Preconditioned
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.jax_backend.objective import Draws, Frozen
+from pipeline.jax_backend.objective import Frozen
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
+from pipeline.training.noisy_batches import NoisyBatch
 
 from .conftest import (
-    ATOMIC_NUMBERS,
     DATA,
     MASK,
     SCALES,
@@ -31,6 +31,7 @@ from .conftest import (
     plainly,
     squares,
     unit_noise,
+    widened,
 )
 
 SIGMA = np.array([0.05, 0.7, 6.0])
@@ -45,8 +46,7 @@ def around(network: Any, epsilon: float = 0.0, form: str = "karras") -> Denoiser
     return Denoiser(network, SCALES, epsilon, form)
 
 
-def draws(sigma: Any = SIGMA, seed: int = 0) -> Draws:
-    return Draws(cloud(unit_noise(seed)), jnp.asarray(sigma, jnp.float32)[:, None])
+BATCH = NoisyBatch(cloud(DATA), cloud(unit_noise(0)), MASK, jnp.asarray(SIGMA, jnp.float32))
 
 
 class Model:
@@ -72,13 +72,6 @@ def model(request: pytest.FixtureRequest, make_config: Callable[..., RunConfig])
 
 
 # --- the denoiser -----------------------------------------------------------------------------------------------------
-
-
-def test_features_are_types_over_four() -> None:
-    data = around(LinearNetwork()).clean(jnp.asarray(DATA.x, jnp.float32), jnp.asarray(ATOMIC_NUMBERS))
-    assert data.h.shape == (3, 5, 5)
-    np.testing.assert_allclose(data.h, DATA.h)
-    np.testing.assert_allclose(data.x, DATA.x, rtol=1e-6)
 
 
 # Scales whose squares are rounded up and down.
@@ -200,7 +193,7 @@ def test_neither_padding_nor_other_molecules_take_part(model: Model) -> None:
 
 def test_the_loss_of_a_network_that_says_nothing() -> None:
     data, noise = DATA, unit_noise(0)
-    losses = around(FakeNetwork(zero)).losses({}, cloud(data), MASK, draws(), NONE)
+    losses = around(FakeNetwork(zero)).losses({}, BATCH, NONE)
     state, expected = noisy(data, noise, SIGMA), np.zeros(3)
     for x, of_x, scale in zip(state, data, (SCALES.coordinates, SCALES.types), strict=True):
         c_skip, c_out, _ = factors(SIGMA, scale)
@@ -217,7 +210,7 @@ def test_the_loss_of_a_perfect_network_is_zero() -> None:
             state, DATA, (factors(SIGMA, scale) for scale in (SCALES.coordinates, SCALES.types)), strict=True
         )
     ]
-    losses = around(FakeNetwork(lambda x, h: (target[0], target[1]))).losses({}, cloud(DATA), MASK, draws(), NONE)
+    losses = around(FakeNetwork(lambda x, h: (target[0], target[1]))).losses({}, BATCH, NONE)
     np.testing.assert_allclose(losses, 0, atol=1e-9)
 
 
@@ -231,18 +224,15 @@ def test_the_target_of_the_network_counts_alike_at_every_level() -> None:
             state, DATA, (factors(SIGMA, scale) for scale in (SCALES.coordinates, SCALES.types)), strict=True
         )
     ]
-    losses = around(FakeNetwork(lambda x, h: (off[0], off[1]))).losses({}, cloud(DATA), MASK, draws(), NONE)
+    losses = around(FakeNetwork(lambda x, h: (off[0], off[1]))).losses({}, BATCH, NONE)
     np.testing.assert_allclose(losses, 0.5, rtol=1e-4)
 
 
 def test_padding_changes_no_loss(model: Model) -> None:
-    evaluate = jax.jit(lambda data, mask, draws: model.objective.losses(model.params, data, mask, draws, NONE))
-    narrow = evaluate(cloud(DATA), MASK, draws())
-    wide: Any = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, 4), (0, 0))), (cloud(DATA), draws().noise))
-    found = evaluate(wide[0], node_mask(jnp.asarray(SIZES), 9), Draws(wide[1], draws().levels))
-    np.testing.assert_allclose(found, narrow, rtol=2e-4)
-    alone: Any = jax.tree.map(lambda part: part[1:2], (cloud(DATA), MASK, draws()))
-    np.testing.assert_allclose(evaluate(*alone), narrow[1:2], rtol=2e-4)
+    evaluate = jax.jit(lambda batch: model.objective.losses(model.params, batch, NONE))
+    narrow = evaluate(BATCH)
+    np.testing.assert_allclose(evaluate(widened(BATCH)), narrow, rtol=2e-4)
+    np.testing.assert_allclose(evaluate(BATCH.map(lambda part: part[1:2])), narrow[1:2], rtol=2e-4)
 
 
 # --- from a configuration ---------------------------------------------------------------------------------------------
@@ -264,8 +254,7 @@ def test_a_run_has_the_scales_it_gives_and_the_boundary_of_its_kind(
     assert measured.sigma_data.coordinates == pytest.approx(statistics.coordinate_scale)
     given = built(objective="denoiser", levels={"sigma_data": {"coordinates": 1.1, "types": 0.3}})
     assert given.sigma_data == Scales(1.1, 0.3, measured.sigma_data.charges)
-    assert (measured.epsilon, measured.networks) == (0.0, 1)
+    assert measured.epsilon == 0.0
     isolated = built(objective="consistency", consistency={"kind": "ict"}, levels={"sigma_min": 0.005})
     assert isolated.epsilon == 0.005
     assert built(objective="consistency", init="denoiser").epsilon == 0.0
-    assert built(objective="matching", init="denoiser", teacher="denoiser").networks == 2

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from pipeline.diffusion.clouds import atom_features
 from pipeline.diffusion.feature_scales import FEATURES, Scales
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend import features
@@ -15,8 +16,10 @@ from pipeline.jax_backend.build import build_layout
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.jax_backend.objective import Draws
 from pipeline.study.config import RunConfig
+from pipeline.training.noisy_batches import NoisyBatch
+
+from .conftest import widened
 
 MakeObjective = Callable[..., EDM]
 
@@ -24,7 +27,7 @@ draw_noise = jax.jit(features.draw_noise, static_argnums=2)
 
 SIZES = jnp.array([3, 5, 2], jnp.int32)
 MASK = node_mask(SIZES, 5)
-ATOMIC_NUMBERS = jnp.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], jnp.uint8)
+ATOMIC_NUMBERS = np.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], np.uint8)
 
 
 def zero(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -35,29 +38,16 @@ def keys(count: int, seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), count)
 
 
-def molecules(objective: EDM) -> Cloud:
-    return objective.clean(draw_noise(keys(3, 7), MASK, 0).x * 1.4, ATOMIC_NUMBERS)
+DATA = Cloud(draw_noise(keys(3, 7), MASK, 0).x * 1.4, jnp.asarray(atom_features(ATOMIC_NUMBERS, FEATURES)))
 
 
-def at(t: int | list[int], seed: int = 0) -> Draws:
-    levels = jnp.broadcast_to(jnp.array(t, jnp.float32), (3,))[:, None]
-    return Draws(draw_noise(keys(3, seed), MASK, FEATURES), levels)
+def at(t: int | list[int], seed: int = 0) -> NoisyBatch[jax.Array]:
+    noise = draw_noise(keys(3, seed), MASK, FEATURES)
+    return NoisyBatch(DATA, noise, MASK, jnp.broadcast_to(jnp.array(t, jnp.int32), (3,)))
 
 
-def perfect(draws: Draws) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    return lambda x, h: (draws.noise.x, draws.noise.h)
-
-
-# --- data -------------------------------------------------------------------------------------------------------------
-
-
-def test_features_are_types_over_four_and_charges_over_ten(make_objective: MakeObjective) -> None:
-    cloud = molecules(make_objective(zero))
-    assert cloud.h.shape == (3, 5, 6)
-    np.testing.assert_allclose(cloud.h[0, 0], [0, 0, 0, 0.25, 0, 0.8])
-    np.testing.assert_allclose(cloud.h[1, 0], [0, 0.25, 0, 0, 0, 0.6])
-    np.testing.assert_allclose(cloud.h[1, 2], [0, 0, 0, 0, 0.25, 0.9])
-    assert (cloud.h[0, 3:] == 0).all()
+def perfect(batch: NoisyBatch[jax.Array]) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    return lambda x, h: (batch.noise.x, batch.noise.h)
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
@@ -66,30 +56,30 @@ def test_features_are_types_over_four_and_charges_over_ten(make_objective: MakeO
 @pytest.mark.parametrize("loss", ["l2", "vlb"])
 def test_the_loss_of_a_perfect_network_is_zero(make_objective: MakeObjective, loss: str) -> None:
     for t in (0, 1, 5, 10):
-        draws = at(t)
-        objective = make_objective(perfect(draws), precision=1e-5, loss=loss)
-        losses = objective.losses({}, molecules(objective), MASK, draws)
+        batch = at(t)
+        objective = make_objective(perfect(batch), precision=1e-5, loss=loss)
+        losses = objective.losses({}, batch)
         # At t = 0 the noise is so small that rounding z_0 gives the types and charges.
         np.testing.assert_allclose(losses, 0, atol=1e-5)
 
 
 def test_l2_is_the_mean_error_of_a_molecule(make_objective: MakeObjective) -> None:
-    objective, draws = make_objective(zero), at([1, 6, 10])
-    losses = objective.losses({}, molecules(objective), MASK, draws)
-    squares = np.square(draws.noise.x).sum((1, 2)) + np.square(draws.noise.h).sum((1, 2))
+    objective, batch = make_objective(zero), at([1, 6, 10])
+    losses = objective.losses({}, batch)
+    squares = np.square(batch.noise.x).sum((1, 2)) + np.square(batch.noise.h).sum((1, 2))
     # Divided by the numbers of the molecule itself, 9 an atom, whatever it is padded to.
     np.testing.assert_allclose(losses, squares / (2 * 9 * np.asarray(SIZES)), rtol=1e-5)
 
 
 def test_vlb_weighs_the_error_by_the_loss_of_signal(make_objective: MakeObjective) -> None:
     steps, precision = 7, 1e-2
-    objective, draws = make_objective(zero, steps=steps, precision=precision, loss="vlb"), at([1, 4, 7])
-    losses = objective.losses({}, molecules(objective), MASK, draws)
+    objective, batch = make_objective(zero, steps=steps, precision=precision, loss="vlb"), at([1, 4, 7])
+    losses = objective.losses({}, batch)
     alpha2 = (1 - 2 * precision) * (1 - (np.arange(8) / steps) ** 2) ** 2 + precision
     alpha2[7] = (1 - 2 * precision) * (1 - (6 / steps) ** 2) ** 2 / 1000 + precision
     snr = alpha2 / (1 - alpha2)
     weights = np.array([snr[t - 1] / snr[t] - 1 for t in (1, 4, 7)])
-    squares = np.square(draws.noise.x).sum((1, 2)) + np.square(draws.noise.h).sum((1, 2))
+    squares = np.square(batch.noise.x).sum((1, 2)) + np.square(batch.noise.h).sum((1, 2))
     np.testing.assert_allclose(losses, (steps + 1) * 0.5 * weights * squares, rtol=1e-4)
 
 
@@ -97,11 +87,10 @@ def test_vlb_weighs_the_error_by_the_loss_of_signal(make_objective: MakeObjectiv
 def test_the_reconstruction_of_types_and_charges(make_objective: MakeObjective, loss: str) -> None:
     # So much noise at t = 0 that z_0 is in doubt.
     precision = 0.02
-    objective, draws = make_objective(zero, precision=precision, loss=loss), at(0)
-    data = molecules(objective)
-    losses = objective.losses({}, data, MASK, draws)
+    objective, batch = make_objective(zero, precision=precision, loss=loss), at(0)
+    data, losses = batch.data, objective.losses({}, batch)
     sigma = precision**0.5
-    z = (1 - precision) ** 0.5 * np.asarray(data.h, np.float64) + sigma * np.asarray(draws.noise.h, np.float64)
+    z = (1 - precision) ** 0.5 * np.asarray(data.h, np.float64) + sigma * np.asarray(batch.noise.h, np.float64)
 
     def log_mass(value: Any, mean: Any, width: float) -> Any:
         return np.log(stats.norm.cdf(value + 0.5, mean, width) - stats.norm.cdf(value - 0.5, mean, width) + 1e-10)
@@ -114,7 +103,7 @@ def test_the_reconstruction_of_types_and_charges(make_objective: MakeObjective, 
             masses = log_mass(1.0, 4 * z[row, atom, :5], 4 * sigma)
             expected -= masses[types[atom]] - np.log(np.exp(masses).sum())
             expected -= log_mass(float(ATOMIC_NUMBERS[row, atom]), 10 * z[row, atom, 5], 10 * sigma)
-        coordinates = 0.5 * float(jnp.square(draws.noise.x[row]).sum())
+        coordinates = 0.5 * float(jnp.square(batch.noise.x[row]).sum())
         expected += coordinates / (9 * size) if loss == "l2" else coordinates
         assert losses[row] == pytest.approx(expected * (1 if loss == "l2" else 11), rel=1e-4)
     assert losses.min() > 1.0
@@ -122,12 +111,11 @@ def test_the_reconstruction_of_types_and_charges(make_objective: MakeObjective, 
 
 def test_vlb_is_an_unbiased_estimate_of_the_sum_over_steps(make_objective: MakeObjective) -> None:
     objective = make_objective(lambda x, h: (0.3 * x, 0.1 * h[..., :FEATURES]), steps=5, loss="vlb")
-    data = molecules(objective)
     # t is uniform on 0..T, so the mean of the losses at all of them is what one draw has for its expectation.
-    mean = np.mean([objective.losses({}, data, MASK, at(t)) for t in range(6)], axis=0)
-    total = sum(np.asarray(objective.bound_losses({}, data, MASK, at(t))) for t in range(6))
+    mean = np.mean([objective.losses({}, at(t)) for t in range(6)], axis=0)
+    total = sum(np.asarray(objective.bound_losses({}, at(t))) for t in range(6))
     np.testing.assert_allclose(mean, total, rtol=1e-5)
-    assert (np.asarray(objective.bound_losses({}, data, MASK, at(0))) > 0.1).all()
+    assert (np.asarray(objective.bound_losses({}, at(0))) > 0.1).all()
 
 
 @pytest.mark.parametrize(("loss", "preconditioned"), [("l2", True), ("vlb", False)])
@@ -141,14 +129,12 @@ def test_padding_changes_no_loss(make_config: Callable[..., RunConfig], loss: st
     )
     shapes = build_layout(objective)
     flat = jnp.asarray(np.random.default_rng(0).normal(size=shapes.size) / 4, jnp.float32)
-    evaluate = jax.jit(lambda data, mask, draws: objective.losses(shapes.unravel(flat), data, mask, draws))
-    draws, data = at([0, 4, 9]), molecules(objective)
-    narrow = evaluate(data, MASK, draws)
-    wide: Any = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, 4), (0, 0))), (data, draws.noise))
-    np.testing.assert_allclose(evaluate(wide[0], node_mask(SIZES, 9), Draws(wide[1], draws.levels)), narrow, rtol=2e-4)
+    evaluate = jax.jit(lambda batch: objective.losses(shapes.unravel(flat), batch))
+    batch = at([0, 4, 9])
+    narrow = evaluate(batch)
+    np.testing.assert_allclose(evaluate(widened(batch)), narrow, rtol=2e-4)
     # And they do not depend on what else is in the batch.
-    alone: Any = jax.tree.map(lambda part: part[1:2], (data, MASK, draws))
-    np.testing.assert_allclose(evaluate(*alone), narrow[1:2], rtol=2e-4)
+    np.testing.assert_allclose(evaluate(batch.map(lambda part: part[1:2])), narrow[1:2], rtol=2e-4)
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -213,11 +199,10 @@ def test_the_reference_form_is_given_z_and_the_share_of_steps(make_objective: Ma
 def test_denoising_with_the_true_noise_gives_the_data(make_objective: MakeObjective) -> None:
     noise = draw_noise(keys(3, 5), MASK, FEATURES)
     objective = make_objective(lambda x, h: (noise.x, noise.h))
-    data = molecules(objective)
     for sigma in (0.05, 1.0, 20.0):
-        noisy = Cloud(*(x + sigma * e for x, e in zip(data, noise, strict=True)))
+        noisy = Cloud(*(x + sigma * e for x, e in zip(DATA, noise, strict=True)))
         clean = objective.denoise({}, MASK, noisy, jnp.array(sigma))
-        for found, expected in zip(clean, data, strict=True):
+        for found, expected in zip(clean, DATA, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-6 * max(1.0, 10 * sigma))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.jax_backend import features
-from pipeline.jax_backend.features import node_mask, one_hot_types
+from pipeline.jax_backend.features import node_mask
 
 draw_noise = jax.jit(features.draw_noise, static_argnums=2)
 
@@ -15,12 +15,6 @@ def keys(count: int, seed: int = 0) -> jax.Array:
 
 def test_mask() -> None:
     assert node_mask(jnp.array([0, 2, 4]), 4).tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
-
-
-def test_types() -> None:
-    found = one_hot_types(jnp.array([[1, 6, 7, 8, 9, 0]], jnp.uint8))
-    assert found.dtype == jnp.float32
-    assert (found[0] == np.vstack([np.eye(5), np.zeros(5)])).all()
 
 
 def test_noise_is_free_of_a_centre_of_mass_and_zero_in_the_padding() -> None:

@@ -22,9 +22,9 @@ def training(make_config: MakeConfig, *, steps: int = 20, **optimizer: Any) -> T
     return make_config(training={"steps": steps, "optimizer": defaults | optimizer}).training
 
 
-def run(config: TrainingConfig, gradients: list[Floats], start: Floats, *, rates: tuple[float, ...] = (1.0,)) -> Floats:
+def run(config: TrainingConfig, gradients: list[Floats], start: Floats) -> Floats:
     """Return the parameters after every step, [steps, P]."""
-    optimizer = make_optimizer(config, rates=rates)
+    optimizer = make_optimizer(config)
 
     @jax.jit
     def step(state: Any, params: jax.Array, gradient: jax.Array) -> tuple[Any, jax.Array]:
@@ -154,13 +154,3 @@ def test_the_average_forgets_its_start() -> None:
     for decay in decays[:3000]:
         average = decay * average + (1 - decay) * 7.0
     assert average == pytest.approx(7.0)
-
-
-def test_parts_of_the_vector_have_learning_rates_of_their_own(make_config: MakeConfig) -> None:
-    config = training(make_config, schedule="linear", warmup_steps=3, weight_decay=0.0)
-    start = np.ones(6)
-    plain, parts = (run(config, GRADIENTS, start, rates=rates) - start for rates in ((1.0,), (1.0, 2.5)))
-    np.testing.assert_allclose(parts[:, :3], plain[:, :3], rtol=1e-6)
-    np.testing.assert_allclose(parts[:, 3:], 2.5 * plain[:, 3:], rtol=1e-4)
-    three = run(config, GRADIENTS, start, rates=(0.5, 0.5, 0.5)) - start
-    np.testing.assert_allclose(three, 0.5 * plain, rtol=1e-4)

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -75,7 +74,7 @@ def test_a_sample_depends_on_its_number_and_size_alone(model: Model, samples: Sa
 
 
 def test_another_seed_gives_other_molecules(model: Model, samples: Samples) -> None:
-    other = model.sample(config=replace(HEUN, seed=1)).molecules
+    other = model.sample(config=HEUN.model_copy(update={"seed": 1})).molecules
     for (_, a), (_, b) in zip(other, samples.molecules, strict=True):
         assert np.abs(a - b).max() > 0.05
     # And so has another number.
@@ -94,7 +93,7 @@ def test_molecules_larger_than_any_bucket(model: Model, samples: Samples) -> Non
 def test_samplers_of_other_kinds(model: Model) -> None:
     few = SIZES[:4]
     found = [
-        model.sample(few, config=replace(HEUN, kind=kind, steps=steps))
+        model.sample(few, config=HEUN.model_copy(update={"kind": kind, "steps": steps}))
         for kind, steps in [("ddim", 9), ("ancestral", 50)]
     ]
     for samples in found:

@@ -13,12 +13,11 @@ from pipeline.core.errors import InputError
 from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.jax_backend.objective import Draws, Frozen
+from pipeline.jax_backend.objective import Frozen
 from pipeline.jax_backend.train import JaxTrainer, train
 from pipeline.study.config import RunConfig
 from pipeline.training.loop import Interrupted, Trained, steps_from, validation_molecules
-from pipeline.training.noisy_batches import Noising, NoisyBatch
+from pipeline.training.noisy_batches import HostBatch, Noising
 from pipeline.training.run_folder import Starts
 
 MakeConfig = Callable[..., RunConfig]
@@ -132,9 +131,9 @@ def compilations() -> Iterator[list[str]]:
 def test_each_bucket_compiles_once_and_nothing_after_that(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path, compilations: list[str]
 ) -> None:
-    shards, _ = molecules
+    shards, statistics = molecules
     config = make_config()
-    trainer, noising = make_trainer(config, molecules, tmp_path), Noising(config, shards["train"])
+    trainer, noising = make_trainer(config, molecules, tmp_path), Noising(config, shards["train"], statistics)
     counts = {shard.bucket: len(shard) for shard in shards["train"]}
     assert len(counts) == 2
     visited: set[int] = set()
@@ -154,10 +153,6 @@ def test_each_bucket_compiles_once_and_nothing_after_that(
     assert compiled_before >= 3
 
 
-def cloud(noise: npt.NDArray[np.float32]) -> Cloud:
-    return Cloud(jnp.asarray(noise[..., :3]), jnp.asarray(noise[..., 3:]))
-
-
 @pytest.mark.parametrize("objective", ["edm", "denoiser"])
 def test_a_step_is_a_mean_over_its_molecules(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path, objective: str
@@ -166,16 +161,14 @@ def test_a_step_is_a_mean_over_its_molecules(
     sgd = {"learning_rate": 0.01, "warmup_steps": 0, "schedule": "constant", "clip": {"kind": "none"}}
     config = make_config(objective=objective, training={"optimizer": sgd, "ema_decay": 0.5})
     trainer = make_trainer(config, molecules, tmp_path)
-    shards = molecules[0]["train"]
-    batch = Noising(config, shards).training(Batch(18, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32)), 7)
+    batch = Noising(config, molecules[0]["train"], molecules[1]).training(
+        Batch(18, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32)), 7
+    )
     start = np.asarray(trainer._state.params)
 
     def mean(flat: jax.Array) -> jax.Array:
-        objective, params = trainer._objective, trainer._layout.unravel(flat)
-        mask = node_mask(jnp.asarray(batch.sizes), 18)
-        data = objective.clean(jnp.asarray(batch.positions), jnp.asarray(batch.atomic_numbers))
-        draws = Draws(cloud(batch.noise), jnp.asarray(batch.levels))
-        return objective.losses(params, data, mask, draws, Frozen(params, params)).mean()
+        params = trainer._layout.unravel(flat)
+        return trainer._objective.losses(params, batch.map(jnp.asarray), Frozen(params, params)).mean()
 
     loss, gradient = jax.jit(jax.value_and_grad(mean))(start)
     found = trainer.read([trainer.step(batch, 7)])
@@ -188,17 +181,18 @@ def test_a_step_is_a_mean_over_its_molecules(
     np.testing.assert_allclose(np.asarray(trainer._state.ema), start + moved / 2, atol=1e-6)
 
 
-def validation_batch(config: RunConfig, shards: Shards) -> NoisyBatch:
+def validation_batch(config: RunConfig, molecules: tuple[Shards, Statistics]) -> HostBatch:
+    shards, statistics = molecules
     chosen = validation_molecules(shards["validation"], 29, seed=0)
     assert chosen is not None
-    return Noising(config, shards["train"]).validation(chosen[0])
+    return Noising(config, shards["train"], statistics).validation(chosen[0])
 
 
 def test_validation_uses_the_averaged_weights(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path
 ) -> None:
     config = make_config()
-    trainer, batch = make_trainer(config, molecules, tmp_path), validation_batch(config, molecules[0])
+    trainer, batch = make_trainer(config, molecules, tmp_path), validation_batch(config, molecules)
     first, again = (trainer.validation_loss(batch) for _ in range(2))
     assert (first == again).all()
     assert len(first) == 32
@@ -243,7 +237,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "ct": {"objective": "consistency", "consistency": {"kind": "ct", "last_levels": 20}},
     "ict": {"objective": "consistency", "consistency": {"kind": "ict", "last_levels": 20}},
     "distilled": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "denoiser"},
-    "matched": {"objective": "matching", "init": "denoiser", "teacher": "denoiser"},
 }
 
 
@@ -274,13 +267,12 @@ def test_every_objective_trains_and_resumes_in_the_same_bits(
     moved = [name for name, array in whole.arrays.items() if (array != denoiser.arrays[name]).any()]
     assert moved == list(whole.arrays)
     lines = logged(tmp_path / "whole")
-    # Of matching's two networks, one has a loss of no lower bound.
     assert all(np.isfinite(line["loss"]) for line in lines if line["kind"] != "samples")
-    sampler = "one-step" if config.objective in ("consistency", "matching") else "heun-12"
+    sampler = "one-step" if config.objective == "consistency" else "heun-12"
     assert [line["sampler"] for line in lines if line["kind"] == "samples"] == [sampler]
 
 
-@pytest.mark.parametrize("name", ["tuned", "ict", "matched"])
+@pytest.mark.parametrize("name", ["tuned", "ict"])
 def test_a_training_begins_with_the_weights_it_is_given(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path, name: str
 ) -> None:
@@ -288,10 +280,9 @@ def test_a_training_begins_with_the_weights_it_is_given(
     starts = starts_of(config, denoiser)
     trainer = make_trainer(config, molecules, tmp_path, starts)
     given = np.concatenate([array.reshape(-1) for array in denoiser.arrays.values()])
-    expected = {"tuned": [given], "ict": [], "matched": [given, given]}[name]
-    if expected:
+    if config.init:
         for vector in (trainer._state.params, trainer._state.ema):
-            assert (np.asarray(vector) == np.concatenate(expected)).all()
+            assert (np.asarray(vector) == given).all()
         averaged = trainer.averaged_weights()
         assert all((averaged[name] == array).all() for name, array in denoiser.arrays.items())
     else:
@@ -314,26 +305,6 @@ def test_what_is_learned_from_changes_the_training(
         for number, teacher in enumerate((denoiser.arrays, denoiser.arrays, other))
     ]
     assert bits(trained[0]) == bits(trained[1]) != bits(trained[2])
-
-
-def test_the_estimator_learns_at_its_own_rate(
-    make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path
-) -> None:
-    training = {"optimizer": {"learning_rate": 0.01, "warmup_steps": 0, "schedule": "constant"}}
-    config = make_config(**RUNS["matched"], matching={"estimator_rate": 3.0}, training=training)
-    trainer = make_trainer(config, molecules, tmp_path, starts_of(config, denoiser))
-    start = np.asarray(trainer._state.params)
-    batch = Noising(config, molecules[0]["train"]).training(Batch(18, np.arange(8, dtype=np.int32)), 0)
-    trainer.step(batch, 0)
-    moved = np.abs(np.asarray(trainer._state.params) - start)
-    # Adam's first step is as long as the learning rate.
-    generator, estimator = np.split(moved, 2)
-    assert np.median(estimator) == pytest.approx(0.03, rel=0.01)
-    # The teacher and the estimator are one network before the first step, and give the generator no direction.
-    assert (generator == 0.0).all()
-    trainer.step(batch, 1)
-    generator, estimator = np.split(np.abs(np.asarray(trainer._state.params) - start), 2)
-    assert np.median(generator) > 0.001
 
 
 def test_weights_of_another_network_are_one_line(

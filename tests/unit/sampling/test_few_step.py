@@ -1,7 +1,6 @@
 """Sampling in a few steps, around stand-ins for a network."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +9,9 @@ from scipy import stats
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
+from pipeline.diffusion.clouds import Floats, Sizes, atom_features, draw_noise
 from pipeline.diffusion.feature_scales import Scales
-from pipeline.sampling.few_step import Denoise, MultistepSampler, multistep, noise_of_each
-from pipeline.training.noisy_batches import draw_noise, one_hot
-
-Floats = npt.NDArray[np.float32]
-Sizes = npt.NDArray[np.integer[Any]]
+from pipeline.sampling.few_step import Denoise, MultistepSampler, multistep
 
 ALIGNMENTS = ["none", "permutation", "full"]
 SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
@@ -102,7 +98,7 @@ def test_without_alignment_a_step_adds_the_noise_as_it_is_drawn() -> None:
 def fixed(sizes: Sizes, width: int) -> Floats:
     """Clouds of random places and types, as a network might find them."""
     generator = np.random.default_rng(5)
-    types = one_hot(generator.choice(ATOMIC_NUMBERS, (len(sizes), width))) / 4
+    types = atom_features(generator.choice(ATOMIC_NUMBERS, (len(sizes), width)), 5)
     mask = (np.arange(width) < sizes[:, None])[..., None]
     x = 1.5 * draw_noise(generator, sizes, width, 0)
     return np.concatenate([x, types * mask], axis=-1).astype(np.float32)
@@ -149,7 +145,7 @@ def test_aligned_noise_is_gaussian_to_who_does_not_know_the_estimate() -> None:
     generator = np.random.default_rng(2)
     sizes = np.full(4000, 4)
     estimate = draws(sizes, 4, seed=9)()
-    estimate[..., 3:] = one_hot(generator.choice(ATOMIC_NUMBERS, (4000, 4))) / 4
+    estimate[..., 3:] = atom_features(generator.choice(ATOMIC_NUMBERS, (4000, 4)), 5)
     states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment="full", sigma_data=SCALES)
     x = (states[1] - estimate)[..., :3].astype(np.float64)
     np.testing.assert_allclose(np.einsum("bic,bjd->icjd", x, x) / 4000, _projection(), atol=0.07)
@@ -227,20 +223,3 @@ def test_a_trajectory_is_the_way_of_the_first_sample() -> None:
     assert 5 < frames[0][1].std() < 40
     fewer, _ = sampler(batch=1).trajectory(3, frames=2)
     assert_close(fewer, frames.select(np.array([0, 3])))
-
-
-def test_noise_of_a_molecule_is_its_own_whatever_it_is_padded_to() -> None:
-    def noise(numbers: list[int], width: int) -> Floats:
-        generators = [np.random.default_rng((7, number)) for number in numbers]
-        return noise_of_each(generators, SIZES[numbers], width)
-
-    together = noise([0, 1, 2, 3], 9)
-    for number, size in enumerate(SIZES[:4]):
-        alone = noise([number], int(size))
-        assert (alone[0] == together[number, :size]).all()
-        assert (together[number, size:] == 0).all()
-    np.testing.assert_allclose(together[..., :3].sum(1), 0, atol=1e-5)
-    generators = [np.random.default_rng((7, number)) for number in range(4000)]
-    many = noise_of_each(generators, np.full(4000, 4), 4).astype(np.float64)
-    assert stats.kstest(np.square(many[..., :3]).sum((1, 2)), "chi2", args=(9,)).pvalue > 1e-3
-    assert stats.kstest(np.square(many[..., 3:]).sum((1, 2)), "chi2", args=(20,)).pvalue > 1e-3

@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sampling.level_search import Spacing, search
+from pipeline.sampling.level_search import Score, Spacing, fewer_calls, search
 
 SIGMA_MAX = 20.0
+
+
+def chain(score: Score, last: int) -> dict[int, tuple[tuple[float, ...], float]]:
+    """Return the levels and scores of a number of calls and of all that its search starts from."""
+    found, start = {}, None
+    for calls in [*(2**power for power in range(5) if 2**power < last), last]:
+        start, value = search(score, calls, sigma_max=SIGMA_MAX, start=start)
+        found[calls] = (start.levels(calls), value)
+    return found
 
 
 class Toy:
@@ -28,7 +37,7 @@ class Toy:
 @pytest.mark.parametrize("second", [2.0, 1.0, 0.5])
 def test_the_best_levels_are_found(first: float, second: float) -> None:
     best = {1: (first,), 2: (first, second)}
-    found = search(Toy(best), [1, 2], sigma_max=SIGMA_MAX)
+    found = chain(Toy(best), 2)
     assert found.keys() == {1, 2}
     for calls, (levels, score) in found.items():
         assert levels == pytest.approx(best[calls])
@@ -36,7 +45,7 @@ def test_the_best_levels_are_found(first: float, second: float) -> None:
 
 
 def test_one_call_finds_a_low_level_beyond_a_plateau() -> None:
-    found = search(lambda levels: float(levels[0] < 2.0), [1, 2, 4], sigma_max=SIGMA_MAX)
+    found = chain(lambda levels: float(levels[0] < 2.0), 4)
     assert found[1] == ((1.775,), 1.0)
     for levels, _ in found.values():
         assert all(before > after for before, after in pairwise(levels))
@@ -45,39 +54,41 @@ def test_one_call_finds_a_low_level_beyond_a_plateau() -> None:
 def test_levels_of_many_calls_come_near_the_best_ones() -> None:
     best: dict[int, tuple[float, ...]] = {8: (14.0, 4.0, 2.0, 1.0, 0.6, 0.3, 0.15, 0.07)}
     alone = Toy(best)
-    score = search(alone, [8], sigma_max=SIGMA_MAX)[8][1]
+    score = search(alone, 8, sigma_max=SIGMA_MAX)[1]
     assert score > 0.3 * alone(alone.asked[0])
     # From the best of fewer calls, near with a single round.
     fewer: dict[int, tuple[float, ...]] = {1: (14.0,), 2: (14.0, 0.07), 4: (14.0, 2.4, 0.4, 0.07)}
-    assert search(Toy(best | fewer), [8, 1, 4, 2], sigma_max=SIGMA_MAX)[8][1] > -0.2
+    assert chain(Toy(best | fewer), 8)[8][1] > -0.2
 
 
-@given(st.integers(0, 1000), st.lists(st.integers(1, 16), min_size=1, max_size=5), st.floats(0.5, 100))
-def test_whatever_the_score_levels_descend_from_at_most_the_largest(
-    seed: int, calls: list[int], sigma_max: float
-) -> None:
-    asked: dict[int, list[tuple[float, ...]]] = {count: [] for count in calls}
+@given(st.integers(0, 1000), st.integers(1, 16), st.booleans())
+def test_whatever_the_score_levels_descend_from_at_most_the_largest(seed: int, calls: int, started: bool) -> None:
+    asked: list[tuple[float, ...]] = []
 
     def score(levels: tuple[float, ...]) -> float:
-        asked[len(levels)].append(levels)
+        asked.append(levels)
         return float(np.random.default_rng((seed, *(int(1e6 * level) for level in levels))).random())
 
-    found = search(score, calls, sigma_max=sigma_max)
-    assert list(found) == sorted(set(calls))
-    for count, tried in asked.items():
-        # None is tried twice for one number of calls, for a try takes seconds.
-        assert len(set(tried)) == len(tried)
-        for levels in tried:
-            assert len(levels) == count
-            assert levels[0] <= sigma_max
-            assert levels[-1] > 0
-            assert all(before > after for before, after in pairwise(levels))
-        assert found[count][0] in tried
-        assert found[count][1] == max(score(levels) for levels in set(tried))
+    if started:
+        levels, best = chain(score, calls)[calls]
+    else:
+        spacing, best = search(score, calls, sigma_max=SIGMA_MAX)
+        levels = spacing.levels(calls)
+    # None is tried twice for one number of calls, for a try takes seconds.
+    assert len(set(asked)) == len(asked)
+    for tried in asked:
+        assert tried[0] <= SIGMA_MAX and tried[-1] > 0
+        assert all(before > after for before, after in pairwise(tried))
+    assert best == max(score(tried) for tried in set(asked) if len(tried) == calls)
+    assert score(levels) == best
+
+
+def test_a_search_starts_from_the_next_smaller_power_of_two() -> None:
+    assert [fewer_calls(calls) for calls in (1, 2, 3, 4, 5, 8, 9, 32)] == [None, 1, 2, 2, 4, 4, 8, 16]
 
 
 def test_the_search_starts_from_pure_noise_and_stays_where_nothing_is_better() -> None:
-    found = search(lambda levels: 0.5, [1, 2, 3], sigma_max=SIGMA_MAX)
+    found = chain(lambda levels: 0.5, 3)
     assert found[1] == ((20.0,), 0.5)
     assert found[2] == ((20.0, 2.0), 0.5)
     assert found[3][0] == pytest.approx((20.0, 3.0, 2 / 3), rel=1e-5)

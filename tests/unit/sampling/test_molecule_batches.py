@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -48,24 +47,24 @@ def statistics() -> Statistics:
 
 
 def test_ancestral_levels_are_the_schedule_from_noise_to_data() -> None:
-    ancestral = dataclasses.replace(HEUN, kind="ancestral", steps=100)
+    ancestral = HEUN.model_copy(update={"kind": "ancestral", "steps": 100})
     assert noise_levels(ancestral, SCHEDULE) == pytest.approx(SCHEDULE.sigma_ve[::-1])
-    fewer = noise_levels(dataclasses.replace(ancestral, steps=10), SCHEDULE)
+    fewer = noise_levels(ancestral.model_copy(update={"steps": 10}), SCHEDULE)
     assert fewer == pytest.approx(SCHEDULE.sigma_ve[::-10])
     # More steps than the schedule has would repeat some.
-    assert len(noise_levels(dataclasses.replace(ancestral, steps=1000), SCHEDULE)) == 101
+    assert len(noise_levels(ancestral.model_copy(update={"steps": 1000}), SCHEDULE)) == 101
 
 
 @pytest.mark.parametrize(("kind", "calls"), [("heun", 49), ("ddim", 25), ("ancestral", 26)])
 def test_network_calls(kind: str, calls: int) -> None:
-    assert network_calls(dataclasses.replace(HEUN, kind=kind), SCHEDULE) == calls
+    assert network_calls(HEUN.model_copy(update={"kind": kind}), SCHEDULE) == calls
 
 
 def test_a_few_step_sampler_calls_the_network_once_a_level() -> None:
     sampler = sampler_config({"name": "few", "kind": "consistency", "levels": [20, 2, 0.5]})
     assert network_calls(sampler, None) == 3
     # Before its levels are searched for, too.
-    assert network_calls(dataclasses.replace(sampler, steps=8, levels=None), None) == 8
+    assert network_calls(sampler.model_copy(update={"steps": 8, "levels": None}), None) == 8
 
 
 def test_only_edm_has_a_schedule() -> None:
@@ -77,7 +76,7 @@ def test_only_edm_has_a_schedule() -> None:
     # Heun's levels are the same without.
     assert (noise_levels(HEUN, None) == noise_levels(HEUN, SCHEDULE)).all()
     with pytest.raises(InputError, match="sampler heun: kind ancestral is for runs of objective edm only"):
-        noise_levels(dataclasses.replace(HEUN, kind="ancestral"), None)
+        noise_levels(HEUN.model_copy(update={"kind": "ancestral"}), None)
 
 
 def test_found_levels_are_those_of_as_many_steps(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.cli.settings import main
 from pipeline.core.errors import InputError
@@ -10,7 +11,7 @@ from pipeline.study.settings_table import BEGIN, END, settings_table, with_setti
 def test_a_line_has_path_values_default_and_meaning() -> None:
     lines = settings_table().splitlines()
     line = next(line for line in lines if "runs.NAME.samplers.NAME.rho" in line)
-    assert line.startswith("| `runs.NAME.samplers.NAME.rho` | a number, above 0 | `7.0` | Spacing of the levels")
+    assert line.startswith("| `runs.NAME.samplers.NAME.rho` | a number, above 0 | `7.0` | Exponent of the level")
     assert any("| `runs.NAME.training.steps` | a whole number, at least 1 | required |" in line for line in lines)
 
 
@@ -35,5 +36,24 @@ def test_the_command_prints_the_table_or_writes_it(tmp_path: Path, capsys: pytes
     assert capsys.readouterr().out == settings_table() + "\n"
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
-    assert main(["--readme", str(readme)]) == 0
+    schema = tmp_path / "schema.yaml"
+    assert main(["--readme", str(readme), "--schema", str(schema)]) == 0
     assert settings_table() in readme.read_text()
+    assert yaml.safe_load(schema.read_text())["properties"]["runs"]["minProperties"] == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "backends"),
+    [("backend: torch", "jax torch"), ('backend:   "torch"', "jax torch"), ("init: null  # backend: torch", "jax")],
+)
+def test_the_command_says_what_a_study_needs_however_it_is_spelt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str, backends: str
+) -> None:
+    rest = "{training: {steps: 900}, samplers: {a: {kind: heun}}}"
+    study = tmp_path / "a study.yaml"
+    study.write_text(f"runs:\n  one: &one {rest}\n  two:\n    <<: *one\n    {backend}\n")
+    assert main(["--backends", str(study)]) == 0
+    assert capsys.readouterr().out == f"{backends}\n"
+    study.write_text("runs: {}\n")
+    assert main(["--backends", str(study)]) == 2
+    assert capsys.readouterr().err == "settings: error: runs: is empty; it should have at least one entry\n"

@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("edm", {"kind": "ddim", "steps": 4}),
     "ancestral": ("edm", {"kind": "ancestral", "steps": 4}),
     "heun, denoiser": ("denoiser", {"kind": "heun", "steps": 4}),
-    "one step": ("matching", {"kind": "consistency", "levels": [10.0]}),
+    "one step": ("consistency", {"kind": "consistency", "levels": [10.0]}),
     "three steps": ("consistency", {"kind": "consistency", "levels": [10.0, 2.0, 0.5]}),
 }
 
@@ -33,7 +32,7 @@ MakeSampler = Callable[..., RunSampler]
 def make_sampler(request: pytest.FixtureRequest, make_config: Callable[..., RunConfig], data: Any) -> MakeSampler:
     statistics: Statistics = data.read()[1]
     name, settings = KINDS[request.param]
-    run = dataclasses.replace(make_config(), objective=name)
+    run = make_config().model_copy(update={"objective": name})
     objective = build_objective(run, statistics)
     config = sampler_config({"name": "any", "seed": 3} | settings)
 

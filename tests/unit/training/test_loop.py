@@ -18,13 +18,12 @@ from pipeline.study.config import RunConfig, run_config
 from pipeline.training.loop import (
     Interrupted,
     Trained,
-    learning_rate_factors,
     progress_sampler,
     run_training,
     steps_from,
     validation_molecules,
 )
-from pipeline.training.noisy_batches import Noising, NoisyBatch
+from pipeline.training.noisy_batches import HostBatch, Noising
 
 NEVER = 10_000
 
@@ -57,8 +56,8 @@ def config(*, steps: int = 23, checkpoint_seconds: float = NEVER, **training: An
     return run_config({"name": "fake", "data": "test", "training": settings})
 
 
-def bits(batch: NoisyBatch) -> tuple[bytes, ...]:
-    return tuple(part.tobytes() for part in batch)
+def bits(batch: HostBatch) -> tuple[bytes, ...]:
+    return tuple(part.tobytes() for part in (*batch.data, *batch.noise, batch.mask, batch.t))
 
 
 class FakeTrainer:
@@ -67,13 +66,13 @@ class FakeTrainer:
     def __init__(self, checkpoints: list[tuple[int, Any, Any]] | None = None):
         self.history: list[tuple[int, tuple[bytes, ...]]] = []
         self.checkpoints = checkpoints if checkpoints is not None else []
-        self.looked_at: list[NoisyBatch] = []
+        self.looked_at: list[HostBatch] = []
         self.sampled: list[npt.NDArray[np.int32]] = []
         self.loss: Callable[[int], float] = lambda step: 1.0 / (step + 1)
         self.validation = 0.25
         self.finite = True
 
-    def step(self, batch: NoisyBatch, step: int) -> Any:
+    def step(self, batch: HostBatch, step: int) -> Any:
         self.history.append((step, bits(batch)))
         return self.loss(step), 2.0 + step
 
@@ -83,10 +82,10 @@ class FakeTrainer:
     def learning_rate(self, step: int) -> float:
         return 0.5**step
 
-    def validation_loss(self, batch: NoisyBatch) -> npt.NDArray[np.floating[Any]]:
+    def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         self.looked_at.append(batch)
         # What only fills the batch up must not count.
-        return np.where(np.arange(len(batch.sizes)) < 7, self.validation, 1e9)
+        return np.where(np.arange(len(batch.mask)) < 7, self.validation, 1e9)
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         self.sampled.append(sizes)
@@ -147,7 +146,7 @@ def test_steps_go_on_where_they_were() -> None:
 def test_a_step_is_given_the_noise_of_that_step(tmp_path: Path) -> None:
     trainer = FakeTrainer()
     train(trainer, tmp_path, config())
-    noising = Noising(config(), SHARDS["train"])
+    noising = Noising(config(), SHARDS["train"], statistics())
     steps = steps_from(0, {5: 21, 9: 10}, config())
     assert trainer.history == [(step, bits(noising.training(batch, step))) for step, _, batch in steps]
     assert len(set(trainer.history)) == 23
@@ -343,9 +342,8 @@ def test_validation_molecules_are_a_fixed_choice_padded_to_one_width() -> None:
 
 
 def run_of(objective: str, **settings: Any) -> RunConfig:
-    starts = {"teacher": "denoiser"} if objective == "matching" else {}
     raw = {"name": "fake", "data": "test", "objective": objective, "training": {"steps": 1000}}
-    return run_config(raw | starts | settings)
+    return run_config(raw | settings)
 
 
 def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
@@ -355,9 +353,3 @@ def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
         assert (sampler.kind, sampler.steps) == (kind, steps)
     # From the noise that it was trained on.
     assert progress_sampler(run_of("consistency", **few)).levels == (12.0,)
-    assert progress_sampler(run_of("matching")).levels == (20.0,)
-
-
-def test_two_networks_have_two_learning_rates() -> None:
-    assert learning_rate_factors(run_of("denoiser")) == (1.0,)
-    assert learning_rate_factors(run_of("matching", matching={"estimator_rate": 3})) == (1.0, 3.0)

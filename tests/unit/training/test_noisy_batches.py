@@ -1,4 +1,3 @@
-import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -6,19 +5,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
 from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
+from pipeline.data.statistics import measure
+from pipeline.diffusion.clouds import draw_noise
 from pipeline.diffusion.training_levels import grid
 from pipeline.study.config import RunConfig, run_config
-from pipeline.training.noisy_batches import Noising, NoisyBatch, draw_levels, draw_noise, one_hot, prepared
+from pipeline.training.noisy_batches import HostBatch, Noising, prepared
 
 Floats = npt.NDArray[np.floating[Any]]
 
-STARTS = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}, "matching": {"teacher": "denoiser"}}
+STARTS = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}}
 
 
 def run_of(objective: str = "denoiser", *, kind: str = "ict", **run: Any) -> RunConfig:
@@ -52,7 +50,6 @@ RUNS = [
     run_of("consistency", kind="ict"),
     run_of("consistency", kind="tuning", levels={"alignment": "full"}),
     run_of("consistency", kind="distillation"),
-    run_of("matching"),
 ]
 
 
@@ -64,8 +61,20 @@ def name_of(run: RunConfig) -> str:
 every_run = pytest.mark.parametrize("run", RUNS, ids=name_of)
 
 
-def bits(batch: NoisyBatch) -> list[bytes]:
-    return [part.tobytes() for part in batch]
+STATISTICS = measure(dict.fromkeys(("train", "validation", "test"), SHARDS), dataset=None)
+
+
+def noising_of(run: RunConfig) -> Noising:
+    return Noising(run, SHARDS, STATISTICS)
+
+
+def arrays(batch: HostBatch) -> list[Any]:
+    parts = (*batch.data, *batch.noise, batch.mask, batch.t, batch.r, batch.weight)
+    return [part for part in parts if part is not None]
+
+
+def bits(batch: HostBatch) -> list[bytes]:
+    return [part.tobytes() for part in arrays(batch)]
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -73,122 +82,79 @@ def bits(batch: NoisyBatch) -> list[bytes]:
 
 @every_run
 def test_a_batch_depends_on_the_seed_and_the_step_alone(run: RunConfig) -> None:
-    noising = Noising(run, SHARDS)
+    noising = noising_of(run)
     first = noising.training(BATCH, 7)
     noising.training(BATCH, 8)
     # Asked again, and by a training that resumes at this step.
-    assert bits(noising.training(BATCH, 7)) == bits(Noising(run, SHARDS).training(BATCH, 7)) == bits(first)
-    other = Noising(dataclasses.replace(run, seed=1), SHARDS).training(BATCH, 7)
+    assert bits(noising.training(BATCH, 7)) == bits(noising_of(run).training(BATCH, 7)) == bits(first)
+    other = noising_of(run.model_copy(update={"seed": 1})).training(BATCH, 7)
     for batch in (noising.training(BATCH, 8), other):
-        assert (batch.noise != first.noise).any()
-        assert (batch.levels != first.levels).any()
+        assert (batch.noise.x != first.noise.x).any()
+        assert (batch.t != first.t).any()
 
 
 @every_run
 def test_validation_is_the_same_whatever_was_trained_and_unlike_training(run: RunConfig) -> None:
-    noising = Noising(run, SHARDS)
+    noising = noising_of(run)
     molecules = PaddedMolecules.of(SHARDS[1], BATCH.indices)
     first = noising.validation(molecules)
     noising.training(BATCH, 0)
     assert bits(noising.validation(molecules)) == bits(first)
-    assert (noising.training(BATCH, 0).noise != first.noise).any()
+    assert (noising.training(BATCH, 0).noise.x != first.noise.x).any()
 
 
 @every_run
 def test_noise_has_no_centre_and_nothing_in_the_padding(run: RunConfig) -> None:
-    batch = Noising(run, SHARDS).training(BATCH, 3)
-    features = {"edm": 6, "matching": 5 + 3 + 5}.get(run.objective, 5)
-    assert batch.noise.shape == (8, 9, 3 + features)
-    assert batch.levels.shape == (8, 3 if run.objective in ("consistency", "matching") else 1)
-    assert (batch.sizes == SHARDS[1].sizes[BATCH.indices]).all()
-    padding = np.arange(9) >= batch.sizes[:, None]
+    batch = noising_of(run).training(BATCH, 3)
+    features = 6 if run.objective == "edm" else 5
+    assert batch.data.x.shape == batch.noise.x.shape == (8, 9, 3)
+    assert batch.data.h.shape == batch.noise.h.shape == (8, 9, features)
+    assert batch.t.shape == (8,)
+    assert (batch.r is not None) == (batch.weight is not None) == (run.objective == "consistency")
+    assert (batch.mask.sum(1) == SHARDS[1].sizes[BATCH.indices]).all()
+    padding = batch.mask == 0
     assert padding.any()
-    for part in (batch.noise, batch.positions, batch.atomic_numbers):
+    for part in (*batch.noise, *batch.data):
         assert (part[padding] == 0).all()
-    np.testing.assert_allclose(batch.noise[..., :3].sum(1), 0, atol=1e-5)
-    if run.objective == "matching":
-        np.testing.assert_allclose(batch.noise[..., 8:11].sum(1), 0, atol=1e-5)
-        # Two draws, not one twice.
-        present = batch.noise[~padding]
-        assert abs(np.corrcoef(present[:, :8].ravel(), present[:, 8:].ravel())[0, 1]) < 0.2
-    types = [part.dtype for part in batch]
-    assert types == [np.float32, np.uint8, np.int32, np.float32, np.float32]
+    np.testing.assert_allclose(batch.noise.x.sum(1), 0, atol=1e-5)
+    types = {part.dtype for part in arrays(batch)} - {np.dtype(np.float32)}
+    assert types == ({np.dtype(np.int32)} if run.objective == "edm" else set())
 
 
 @pytest.mark.parametrize("alignment", ["permutation", "full"])
 def test_alignment_moves_the_molecules_and_leaves_noise_and_levels_alone(alignment: str) -> None:
-    plain, aligned = (
-        Noising(run_of(levels={"alignment": one}), SHARDS).training(BATCH, 5) for one in ("none", alignment)
-    )
-    assert plain.noise.tobytes() == aligned.noise.tobytes()
-    assert plain.levels.tobytes() == aligned.levels.tobytes()
-    costs = []
-    for batch in (plain, aligned):
-        data = np.concatenate([batch.positions, one_hot(batch.atomic_numbers) / 4], axis=-1)
-        costs.append(np.square(data - batch.noise).sum((1, 2)))
+    plain, aligned = (noising_of(run_of(levels={"alignment": one})).training(BATCH, 5) for one in ("none", alignment))
+    assert bits(plain)[2:] == bits(aligned)[2:]
+    costs = [
+        sum(np.square(data - noise).sum((1, 2)) for data, noise in zip(batch.data, batch.noise, strict=True))
+        for batch in (plain, aligned)
+    ]
     assert (costs[1] < costs[0]).all()
-    for row, size in enumerate(plain.sizes):
+    for row, size in enumerate(plain.mask.sum(1).astype(int)):
         # Atoms keep their elements: as (element, distances to all others) they are the same set.
         before, after = (
             sorted((number, *np.sort(np.linalg.norm(x - place, axis=1))) for number, place in zip(z, x, strict=True))
             for z, x in (
-                (batch.atomic_numbers[row, :size].tolist(), batch.positions[row, :size]) for batch in (plain, aligned)
+                (batch.data.h[row, :size].argmax(1).tolist(), batch.data.x[row, :size]) for batch in (plain, aligned)
             )
         )
         np.testing.assert_allclose(before, after, atol=1e-5)
         if alignment == "permutation":
-            places = [{tuple(place) for place in batch.positions[row, :size].tolist()} for batch in (plain, aligned)]
+            places = [{tuple(place) for place in batch.data.x[row, :size].tolist()} for batch in (plain, aligned)]
             assert places[0] == places[1]
 
 
 def test_the_curriculum_goes_by_the_share_of_steps_done() -> None:
     run = run_of("consistency", kind="ct", consistency={"first_levels": 2, "last_levels": 30})
-    noising = Noising(run, SHARDS)
-    first = noising.training(BATCH, 0).levels
-    assert (first[:, 0] == np.float32(20.0)).all()
-    np.testing.assert_allclose(first[:, 1], 0.002)
+    noising = noising_of(run)
+    first = noising.training(BATCH, 0)
+    assert first.r is not None
+    assert (first.t == np.float32(20.0)).all()
+    np.testing.assert_allclose(first.r, 0.002)
     # Validation is at the last stage, so that its losses can be compared.
-    last = noising.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).levels
-    assert len(np.unique(last[:, 0])) == 30
-    np.testing.assert_allclose(np.unique(last[:, 0]), grid(run.levels, 31)[1:], rtol=1e-6)
-
-
-# --- draws ------------------------------------------------------------------------------------------------------------
-
-
-def test_noise_is_the_projection_of_a_standard_normal() -> None:
-    sizes = np.full(20_000, 4)
-    noise = draw_noise(np.random.default_rng(0), sizes, 6, 2)
-    x, h = noise[:, :4, :3].astype(np.float64), noise[:, :4, 3:].astype(np.float64)
-    # Of four atoms, three are free: squares of 9 dimensions, and of 8 features.
-    assert stats.kstest(np.square(x).sum((1, 2)), "chi2", args=(9,)).pvalue > 1e-3
-    assert stats.kstest(np.square(h).sum((1, 2)), "chi2", args=(8,)).pvalue > 1e-3
-    covariance = np.einsum("bic,bjc->ij", x, x) / (3 * len(x))
-    np.testing.assert_allclose(covariance, np.eye(4) - 0.25, atol=0.02)
-    assert abs(stats.kurtosis(h.ravel())) < 0.05
-    np.testing.assert_allclose(np.einsum("bic,bid->cd", x, h) / len(x), 0, atol=0.08)
-
-
-@given(st.integers(0, 10_000), st.lists(st.integers(1, 9), min_size=1, max_size=6))
-def test_noise_of_any_sizes_is_centred(seed: int, sizes: list[int]) -> None:
-    noise = draw_noise(np.random.default_rng(seed), np.array(sizes), 9, 5)
-    np.testing.assert_allclose(noise[..., :3].sum(1), 0, atol=1e-5)
-    assert (noise[np.arange(9) >= np.array(sizes)[:, None]] == 0).all()
-
-
-def test_steps_of_edm_are_drawn_evenly_from_0_to_T() -> None:
-    run = run_of("edm", noise={"steps": 4})
-    levels = draw_levels(np.random.default_rng(0), 5000, run, progress=0.5)
-    counts = np.bincount(levels[:, 0].astype(int), minlength=5)
-    assert len(counts) == 5
-    assert (levels == np.round(levels)).all()
-    assert stats.chisquare(counts).pvalue > 1e-3
-
-
-def test_types_are_one_hot() -> None:
-    found = one_hot(np.array([[1, 6, 7], [8, 9, 0]], np.uint8))
-    assert (found.reshape(6, 5) == np.eye(6)[:, :5]).all()
-    assert found.dtype == np.float32
+    last = noising.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).t
+    assert len(np.unique(last)) == 30
+    np.testing.assert_allclose(np.unique(last), grid(run.levels, 31)[1:], rtol=1e-6)
 
 
 # --- the next batch in the meantime -----------------------------------------------------------------------------------
@@ -208,12 +174,12 @@ class Preparation:
             self.asked.append(step)
             yield step, step / 10, BATCH
 
-    def __call__(self, batch: Batch, step: int) -> NoisyBatch:
+    def __call__(self, batch: Batch, step: int) -> HostBatch:
         self.threads.add(threading.get_ident())
         if step == self._fails_at:
             raise ValueError(f"no batch {step}")
         self.made.append(step)
-        return Noising(RUNS[0], SHARDS).training(batch, step)
+        return noising_of(RUNS[0]).training(batch, step)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
@@ -222,7 +188,7 @@ def test_batches_come_in_order_each_with_its_step(count: int) -> None:
     found = list(prepared(preparation.steps(count), preparation))
     assert [(step, epoch) for step, epoch, _ in found] == [(step, step / 10) for step in range(count)]
     for step, _, batch in found:
-        assert bits(batch) == bits(Noising(RUNS[0], SHARDS).training(BATCH, step))
+        assert bits(batch) == bits(noising_of(RUNS[0]).training(BATCH, step))
 
 
 def test_one_batch_is_made_ahead_and_no_more_by_another_thread() -> None:

@@ -90,7 +90,12 @@ def test_weights_that_cannot_be_written_leave_the_earlier_ones(tmp_path: Path) -
 
 # --- weights of other runs --------------------------------------------------------------------------------------------
 
-MATCHED: dict[str, Any] = {"objective": "matching", "init": "tuned", "teacher": "denoiser"}
+DISTILLED: dict[str, Any] = {
+    "objective": "consistency",
+    "consistency": {"kind": "distillation"},
+    "init": "tuned",
+    "teacher": "denoiser",
+}
 
 
 def run_of(**run: Any) -> RunConfig:
@@ -108,7 +113,7 @@ def weights_of(folder: Path, name: str, factor: float = 1.0, **run: Any) -> Path
 
 def test_a_run_is_given_the_weights_it_names(tmp_path: Path) -> None:
     tuned, denoiser = weights_of(tmp_path, "tuned", 2.0), weights_of(tmp_path, "denoiser")
-    starts = read_starts(run_of(**MATCHED), init=tuned, teacher=denoiser)
+    starts = read_starts(run_of(**DISTILLED), init=tuned, teacher=denoiser)
     assert starts.init is not None and starts.teacher is not None
     for name, array in ARRAYS.items():
         assert (starts.init[name] == 2 * array).all()
@@ -119,7 +124,7 @@ def test_a_run_is_given_the_weights_it_names(tmp_path: Path) -> None:
 
 def test_other_weights_to_start_from_have_another_digest(tmp_path: Path) -> None:
     one, other = (weights_of(tmp_path / str(factor), "denoiser", factor) for factor in (1.0, 2.0))
-    config = run_of(**MATCHED | {"init": "denoiser"})
+    config = run_of(**DISTILLED | {"init": "denoiser"})
     starts = [
         read_starts(config, init=init, teacher=teacher)
         for init, teacher in ((one, one), (one, one), (one, other), (other, one))
@@ -133,21 +138,21 @@ def test_other_weights_to_start_from_have_another_digest(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("run", "given", "message"),
     [
-        (MATCHED, {"teacher": "denoiser"}, "run few-step: --init should name the weights of the run tuned"),
-        (MATCHED, {"init": "tuned"}, "run few-step: --teacher should name the weights of the run denoiser"),
+        (DISTILLED, {"teacher": "denoiser"}, "run few-step: --init should name the weights of the run tuned"),
+        (DISTILLED, {"init": "tuned"}, "run few-step: --teacher should name the weights of the run denoiser"),
         ({}, {"init": "tuned"}, "run few-step: it has no init, so there should be no --init "),
         ({}, {"teacher": "tuned"}, "run few-step: it has no teacher, so there should be no --teacher "),
         (
-            MATCHED,
+            DISTILLED,
             {"init": "denoiser", "teacher": "denoiser"},
             "denoiser.safetensors: these are weights of the run denoiser, and those of tuned should be there",
         ),
         (
-            MATCHED | {"model": {"hidden": 3, "layers": 2}},
+            DISTILLED | {"model": {"hidden": 3, "layers": 2}},
             {"init": "tuned", "teacher": "denoiser"},
             "run few-step: its model should be that of the run tuned, its init",
         ),
-        (MATCHED, {"init": "none", "teacher": "denoiser"}, "none.safetensors: no such file; train the run first"),
+        (DISTILLED, {"init": "none", "teacher": "denoiser"}, "none.safetensors: no such file; train the run first"),
     ],
 )
 def test_weights_that_are_missing_superfluous_or_of_another_run(

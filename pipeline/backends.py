@@ -1,18 +1,16 @@
 """Which framework a stage runs on: the one that is named, and no other, is imported."""
 
-import argparse
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
-from pipeline.core.errors import InputError
 from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.likelihood import Bound
 from pipeline.sampling.few_step import RunSampler
 from pipeline.study.config import RunConfig, SamplerConfig
+from pipeline.study.frameworks import check_framework
 from pipeline.training.loop import Trained
 from pipeline.training.run_folder import Starts, Weights
 
@@ -62,33 +60,21 @@ class Backend(Protocol):
         """Return the bound on the negative log-likelihood of molecules under a run."""
 
 
-def add_backend(parser: argparse.ArgumentParser, *, override: bool) -> None:
-    """Add the options that ``load_backend`` takes; ``--backend`` only where the run's own can be overridden."""
-    if override:
-        parser.add_argument("--backend", choices=BACKENDS, default=None, help="instead of the one it was trained on")
-    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use; default: all")
-    parser.add_argument(
-        "--compile", action="store_true", help="backend torch: torch.compile the network (JAX always compiles)"
-    )
+def load_backend(name: str, *, cores: int | None = None) -> Backend:
+    """Set up the framework ``name`` for this process.
 
-
-def load_backend(name: str, args: argparse.Namespace) -> Backend:
-    """Set up the framework ``name`` for this process, as the options of ``add_backend`` say.
+    Args:
+      name: jax or torch.
+      cores: CPU cores to use; None for all.
 
     Raises:
-      InputError: the framework is not installed; an option does not fit it.
+      InputError: the framework is not installed; ``cores`` is not positive.
     """
     if name == "torch":
-        if not find_spec("torch"):
-            raise InputError(
-                "the backend torch needs PyTorch, which is not installed: make torch, or "
-                "pip install -r requirements/torch.txt"
-            )
+        check_framework("torch", "the backend torch")
         from pipeline.torch_backend.backend import TorchBackend
 
-        return TorchBackend(cores=args.devices, compile=args.compile)
-    if args.compile:
-        raise InputError("--compile is for the backend torch; JAX always compiles")
+        return TorchBackend(cores=cores)
     from pipeline.jax_backend.backend import JaxBackend
 
-    return JaxBackend(cores=args.devices)
+    return JaxBackend(cores=cores)

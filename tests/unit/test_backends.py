@@ -1,4 +1,3 @@
-import argparse
 import json
 import subprocess
 import sys
@@ -9,20 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.cli import backends
+from pipeline import backends
 from pipeline.cli.likelihood import main as likelihood
 from pipeline.cli.sample import main as sample
 from pipeline.core.errors import InputError
 from pipeline.data.molecule_parquet import read_molecules
+from pipeline.study import frameworks
 from pipeline.training.run_folder import read_weights
 
 SAMPLER = {"name": "heun", "kind": "heun", "steps": 3, "num": 4}
-
-
-def options(*given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    backends.add_backend(parser, override=True)
-    return parser.parse_args(given)
 
 
 @pytest.fixture
@@ -85,19 +79,8 @@ def test_the_weights_of_both_backends_have_the_same_names_and_shapes(weights: Pa
 
 
 def test_what_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="--compile is for the backend torch"):
-        backends.load_backend("jax", options("--compile"))
     with pytest.raises(InputError, match="--devices 0 should be at least 1"):
-        backends.load_backend("torch", options("--devices", "0"))
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+        backends.load_backend("torch", cores=0)
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="PyTorch, which is not installed: make torch"):
-        backends.load_backend("torch", options())
-
-
-def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
-    with pytest.raises(InputError, match="--compile needs a C\\+\\+ compiler"):
-        backends.load_backend("torch", options("--compile"))
+        backends.load_backend("torch")

@@ -1,5 +1,4 @@
 import copy
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,18 @@ import yaml
 
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_json
+from pipeline.study import frameworks
 from pipeline.study.config import (
     ModelConfig,
     OptimizerConfig,
     RunConfig,
-    TrainingConfig,
     check_sampler_of,
     read_run_config,
     read_sampler_config,
-    resolve_study,
     run_config,
-    run_settings,
     sampler_config,
-    sampler_settings,
 )
+from pipeline.study.study import check_installed, read_study, resolve_study, run_settings, sampler_settings
 
 MINIMAL = """
 runs:
@@ -101,7 +98,7 @@ def test_edge_features_follow_hidden_unless_given() -> None:
         ),
         ({"runs__edm__training__batch_size": True}, "batch_size: true should be a whole number"),
         ({"runs__edm__training__batch_size": 1.5}, "batch_size: 1.5 should be a whole number"),
-        ({"runs__edm__training__ema_decay": 1}, "ema_decay: 1.0 should be a number, at least 0 and below 1"),
+        ({"runs__edm__training__ema_decay": 1}, "ema_decay: 1 should be a number, at least 0 and below 1"),
         ({"runs__edm__training__ema_decay": float("nan")}, "runs.edm.training.ema_decay: NaN should be a number"),
         ({"runs__edm__training__optimizer": {"learning_rate": "fast"}}, 'learning_rate: "fast" should be a number'),
         ({"runs__edm__model": {"attention": "yes please"}}, "runs.edm.model.attention: "),
@@ -121,6 +118,11 @@ def test_edge_features_follow_hidden_unless_given() -> None:
         ({"data__buckets": [9, 9]}, "data.buckets: [9, 9] should have no value twice"),
         ({"data__buckets": [29, 15]}, "data.buckets: [29, 15] should be ascending"),
         ({"data__buckets": []}, "data.buckets: should have at least one value"),
+        ({"data__buckets": [9, 20]}, "data.buckets: [9, 20] should end with 29, the largest of QM9, or more"),
+        ({"data__split": {"train": 0.9, "validation": 20000}}, "data.split: 0.9 to train on and 20000 to validate on"),
+        ({"data__split": {"train": 1.5}}, "train: 1.5 should be a whole number, at least 1, or a number, above 0 and"),
+        ({"data": {"source": "path", "path": "x", "split": {"train": 0.95}}}, "on should be at most 1 together"),
+        ({"data": {"source": "path", "path": "~nobody-of-this-name/x.sdf"}}, 'x.sdf" should be spelt out; the home'),
         ({"data__name": "noise"}, 'data.name: "noise" should be another name than raw and noise'),
         ({"data__name": "a/b"}, 'data.name: "a/b" should be text of small letters'),
         ({"data__source": "path"}, "data.path: is missing"),
@@ -150,8 +152,9 @@ runs:
     samplers:
       one: {kind: consistency}
       two: {kind: consistency, levels: [20, 2.5]}
-  matched:
-    objective: matching
+  distilled:
+    objective: consistency
+    consistency: {kind: distillation}
     init: tuned
     teacher: denoiser
     training: {steps: 1000}
@@ -191,40 +194,41 @@ def test_levels_are_as_many_steps() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"runs__tuned__objective": "guess"}, '"guess" should be one of edm, denoiser, consistency, matching'),
+        ({"runs__tuned__objective": "guess"}, '"guess" should be one of edm, denoiser, consistency'),
         ({"runs__tuned__consistency__kind": "cm"}, '"cm" should be one of ct, ict, tuning, distillation'),
-        ({"runs__tuned__init": None}, "runs.tuned.init: is missing; tuning should name a run of objective denoiser"),
         (
             {"runs__tuned__consistency__kind": "distillation"},
             "runs.tuned.teacher: is missing; distillation should name a run of objective denoiser here",
         ),
-        ({"runs__matched__teacher": None}, "runs.matched.teacher: is missing; matching should name a run"),
         (
             {"runs__tuned__teacher": "denoiser"},
             'runs.tuned.teacher: "denoiser" should be left out; tuning learns from the data',
         ),
         ({"runs__denoiser__teacher": "tuned"}, 'runs.denoiser.teacher: "tuned" should be left out; denoiser learns'),
-        ({"runs__tuned__init": "denoise"}, 'runs.tuned.init: "denoise" should name a run; there are tuned, matched'),
-        ({"runs__matched__teacher": "none"}, 'runs.matched.teacher: "none" should name a run'),
-        ({"runs__matched__teacher": "tuned"}, "runs.matched.teacher: tuned is of objective consistency, not denoiser"),
+        ({"runs__tuned__init": "denoise"}, 'runs.tuned.init: "denoise" should name a run; there are tuned, distilled'),
+        ({"runs__distilled__teacher": "none"}, 'runs.distilled.teacher: "none" should name a run'),
         (
-            {"runs__denoiser__model": {"layers": 6}},
+            {"runs__distilled__teacher": "tuned"},
+            "distilled.teacher: tuned is of objective consistency, not denoiser",
+        ),
+        (
+            {"runs__tuned__model": {"layers": 4}},
             "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, but for layers",
         ),
         (
-            {"runs__denoiser__model": {"layers": 4, "hidden": 32}},
+            {"runs__denoiser__model": {"layers": 4, "hidden": 32}, "runs__tuned__model": {"hidden": 64}},
             "runs.tuned.init: the model of denoiser should be the same as this run's, key by key, but for layers",
         ),
         (
-            {"runs__matched__model": {"layers": 6}},
-            "runs.matched.teacher: the model of denoiser should be the same as this run's, key by key",
+            {"runs__distilled__model": {"layers": 6}},
+            "runs.distilled.teacher: the model of denoiser should be the same as this run's, key by key",
         ),
         (
-            {"runs__denoiser__levels": {"sigma_data": {"types": 0.2}}},
+            {"runs__tuned__levels": {"sigma_data": {"types": 0.2}}},
             "runs.tuned.init: levels.sigma_data of denoiser should be the same as this run's",
         ),
         (
-            {"runs__denoiser__levels": {"preconditioning": "karras"}},
+            {"runs__tuned__levels": {"preconditioning": "karras"}},
             "runs.tuned.init: levels.preconditioning of denoiser should be the same as this run's",
         ),
         (
@@ -233,8 +237,8 @@ def test_levels_are_as_many_steps() -> None:
         ),
         ({"runs__denoiser__init": "denoiser"}, "runs.denoiser: its init and teacher lead back to itself, by denoiser"),
         (
-            {"runs__denoiser__init": "matched"},
-            "runs.tuned: its init and teacher lead back to itself, by tuned and denoiser and matched",
+            {"runs__denoiser__init": "distilled"},
+            "runs.tuned: its init and teacher lead back to itself, by tuned and denoiser and distilled",
         ),
         ({"runs__denoiser__levels": {"sigma_min": 30}}, "runs.denoiser.levels.sigma_min: 30.0 should be below sigma_m"),
         (
@@ -243,7 +247,6 @@ def test_levels_are_as_many_steps() -> None:
             "sigma_max, -6.21 and 3",
         ),
         ({"runs__denoiser__levels": {"mean": -15, "std": 0.5}}, "runs.denoiser.levels.mean: -15.0 should be within"),
-        ({"runs__matched__matching": {"score_mean": 11}}, "runs.matched.matching.score_mean: 11.0 should be within"),
         (
             {"runs__tuned__consistency": {"first_stage": 7}},
             "runs.tuned.consistency.first_stage: 7 should be at most last_stage, 6",
@@ -276,7 +279,7 @@ def test_levels_are_as_many_steps() -> None:
         ({"runs__tuned__samplers__two__levels": [2, 2]}, "two.levels: [2.0, 2.0] should be descending"),
         ({"runs__tuned__samplers__two__levels": [1, 2]}, "two.levels: [1.0, 2.0] should be descending"),
         ({"runs__tuned__samplers__two__levels": []}, "two.levels: should have at least one value"),
-        ({"runs__tuned__samplers__two__levels": [2, 0]}, "two.levels: 0.0 should be a number, above 0"),
+        ({"runs__tuned__samplers__two__levels": [2, 0]}, "two.levels: 0 should be a number, above 0"),
         ({"runs__tuned__samplers__two__steps": 3}, "two.steps: 3 should be left out beside levels"),
     ],
 )
@@ -292,16 +295,17 @@ def test_edm_has_no_levels_to_align_at() -> None:
     with pytest.raises(InputError, match="runs.edm.levels.alignment: should be left out; objective edm has no levels"):
         resolve_study(study(runs__edm__levels={"alignment": "full"}))
     # What it does not use is not looked at.
-    resolve_study(study(runs__edm__levels={"mean": 40}, runs__edm__matching={"score_mean": 40}))
+    resolve_study(study(runs__edm__levels={"mean": 40}))
 
 
 def test_a_run_that_starts_from_others_reads_back() -> None:
     # Its configuration is read without the study, where the others stand.
-    matched = run_config(run_settings(resolve_study(starting()), "matched"))
-    assert (matched.init, matched.teacher) == ("tuned", "denoiser")
-    assert run_config(dataclasses.asdict(matched)) == matched
-    with pytest.raises(InputError, match="^teacher: is missing; matching should name a run"):
-        run_config({"name": "matched", "data": "qm9", "objective": "matching", "training": {"steps": 1000}})
+    distilled = run_config(run_settings(resolve_study(starting()), "distilled"))
+    assert (distilled.init, distilled.teacher) == ("tuned", "denoiser")
+    assert run_config(distilled.model_dump()) == distilled
+    with pytest.raises(InputError, match="^teacher: is missing; distillation should name a run"):
+        settings = {"objective": "consistency", "consistency": {"kind": "distillation"}, "training": {"steps": 1000}}
+        run_config({"name": "distilled", "data": "qm9"} | settings)
 
 
 def test_a_sampler_is_for_runs_of_some_objectives() -> None:
@@ -311,12 +315,87 @@ def test_a_sampler_is_for_runs_of_some_objectives() -> None:
         sampler_config(sampler_settings(resolved, *names)) for names in (("denoiser", "heun-25"), ("tuned", "one"))
     )
     check_sampler_of(heun, runs["denoiser"])
-    for run in ("tuned", "matched"):
+    for run in ("tuned", "distilled"):
         check_sampler_of(one, runs[run])
         with pytest.raises(InputError, match="^sampler heun-25: kind: heun should be consistency for objective"):
             check_sampler_of(heun, runs[run])
     with pytest.raises(InputError, match="^sampler one: kind: consistency should be heun or ddim for objective denoi"):
         check_sampler_of(one, runs["denoiser"])
+
+
+def test_what_a_run_leaves_out_is_as_in_the_run_that_it_starts_from() -> None:
+    start = {"model": {"hidden": 32, "layers": 2}, "levels": {"preconditioning": "karras", "mean": -0.5}}
+    study = starting(runs__tuned__model={"layers": 2, "attention": True})
+    study["runs"]["denoiser"] |= start
+    runs = resolve_study(study)["runs"]
+    # Key by key; what need not agree is each run's own.
+    assert runs["tuned"]["model"] == runs["distilled"]["model"] == runs["denoiser"]["model"]
+    assert [runs["tuned"]["model"][key] for key in ("hidden", "edge_hidden", "layers")] == [32, 32, 2]
+    study["runs"]["tuned"]["model"] = {"layers": 4}
+    study["runs"]["distilled"]["init"] = "denoiser"
+    model = resolve_study(study)["runs"]["tuned"]["model"]
+    assert model == runs["denoiser"]["model"] | {"layers": 4}
+    assert runs["tuned"]["levels"]["preconditioning"] == "karras"
+    assert runs["tuned"]["levels"]["mean"] == -1.0
+
+
+def test_a_warm_up_may_be_a_share_of_the_steps() -> None:
+    def warmup(share: Any, **other: Any) -> Any:
+        run = {"steps": 1000, "optimizer": {"warmup_steps": share}}
+        return resolve_study(study(runs__edm__training=run, **other))["runs"]["edm"]["training"]["optimizer"]
+
+    assert warmup(0.05)["warmup_steps"] == 50
+    assert warmup("0.05", hours=4)["warmup_steps"] == 200
+    assert [warmup(steps, hours=4)["warmup_steps"] for steps in (0, 1, 50.0)] == [0, 1, 50]
+
+
+def test_own_molecules_need_a_name_and_a_path_and_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    data = resolve_study(study(data={"name": "mine", "source": "path", "path": "~/m.sdf"}))["data"]
+    assert (data["path"], data["buckets"]) == ("/home/me/m.sdf", None)
+    assert data["split"] == {"seed": 0, "train": 0.8, "validation": 0.1}
+
+
+def test_a_framework_that_is_not_installed_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: None if name == "torch" else object())
+    check_installed(resolve_study(study()))
+    with pytest.raises(InputError, match="^runs.edm.backend: torch needs PyTorch, which is not installed: make torch"):
+        check_installed(resolve_study(study(runs__edm__backend="torch")))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs:\n  a: 1\n  b: 2\n  a: 3\n", 'line 4: the name "a" is given twice'),
+        ("runs: {a: {x: 1, x: 1}}\n", 'line 1: the name "x" is given twice'),
+        ('{\n\t"runs": {"a": 1, "a": 2}}', 'the name "a" is given twice'),
+        ("runs: [", "neither YAML nor JSON"),
+    ],
+)
+def test_a_file_that_loses_a_name_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a study.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_study(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "base: &base {x: 1, y: 2}\na: &a\n  <<: *base\n  y: 3\nb:\n  <<: *a\n  x: 4\n",
+        '{\n\t"base": {"x": 1, "y": 2},\n\t"a": {"x": 1, "y": 3},\n\t"b": {"x": 4, "y": 3}\n}',
+    ],
+    ids=["yaml", "json"],
+)
+def test_a_file_is_yaml_with_its_merges_or_json(tmp_path: Path, text: str) -> None:
+    (tmp_path / "study").write_text(text)
+    assert read_study(tmp_path / "study") == {"base": {"x": 1, "y": 2}, "a": {"x": 1, "y": 3}, "b": {"x": 4, "y": 3}}
 
 
 @pytest.mark.parametrize("value", [None, [], 3, "text"])
@@ -325,14 +404,14 @@ def test_a_study_that_is_no_mapping_is_refused(value: Any) -> None:
         resolve_study(value)
 
 
-def test_a_run_reads_back_as_dataclasses(tmp_path: Path) -> None:
+def test_a_run_reads_back_as_models(tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", run_settings(resolve_study(study(runs__edm__seed=7)), "edm"))
     run = read_run_config(tmp_path / "config.json")
     assert isinstance(run, RunConfig)
     assert (run.name, run.data, run.seed, run.training.steps) == ("edm", "qm9", 7, 1000)
     assert isinstance(run.model, ModelConfig)
     assert isinstance(run.training.optimizer, OptimizerConfig)
-    assert run_config(dataclasses.asdict(run)) == run
+    assert run_config(run.model_dump()) == run
 
 
 def test_samplers_shape_no_weights() -> None:
@@ -351,7 +430,7 @@ def test_a_sampler_reads_back(tmp_path: Path) -> None:
     sampler = read_sampler_config(tmp_path / "s.json")
     numbers = {"num": 1000, "seed": 0, "sigma_max": 20.0, "sigma_min": 0.005, "rho": 7.0}
     rest = {"levels": None, "alignment": None}
-    assert dataclasses.asdict(sampler) == {"name": "heun-25", "kind": "heun", "steps": 25} | numbers | rest
+    assert sampler.model_dump() == {"name": "heun-25", "kind": "heun", "steps": 25} | numbers | rest
 
 
 @pytest.mark.parametrize(
@@ -359,7 +438,10 @@ def test_a_sampler_reads_back(tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ("[]", "should be a group of settings"),
-        ('{"name": "edm", "training": {"steps": 0}}', "training.steps: 0 should be a whole number, at least 1"),
+        (
+            '{"name": "edm", "data": "qm9", "training": {"steps": 0}}',
+            "training.steps: 0 should be a whole number, at least 1",
+        ),
         ('{"training": {"steps": 1}}', "name: is missing"),
     ],
 )
@@ -369,8 +451,3 @@ def test_a_bad_run_file_is_named(tmp_path: Path, text: str, message: str) -> Non
     with pytest.raises(InputError, match="config.json: ") as caught:
         read_run_config(path)
     assert message in str(caught.value)
-
-
-def test_training_config_has_every_key_of_the_schema() -> None:
-    resolved = resolve_study(study())["runs"]["edm"]["training"]
-    assert [field.name for field in dataclasses.fields(TrainingConfig)] == list(resolved)

@@ -1,0 +1,113 @@
+"""The project from Python: a trained run, and molecules from it.
+
+from pipeline import load_run
+
+molecules = load_run("few-step").sample(num=50, calls=4)
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.backends import Backend, load_backend
+from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
+from pipeline.sampling.molecule_batches import draw_sizes, found_levels
+from pipeline.study.config import SamplerConfig, sampler_config
+from pipeline.study.released import released_names, released_path
+from pipeline.training.run_folder import Weights, read_weights
+
+
+class Run:
+    """A trained run.
+
+    Attributes:
+      weights: its weights, configuration and provenance.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Read weights from a file or a run's folder, or those of a released model by its name.
+
+        Raises:
+          InputError: there are none, or they are damaged.
+        """
+        file = Path(path)
+        if str(path) in released_names():
+            file = released_path(str(path))
+        elif file.is_dir():
+            file = file / "weights.safetensors"
+        elif not file.exists():
+            released = ", ".join(released_names())
+            raise InputError(f"{path}: no such file, nor a released model; there are {released}")
+        self._levels = file.parent / "levels"
+        self.weights: Weights = read_weights(file)
+
+    def sampler(self, *, calls: int, num: int = 1000, seed: int = 0) -> SamplerConfig:
+        """Return the sampler with so many network calls a molecule.
+
+        That is Heun's method for a diffusion model, and for a few-step model the levels that were found for them.
+
+        Raises:
+          InputError: there is no such sampler for this run.
+        """
+        settings = {"num": num, "seed": seed}
+        name = self.weights.config.name
+        if self.weights.config.objective != "consistency":
+            if calls % 2 == 0 or calls < 3:
+                raise InputError(f"{name}: Heun's method takes 3, 5, 7, ... network calls, not {calls}")
+            steps = (calls + 1) // 2
+            return sampler_config(settings | {"name": f"heun-{steps}", "kind": "heun", "steps": steps})
+        levels = self.weights.levels.get(calls)
+        if levels is None and (path := self._levels / f"{calls}.json").exists():
+            levels = found_levels(path, calls)
+        if levels is None:
+            known = {*self.weights.levels, *(int(path.stem) for path in self._levels.glob("[0-9]*.json"))}
+            raise InputError(
+                f"{name}: no noise levels were found for {calls} network calls, only for "
+                f"{', '.join(map(str, sorted(known))) or 'none'}; search for them with the stage levels"
+            )
+        return sampler_config(settings | {"name": f"steps-{calls}", "kind": "consistency", "levels": list(levels)})
+
+    def sample(
+        self,
+        *,
+        calls: int,
+        num: int = 1000,
+        sizes: Sequence[int] | None = None,
+        seed: int = 0,
+        backend: str | None = None,
+    ) -> Molecules:
+        """Draw molecules.
+
+        Args:
+          calls: network calls a molecule.
+          num: how many, of sizes as in the training data.
+          sizes: the atoms of each molecule, instead of ``num``.
+          seed: of sizes and molecules.
+          backend: ``jax`` or ``torch``; None for the one it was trained on.
+
+        Raises:
+          InputError: there is no such sampler for this run; the backend is not installed.
+        """
+        sampler = self.sampler(calls=calls, num=num, seed=seed)
+        drawn = draw_sizes(self.weights.statistics, num, seed) if sizes is None else np.array(sizes, np.int32)
+        program = _backend(backend or self.weights.config.backend).sampler(self.weights, sampler)
+        return program(drawn).molecules
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Return a trained run: a released model by its name, a run's folder, or a file of weights.
+
+    Raises:
+      InputError: there is none, or it is damaged.
+    """
+    return Run(path)
+
+
+@functools.cache
+def _backend(name: str) -> Backend:
+    # A framework is set up once in a process.
+    return load_backend(name)

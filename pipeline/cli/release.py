@@ -1,0 +1,45 @@
+"""Stage release: a run's weights and the noise levels found for them, as one file to share.
+
+python -m pipeline.cli.release --run results/runs/tuned --name few-step --output few-step.safetensors
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli.common import add_log, run
+from pipeline.core.errors import InputError
+from pipeline.sampling.molecule_batches import found_levels
+from pipeline.training.run_folder import read_weights, write_weights
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; return its exit status."""
+    parser = argparse.ArgumentParser(prog="release", description="Write a run as one file that sampling needs.")
+    parser.add_argument("--run", required=True, type=Path, help="folder of the run, with weights.safetensors")
+    parser.add_argument("--name", required=True, help="name of the model")
+    parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
+    add_log(parser)
+    return run(_release, parser, argv)
+
+
+def _release(args: argparse.Namespace) -> None:
+    weights = read_weights(args.run / "weights.safetensors")
+    levels = {int(path.stem): found_levels(path, int(path.stem)) for path in (args.run / "levels").glob("*.json")}
+    if weights.config.objective == "consistency" and not levels:
+        raise InputError(f"{args.run}/levels: no noise levels of a few-step model; run the stage levels")
+    # The runs that it started from are not in the file.
+    config = weights.config.model_copy(update={"name": args.name, "init": None, "teacher": None})
+    write_weights(
+        args.output,
+        weights.arrays,
+        config=config.model_dump(mode="json"),
+        statistics=weights.statistics,
+        provenance=weights.provenance,
+        levels=dict(sorted(levels.items())),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

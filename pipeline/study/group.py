@@ -1,0 +1,202 @@
+"""The base of every model of settings, the types of their keys, and a mistake in them put into one plain line."""
+
+import contextlib
+import difflib
+import functools
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError
+
+from pipeline.core.errors import InputError
+
+Json = dict[str, Any]
+
+
+class Group(BaseModel):
+    """Settings by name, frozen; unknown names are errors, and the docstring of a key is its meaning.
+
+    A check of several keys raises a ValueError whose message begins with the key at fault, relative to the group.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _spelt(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads 1e-4 as text, and Snakemake's --config reads whatever is inside braces as text.
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        return value if str in (annotation, *get_args(annotation)) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return text as the number, true, false or null that it spells, and 3.0 as 3; everything else as it is."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Flag = Annotated[bool, Field(strict=True)]
+Natural = Annotated[int, Field(strict=True, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Several = Annotated[int, Field(strict=True, ge=2)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
+Real = Annotated[float, Field(strict=True)]
+NotNegative = Annotated[float, Field(strict=True, ge=0)]
+Positive = Annotated[float, Field(strict=True, gt=0)]
+Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
+
+_Value = TypeVar("_Value")
+
+
+def _distinct(values: tuple[_Value, ...]) -> tuple[_Value, ...]:
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("distinct", "should have no value twice")
+    return values
+
+
+Distinct = Annotated[tuple[_Value, ...], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
+Named = Annotated[dict[Name, _Value], Field(json_schema_extra={"additionalProperties": False})]
+
+_Settings = TypeVar("_Settings", bound=Group)
+
+
+def parse(model: type[_Settings], raw: Any, *, context: Any = None) -> _Settings:
+    """Return ``raw`` as a model, with its defaults filled in; ``context`` is what its validators are given.
+
+    Raises:
+        InputError: a key is unknown, missing, of the wrong type or out of range, or two do not fit each other.
+    """
+    try:
+        return model.model_validate(raw, context=context)
+    except ValidationError as error:
+        raise InputError(_first_mistake(error, json_schema(model))) from None
+
+
+class _Untitled(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+@functools.cache
+def json_schema(model: type[Group]) -> Json:
+    """Return the JSON schema of a model; the same object every time, not to be changed."""
+
+    def one_line(value: Any) -> Any:
+        if isinstance(value, dict):
+            # A group's default is that of its keys.
+            return {key: one_line(item) for key, item in value.items() if key != "default" or "$ref" not in value}
+        return " ".join(value.split()) if isinstance(value, str) else value
+
+    schema: Json = one_line(model.model_json_schema(schema_generator=_Untitled))
+    return schema
+
+
+def inner(schema: Json, whole: Json) -> Json:
+    """Return the schema that describes the keys of a group, which ``schema``, a part of ``whole``, may refer to."""
+    for option in schema.get("anyOf", [schema]):
+        if "$ref" in option:
+            referred: Json = whole["$defs"][option["$ref"].removeprefix("#/$defs/")]
+            return referred
+    return schema
+
+
+def allowed(schema: Json) -> str:
+    """Say in words which values a key takes: ``a whole number, at least 1``."""
+    options = schema.get("anyOf", [schema])
+    names = [name for option in options for name in option.get("enum", [])]
+    if names:
+        names += ["null"] * ({"type": "null"} in options)
+        return " or ".join(names) if len(names) < 3 else f"one of {', '.join(names)}"
+    words = [_words(option) for option in options]
+    return (", or " if any("," in one for one in words) else " or ").join(words)
+
+
+def _words(schema: Json) -> str:
+    words = _TYPE_WORDS[schema.get("type", "object")]
+    if "items" in schema:
+        words += f", each {allowed(schema['items'])}"
+    if "patternProperties" in schema:
+        words += " by name"
+    if "pattern" in schema:
+        words += " of small letters, digits and hyphens"
+    if "minimum" in schema and "maximum" in schema:
+        return f"{words} from {schema['minimum']} to {schema['maximum']}"
+    bounds = [text.format(schema[key]) for key, text in _BOUND_WORDS.items() if key in schema]
+    return f"{words}, {' and '.join(bounds)}" if bounds else words
+
+
+_TYPE_WORDS: Final = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "array": "a list",
+    "object": "a group of settings",
+    "null": "null",
+}
+_BOUND_WORDS: Final = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+}
+
+
+def _first_mistake(error: ValidationError, whole: Json) -> str:
+    # A misspelt key is both unknown and missing; the misspelling is what helps.
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    kind, given, place = first["type"], first["input"], list(first["loc"])
+    unknown = str(place.pop()) if kind == "extra_forbidden" else ""
+    misnamed = place[-1:] == ["[key]"] or kind == "invalid_key"
+    if misnamed:
+        del place[-2 if place[-1] == "[key]" else -1 :]
+    schema, keys = inner(whole, whole), []
+    for step in place:
+        if isinstance(step, int):
+            schema = inner(next(one for one in schema.get("anyOf", [schema]) if "items" in one)["items"], whole)
+            continue
+        parent = inner(schema, whole)
+        found = [parent["properties"][step]] if step in parent.get("properties", {}) else []
+        found += parent.get("patternProperties", {}).values()
+        if not found:  # which member of a union
+            break
+        schema = found[0]
+        keys.append(step)
+    path = ".".join(keys)
+    if unknown:
+        known = list(inner(schema, whole)["properties"])
+        close = difflib.get_close_matches(unknown, known, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        return f"{'.'.join([*keys, unknown])}: no such setting; {advice}"
+    if misnamed:
+        right = "small letters, digits and hyphens" if isinstance(given, str) else "text; put it in quotes"
+        return f"{path or 'study'}: the name {shown(given)} should be {right}"
+    if kind == "value_error":
+        return ".".join([*keys, str(first["ctx"]["error"])])
+    if kind == "distinct":
+        return f"{path}: {shown(given)} {first['msg']}"
+    if kind == "missing":
+        return f"{path}: is missing; it should be {allowed(schema)}"
+    if kind == "too_short" and isinstance(given, Mapping):
+        return f"{path}: is empty; it should have at least one entry"
+    if kind == "too_short":
+        return f"{path}: should have at least one value"
+    return f"{path or 'study'}: {shown(given)} should be {allowed(schema)}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a study file would spell it, on one line and not too long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except TypeError:
+        text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,414 @@
+"""A study: what to train on, what to train, how to sample it and what to draw; and what a run's part of it is."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.core.errors import InputError
+from pipeline.study.benchmark import Benchmark, SamplerName
+from pipeline.study.config import Sampler, WeightsConfig
+from pipeline.study.frameworks import check_framework
+from pipeline.study.group import (
+    Count,
+    Distinct,
+    Flag,
+    Group,
+    Json,
+    Name,
+    Named,
+    Natural,
+    Positive,
+    Seed,
+    Several,
+    Share,
+    parse,
+    shown,
+)
+from pipeline.study.released import released_settings
+
+QM9_MOLECULES: Final = 130_831
+"""Characterised molecules of QM9."""
+
+QM9_ATOMS: Final = 29
+"""Atoms of the largest molecule of QM9."""
+
+
+class Split(Group):
+    """Which molecules train, which validate; the rest are for testing."""
+
+    seed: Seed = 0
+    """Seed of the shuffle before the split; 0 is EDM's split."""
+    train: Count | Share | None = None
+    """Training molecules: a number, or a fraction below 1. null is 100000 for QM9 and 0.8 for a path."""
+    validation: Count | Share | None = None
+    """Validation molecules: a number, or a fraction below 1. null is 17748 for QM9 and 0.1 for a path."""
+
+
+class Data(Group):
+    """The molecules to learn from."""
+
+    name: Name = "qm9"
+    """Name of the data set in file names and figures; results/data/NAME holds its files. Not raw or noise."""
+    source: Literal["qm9pack", "figshare", "path"] = "qm9pack"
+    """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, or your
+    own file or folder (path)."""
+    path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
+    """For source path only. An XYZ, SDF, MOL or Parquet file or a folder of them, gzipped or not, with H, C, N, O and
+    F; relative to the Snakefile's folder, or absolute."""
+    skip: Flag = False
+    """For source path only. Whether to leave out and name molecules that cannot be used, such as those of other
+    elements; false refuses them."""
+    split: Split = Split()
+    buckets: Annotated[Distinct[Annotated[int, Field(strict=True, ge=1, le=65535)]], Field(min_length=1)] | None = None
+    """Padded sizes in atoms, ascending. Each costs one compilation and saves padding; the largest molecule must fit the
+    last. null is [15, 17, 18, 19, 20, 21, 29] for QM9, and quantiles of the sizes for a path."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name in _RESERVED:
+            raise ValueError(f"name: {shown(self.name)} should be another name than {' and '.join(_RESERVED)}")
+        if self.source == "path" and not self.path:
+            raise ValueError("path: is missing; for the source path it should name a file of molecules or a folder")
+        if self.source != "path" and self.path is not None:
+            raise ValueError(f"path: {shown(self.path)} should be left out, or data.source should be path")
+        if self.path and set(self.path) & set("{}"):
+            # Snakemake would take them for wildcards.
+            raise ValueError(f"path: {shown(self.path)} should have no braces")
+        if self.path and self.path.startswith("~"):
+            raise ValueError(f"path: {shown(self.path)} should be spelt out; the home that ~ stands for is not known")
+        if self.buckets and list(self.buckets) != sorted(self.buckets):
+            raise ValueError(f"buckets: {shown(self.buckets)} should be ascending")
+        return self._completed()
+
+    def _completed(self) -> Self:
+        """Return the data with the defaults that its source decides."""
+        of_qm9, buckets = self.source != "path", self.buckets
+        train = self.split.train or (100_000 if of_qm9 else 0.8)
+        validation = self.split.validation or (17_748 if of_qm9 else 0.1)
+        if of_qm9:
+            asked = sum(size * QM9_MOLECULES if size < 1 else size for size in (train, validation))
+            if asked > QM9_MOLECULES:
+                raise ValueError(
+                    f"split: {train} to train on and {validation} to validate on should be at most the {QM9_MOLECULES} "
+                    "molecules of QM9"
+                )
+            buckets = buckets or (15, 17, 18, 19, 20, 21, 29)
+            if buckets[-1] < QM9_ATOMS:
+                raise ValueError(f"buckets: {shown(buckets)} should end with {QM9_ATOMS}, the largest of QM9, or more")
+        elif max(train, validation) < 1 < train + validation:
+            raise ValueError(f"split: {train} to train on and {validation} to validate on should be at most 1 together")
+        split = self.split.model_copy(update={"train": train, "validation": validation})
+        return self.model_copy(update={"split": split, "buckets": buckets})
+
+
+# Names that would collide with other files in results/data and results/reference.
+_RESERVED: Final = ("raw", "noise")
+
+
+class Resources(Group):
+    """What the run asks of a cluster; no part of what shapes its weights."""
+
+    nodes: Count = 1
+    """Machines for training."""
+    tasks: Count = 1
+    """Training processes, each with an equal share of every batch; on a cluster and with backend jax only. Usually one
+    per GPU."""
+    cpus: Count | None = None
+    """Cores per process in training and sampling; null is cluster.cpus."""
+    gpus: Natural | None = None
+    """GPUs per process in training and sampling; null is cluster.gpus."""
+
+
+class Run(WeightsConfig):
+    """One model, from its training to its samples."""
+
+    released: Flag = False
+    """Whether to sample the model of this name that comes with the project, such as few-step, instead of training one.
+    Only samplers and resources can be set."""
+    resources: Resources = Resources()
+    samplers: Named[Sampler] = Field(min_length=1)
+    """Ways to sample the trained model, by name (small letters, digits and hyphens)."""
+
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        for name, sampler in self.samplers.items():
+            try:
+                sampler.check_for(self.objective)
+            except ValueError as error:
+                raise ValueError(f"samplers.{name}.{error}") from None
+        nodes, tasks, batch = self.resources.nodes, self.resources.tasks, self.training.batch_size
+        if tasks % nodes:
+            raise ValueError(f"resources.tasks: {tasks} should be a multiple of nodes, {nodes}")
+        if batch % tasks:
+            raise ValueError(f"resources.tasks: {tasks} should divide training.batch_size, {batch}")
+        if tasks > 1 and self.backend != "jax":
+            raise ValueError(f"resources.tasks: {tasks} should be 1 for backend {self.backend}; jax takes more")
+        return self
+
+
+class Cluster(Group):
+    """What a job may ask of a cluster, where the runs do not say; for a profile to set. It shapes no result and nothing
+    is made again for it.
+    """
+
+    cpus: Count = 4
+    """Cores of a job that runs a network."""
+    gpus: Natural = 0
+    """GPUs of a job that runs a network."""
+    max_minutes: Count = 1440
+    """Longest time limit of the partition; longer training continues in the next attempt."""
+
+
+class Search(Group):
+    """How the noise levels of few-step samplers are searched for."""
+
+    num: Count = 256
+    """Molecules per score."""
+    seed: Seed = 1
+    """Seed of these molecules; use another one for reported samples."""
+
+
+class Reference(Group):
+    """What every result is compared with."""
+
+    noise_molecules: Count = 2000
+    """Clouds of noise in the floor, the score of an untrained model."""
+    seed: Seed = 0
+    """Seed of that noise."""
+
+
+class Evaluation(Group):
+    """How samples are scored."""
+
+    bootstrap: Several = 1000
+    """Bootstrap resamples per 95 % interval."""
+    seed: Seed = 0
+    """Seed of the resampling."""
+
+
+class Trajectory(SamplerName):
+    """One molecule's way from noise."""
+
+    frames: Several = 8
+    """Frames in the strip."""
+    seed: Seed = 0
+    """Seed of the molecule."""
+
+
+class Figures(Group):
+    """What the figures show."""
+
+    gallery_molecules: Count = 12
+    """Molecules in each run's gallery."""
+    benchmarks: Flag = False
+    """Whether to measure the benchmarks for the figures. If not, they are drawn only if results/benchmarks exists."""
+    trajectory: Trajectory | None = None
+    """One molecule from noise to sample, drawn as a strip; null draws none."""
+
+
+class _Hours(Group):
+    hours: Positive = 1.0
+    """Multiplier of every run's training.steps: hours of training, for a study whose steps take an hour in all. On the
+    command line: `--config hours=8`."""
+
+
+class Study(_Hours):
+    """A study; what to train on, what to train, how to sample it, and what to draw."""
+
+    data: Data = Data.model_validate({})
+    runs: Named[Run] = Field(min_length=1)
+    """The models to train, by name (small letters, digits and hyphens); results/runs/NAME holds a run's files."""
+    cluster: Cluster = Cluster()
+    search: Search = Search()
+    reference: Reference = Reference()
+    evaluation: Evaluation = Evaluation()
+    benchmark: Benchmark = Benchmark()
+    figures: Figures = Figures()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in self.runs:
+            self._check_acyclic(name)
+        runs: dict[str, Run] = {}
+        while len(runs) < len(self.runs):
+            for name, run in self.runs.items():
+                if name not in runs and {run.init, run.teacher} <= {None, *runs}:
+                    runs[name] = _inherited(run, runs)
+        for name in self.runs:
+            _check_starts(runs, name)
+        self._check_named("figures.trajectory", self.figures.trajectory)
+        self._check_named("benchmark.sampling.trained", self.benchmark.sampling.trained)
+        return self.model_copy(update={"runs": {name: runs[name] for name in self.runs}})
+
+    def _check_acyclic(self, name: str, *after: str) -> None:
+        if name in after:
+            circle = after[after.index(name) :]
+            raise ValueError(f"runs.{name}: its init and teacher lead back to itself, by {' and '.join(circle)}")
+        for key in ("init", "teacher"):
+            other = getattr(self.runs[name], key)
+            if other is not None and other not in self.runs:
+                raise ValueError(
+                    f"runs.{name}.{key}: {shown(other)} should name a run; there are {', '.join(self.runs)}"
+                )
+            if other is not None:
+                self._check_acyclic(other, *after, name)
+
+    def _check_named(self, path: str, named: SamplerName | None) -> None:
+        """Check that the run and sampler of ``named`` exist; ``path`` goes before its keys in messages."""
+        if named is None:
+            return
+        if named.run not in self.runs:
+            raise ValueError(f"{path}.run: {shown(named.run)} should name a run; there are {', '.join(self.runs)}")
+        samplers = self.runs[named.run].samplers
+        if named.sampler not in samplers:
+            raise ValueError(
+                f"{path}.sampler: {shown(named.sampler)} should name a sampler of the run {named.run}; "
+                f"there are {', '.join(samplers)}"
+            )
+
+
+def _inherited(run: Run, runs: Mapping[str, Run]) -> Run:
+    """Return a run with what it leaves out as in the run that it starts or learns from, where the two have to agree."""
+    other = run.teacher or run.init
+    if other is None:
+        return run
+    model, levels = run.model, runs[other].levels
+    own = {key: getattr(model, key) for key in model.model_fields_set}
+    shared = {key: getattr(levels, key) for key in _SHARED_LEVELS if key not in run.levels.model_fields_set}
+    return run.model_copy(
+        update={
+            "model": runs[other].model.model_copy(update=own),
+            "levels": run.levels.model_copy(update=shared),
+        }
+    )
+
+
+_SHARED_LEVELS: Final = ("sigma_data", "preconditioning")
+
+
+def _check_starts(runs: Mapping[str, Run], name: str) -> None:
+    """Check that a run starts from, and learns from, runs that it can."""
+    run = runs[name]
+    for key, other in (("init", run.init), ("teacher", run.teacher)):
+        if other is None:
+            continue
+        path, start = f"runs.{name}.{key}", runs[other]
+        same = f"{path}: the model of {other} should be the same as this run's, key by key"
+        if key == "init" and not run.model.can_start(start.model):
+            raise ValueError(f"{same}, but for layers that it may have fewer of")
+        if key == "teacher" and start.model != run.model:
+            raise ValueError(same)
+        if (start.objective == "edm") != (run.objective == "edm"):
+            raise ValueError(
+                f"{path}: {other} is of objective {start.objective}, which shares no weights with {run.objective}"
+            )
+        for part in _SHARED_LEVELS:
+            if getattr(start.levels, part) != getattr(run.levels, part):
+                raise ValueError(f"{path}: levels.{part} of {other} should be the same as this run's")
+        if key == "teacher" and start.objective != "denoiser":
+            raise ValueError(f"{path}: {other} is of objective {start.objective}, not denoiser")
+
+
+def resolve_study(raw: Mapping[str, Any]) -> Json:
+    """Return a study with every default written out, in the order of the models, and ``hours`` in its steps.
+
+    Args:
+        raw: what a study file holds.
+
+    Raises:
+        InputError: a key is unknown, missing, of the wrong type or out of range, or two do not fit each other.
+    """
+    raw = _with_released(raw)
+    hours = {key: raw[key] for key in raw if key == "hours"} if isinstance(raw, Mapping) else {}
+    study = parse(Study, raw, context=parse(_Hours, hours).hours)
+    return study.model_dump(mode="json", exclude={"hours"})
+
+
+def _with_released(raw: Any) -> Any:
+    """Return a study with the settings of released models in the runs that name one."""
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("runs"), Mapping):
+        return raw
+    runs = {}
+    for name, run in raw["runs"].items():
+        if isinstance(run, Mapping) and run.get("released") is True:
+            if own := [key for key in run if key in WeightsConfig.model_fields]:
+                raise InputError(f"runs.{name}.{own[0]}: should be left out; the released model decides it")
+            try:
+                run = {**released_settings(name), **run}
+            except InputError as error:
+                raise InputError(f"runs.{name}.released: {error}") from None
+        runs[name] = run
+    return {**raw, "runs": runs}
+
+
+def check_installed(study: Json) -> None:
+    """Check that the frameworks that the runs of a resolved study train on are there.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name, run in study["runs"].items():
+        check_framework(run["backend"], f"runs.{name}.backend: {run['backend']}")
+
+
+def run_settings(study: Json, run: str) -> Json:
+    """Return what ``results/runs/{run}/config.json`` holds: all of a resolved study that shapes the run's weights.
+
+    The samplers are not in it, nor where it trains, so that nothing is trained again for a new one.
+    """
+    weights = {key: study["runs"][run][key] for key in WeightsConfig.model_fields}
+    return {"name": run, "data": study["data"]["name"], **weights}
+
+
+def sampler_settings(study: Json, run: str, sampler: str) -> Json:
+    """Return what ``results/runs/{run}/samplers/{sampler}.json`` holds."""
+    return {"name": sampler, **study["runs"][run]["samplers"][sampler]}
+
+
+def read_study(path: str | os.PathLike[str]) -> Any:
+    """Return what a study file holds, in YAML or JSON.
+
+    Raises:
+        InputError: the file is missing, is neither, or gives a name twice in one group, of which all but the last would
+            be lost.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            return json.loads(text, object_pairs_hook=_object)
+        except json.JSONDecodeError:
+            # A SafeLoader.
+            return yaml.load(text, _Loader)  # noqa: S506
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: neither YAML nor JSON ({' '.join(str(error).split())})") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _object(pairs: Iterable[tuple[str, Any]]) -> Json:
+    pairs = list(pairs)
+    _refuse_twice([(name, "") for name, _ in pairs])
+    return dict(pairs)
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # As it is written: what `<<` merges into it later may be overridden.
+        node = super().compose_mapping_node(anchor)
+        _refuse_twice([(key.value, f"line {key.start_mark.line + 1}: ") for key, _ in node.value])
+        return node
+
+
+def _refuse_twice(names: Iterable[tuple[Any, str]]) -> None:
+    seen: list[Any] = []
+    for name, place in names:
+        if name in seen:
+            raise InputError(f"{place}the name {shown(name)} is given twice; one of the two would be lost")
+        seen.append(name)

@@ -1,0 +1,117 @@
+"""Where stages run: without a home folder, a user's name or a UTF-8 terminal, and until a signal ends them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.gather import main as gather
+
+ROOT = Path(__file__).parents[3]
+# A user under a number that no passwd file lists, as in `docker run -u 12345`.
+NOBODY = ("unshare", "--user", "--map-user=12345", "--map-group=12345")
+METHANE = """5
+
+C 0 0 0
+H 0.63 0.63 0.63
+H -0.63 -0.63 0.63
+H -0.63 0.63 -0.63
+H 0.63 -0.63 -0.63
+"""
+# A stage that waits halfway in writing its output for what nobody will say.
+WAITS = """
+import argparse, signal, sys
+from pipeline.cli.common import STOPPING, run
+from pipeline.core.files import atomic_path
+
+def stage(args):
+    with atomic_path("out") as temporary:
+        temporary.touch()
+        print("ready", flush=True)
+        sys.stdin.read()
+
+for number in STOPPING:  # which a test in the background ignores
+    signal.signal(number, signal.SIG_DFL)
+sys.exit(run(stage, argparse.ArgumentParser(prog="stage"), []))
+"""
+
+
+def bare(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """Run this Python as nobody in ``folder``, with no variables but these and where to find the project."""
+    if not shutil.which("unshare") or subprocess.run([*NOBODY, "true"], capture_output=True).returncode:
+        pytest.skip("this machine does not let its users run unshare --user")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
+    return subprocess.run([*NOBODY, sys.executable, *command], cwd=folder, env=environment, capture_output=True)
+
+
+@pytest.mark.parametrize("home", ["none", "missing", "read-only"])
+def test_no_home_and_no_user_are_no_hindrance(tmp_path: Path, home: str) -> None:
+    folder = tmp_path / "home"
+    if home == "read-only":
+        folder.mkdir(mode=0o555)
+    program = "; ".join(
+        [
+            "from pipeline.core.environment import settle",
+            "settle()",
+            "import getpass, matplotlib, os, pathlib",
+            "from pipeline.core.files import cache_directory",
+            "print(getpass.getuser(), matplotlib.get_cachedir(), cache_directory('jax'))",
+        ]
+    )
+    done = bare(tmp_path, "-c", program, **({} if home == "none" else {"HOME": str(folder)}))
+    assert done.stderr == b""
+    cache = tmp_path / ".cache" / ".cache"
+    assert done.stdout.decode().split() == ["12345", f"{cache}/matplotlib", f"{cache}/consistent-edm/jax"]
+
+
+def test_figures_start_without_a_home_folder(tmp_path: Path) -> None:
+    names = ("configs", "curves", "metrics", "samples", "molecules", "floor", "ceiling", "output")
+    done = bare(tmp_path, "-m", "pipeline.cli.figures", *(word for name in names for word in (f"--{name}", name)))
+    assert (done.returncode, done.stderr) == (2, b"figures: error: samples: no such file\n")
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {}], ids=str)
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path, locale: dict[str, str]) -> None:
+    # The second is not UTF-8 either, as if made on another machine.
+    for name in ("é.xyz".encode(), b"\xe9.xyz"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(METHANE)
+    command = [sys.executable, "-m", "pipeline.cli.evaluate", "--output", "scores.json", "--log", "log"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"} | locale
+    for names in (["é.xyz".encode(), b"\xe9.xyz"], [b"missing-\xc3\xa9-\xff.xyz"]):
+        done = subprocess.run([*command, *names], cwd=tmp_path, env=environment, capture_output=True)
+        assert b"Traceback" not in done.stderr
+        assert done.returncode == (2 if len(names) == 1 else 0), done.stderr
+        (done.stdout + done.stderr).decode("ascii")
+
+
+@pytest.mark.parametrize("log", ["file/log", "folder"])
+def test_a_log_that_cannot_be_made_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str], log: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    arguments = ["--run", "one", "--evaluations", "none.json", "--output", str(tmp_path / "out.json")]
+    assert gather([*arguments, "--log", str(tmp_path / log)]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("gather: error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_one_line_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.communicate()[1] == f"stage: stopped by {number.name}\n"
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
