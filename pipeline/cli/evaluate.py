@@ -78,7 +78,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     with progress(total=None, description="read", unit="molecules", log=args.log) as bar:
         readings = [read_molecule_files(path, invalid="unstable", advance=bar.update) for path in args.files]
     parts = [reading.data.molecules for reading in readings]
-    if args.together:
+    if args.together and len(parts) > 1:
         parts, names = [Molecules.concatenate(parts)], ["all"]
     train = read_molecules(args.train, split="train") if args.train else None
     records = read_records(args.records, of=sha256(args.files[0]), number=len(parts[0])) if args.records else None
