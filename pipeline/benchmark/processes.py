@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from pipeline.benchmark.tasks import Task
 
-PATIENCE: Final = 1800.0
+ANSWER_TIMEOUT: Final = 1800.0
 """Seconds after which a contestant that does not answer has failed; compiling for many shapes takes minutes."""
 
 
@@ -54,12 +54,12 @@ class Process:
         """
         try:
             self._requests.send_bytes(json.dumps({"do": what, **details}).encode())
-            if not self._answers.poll(PATIENCE):
+            if not self._answers.poll(ANSWER_TIMEOUT):
                 self.close()
-                raise ContestantFailed(f"no answer within {PATIENCE:.0f} s")
+                raise ContestantFailed(f"no answer within {ANSWER_TIMEOUT:.0f} s")
             answer: dict[str, Any] = json.loads(self._answers.recv_bytes())
         except (EOFError, OSError):
-            raise ContestantFailed(self._last_words()) from None
+            raise ContestantFailed(self._failure()) from None
         if "failed" in answer:
             raise ContestantFailed(answer["failed"])
         return answer
@@ -85,7 +85,7 @@ class Process:
         """End the process."""
         self.close()
 
-    def _last_words(self) -> str:
+    def _failure(self) -> str:
         """Return why it ended, as far as can be seen."""
         status = self._process.wait()
         self._errors.seek(0)

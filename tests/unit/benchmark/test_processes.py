@@ -54,6 +54,6 @@ def test_a_contestant_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, tm
     (tmp_path / "python").write_text("#!/bin/sh\ncat >/dev/null\n")
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    monkeypatch.setattr(processes, "ANSWER_TIMEOUT", 0.1)
     with Process() as process, pytest.raises(ContestantFailed, match="no answer within"):
         process.ask("warm")
