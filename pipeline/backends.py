@@ -2,6 +2,8 @@
 
 from typing import Final, Protocol
 
+from pipeline.core.cores import available_cores
+from pipeline.core.errors import InputError
 from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.diffusion.likelihood import Bound
@@ -46,6 +48,9 @@ def load_backend(name: str, *, cores: int | None = None) -> Backend:
     Raises:
       InputError: the framework is not installed; ``cores`` is not positive.
     """
+    if cores is not None and cores < 1:
+        raise InputError(f"--devices {cores} should be at least 1")
+    cores = cores or available_cores()
     if name == "torch":
         check_framework("torch", "the backend torch")
         from pipeline.torch_backend.backend import TorchBackend

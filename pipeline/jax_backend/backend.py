@@ -18,7 +18,7 @@ class JaxBackend:
 
     packages = ("jax", "flax", "optax")
 
-    def __init__(self, *, cores: int | None):
+    def __init__(self, *, cores: int):
         """Set JAX up for this process, see ``pipeline.jax_backend.runtime.start``."""
         start(cores=cores)
 

@@ -175,13 +175,13 @@ class JaxTrainer:
 
     def __init__(self, run: TrainingRun, processes: Processes | None = None):
         """Take the initial weights, or draw them; nothing is compiled yet."""
-        config, statistics, starts = run.config, run.statistics, run.starts
+        config, statistics, pretrained = run.config, run.statistics, run.pretrained
         self._processes = processes or Processes()
         self._objective = build_objective(config, statistics)
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
         self._layout = build_layout(self._objective)
-        params = self._layout.from_arrays(starts.init) if starts.init else build_weights(self._objective, key)
-        teacher = self._layout.from_arrays(starts.teacher) if starts.teacher else params
+        params = self._layout.from_arrays(pretrained.init) if pretrained.init else build_weights(self._objective, key)
+        teacher = self._layout.from_arrays(pretrained.teacher) if pretrained.teacher else params
         mesh = make_mesh(config.training.batch_size // self._processes.count)
         self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh, self._processes)
         self._state = self._stepper.initial_state(params)

@@ -19,7 +19,7 @@ class TorchBackend:
 
     packages = ("torch",)
 
-    def __init__(self, *, cores: int | None):
+    def __init__(self, *, cores: int):
         """Set PyTorch up for this process, see ``pipeline.torch_backend.runtime.start``."""
         self._machine = start(cores=cores)
 

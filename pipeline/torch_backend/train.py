@@ -44,13 +44,13 @@ class TorchTrainer:
 
     def __init__(self, run: TrainingRun, machine: Machine):
         """Take the initial weights, or draw them, and put them on the device."""
-        config, statistics, starts, training = run.config, run.statistics, run.starts, run.config.training
+        config, statistics, pretrained, training = run.config, run.statistics, run.pretrained, run.config.training
         objective = build_objective(config, statistics)
-        if starts.init:
-            from_arrays(objective.model, starts.init)
+        if pretrained.init:
+            from_arrays(objective.model, pretrained.init)
         teacher = deepcopy(objective.model)
-        if starts.teacher:
-            from_arrays(teacher, starts.teacher)
+        if pretrained.teacher:
+            from_arrays(teacher, pretrained.teacher)
         self._objective = objective.to(machine.device)
         self._averaged = deepcopy(objective).requires_grad_(False)
         self._frozen = Frozen(self._averaged.model, teacher.to(machine.device).requires_grad_(False))

@@ -16,7 +16,7 @@ from pipeline.data.shards import Shard
 from pipeline.torch_backend.runtime import Machine
 from pipeline.training.loop import TrainingRun, steps_from
 from pipeline.training.noisy_batches import Noising
-from pipeline.training.run_folder import Starts
+from pipeline.training.run_folder import PretrainedWeights
 
 from .conftest import STATISTICS, WIDTH, Problem, assert_close, run_of
 
@@ -57,8 +57,8 @@ def test_weights_and_losses(name: str, tmp_path: Path) -> None:
     config = run_of(training=training, model={"layers": 1}, **RUNS[name])
     problem, shard = Problem(config), molecules(24)
     init = floats(problem.weights)
-    starts = Starts(init, floats(problem.teacher) if config.teacher else None)
-    run = TrainingRun(config, "", {"train": [shard]}, STATISTICS, tmp_path / "torch", starts)
+    pretrained = PretrainedWeights(init, floats(problem.teacher) if config.teacher else None)
+    run = TrainingRun(config, "", {"train": [shard]}, STATISTICS, tmp_path / "torch", pretrained)
     ours = pipeline.torch_backend.train.TorchTrainer(run, Machine(torch.device("cpu"), cores=2, compile=False))
     theirs = pipeline.jax_backend.train.JaxTrainer(replace(run, directory=tmp_path / "jax"))
     trainers: list[Any] = [ours, theirs]

@@ -5,22 +5,22 @@ from scipy import stats
 
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.objectives import OBJECTIVES
-from pipeline.study.config import RunConfig, run_config
+from pipeline.study.config import Objective, RunConfig, run_config
 
 SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
 
 
-def run_of(objective: str, **settings: Any) -> RunConfig:
+def run_of(objective: Objective, **settings: Any) -> RunConfig:
     raw = {"name": "fake", "data": "test", "objective": objective, "training": {"steps": 1000}}
     return run_config(raw | settings)
 
 
 def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
     few = {"consistency": {"kind": "ict"}, "levels": {"sigma_max": 12.0}}
+    kinds = {"edm": ("heun", 12), "denoiser": ("heun", 12), "consistency": ("consistency", 1)}
     for objective, traits in OBJECTIVES.items():
-        kind, steps = ("consistency", 1) if objective == "consistency" else ("heun", 12)
         sampler = traits.progress_sampler(run_of(objective, **few))
-        assert (sampler.kind, sampler.steps) == (kind, steps)
+        assert (sampler.kind, sampler.steps) == kinds[objective]
     # From the noise that it was trained on.
     one_step = OBJECTIVES["consistency"].progress_sampler(run_of("consistency", **few))
     assert one_step.levels == (12.0,)

@@ -22,7 +22,7 @@ from pipeline.torch_backend.train import TorchTrainer, train
 from pipeline.torch_backend.weights import to_arrays
 from pipeline.training.loop import Interrupted, Trained, TrainingRun, validation_molecules
 from pipeline.training.noisy_batches import Noising
-from pipeline.training.run_folder import Starts, read_weights
+from pipeline.training.run_folder import PretrainedWeights, read_weights
 
 MakeConfig = Callable[..., RunConfig]
 Molecules = tuple[dict[str, list[Shard]], Statistics]
@@ -41,10 +41,10 @@ def run(
     molecules: Molecules,
     directory: Path,
     stop: Callable[[], bool] = lambda: False,
-    starts: Starts | None = None,
+    pretrained: PretrainedWeights | None = None,
 ) -> Trained:
     shards, statistics = molecules
-    training = TrainingRun(config, "this", shards, statistics, directory, starts or Starts(), stop=stop)
+    training = TrainingRun(config, "this", shards, statistics, directory, pretrained or PretrainedWeights(), stop=stop)
     return train(training, CPU)
 
 
@@ -138,8 +138,8 @@ def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecu
     )
     arrays = dict(run(config, molecules, tmp_path / "any").arrays)
     teacher = {name: 1.5 * array for name, array in arrays.items()}
-    starts = Starts(arrays, teacher)
-    trainer = TorchTrainer(TrainingRun(config, "this", shards, statistics, tmp_path, starts), CPU)
+    pretrained = PretrainedWeights(arrays, teacher)
+    trainer = TorchTrainer(TrainingRun(config, "this", shards, statistics, tmp_path, pretrained), CPU)
     assert bits(trainer.averaged_weights()) == bits(arrays)
     noising = Noising(config, shards["train"], statistics)
     for step in range(2):
@@ -150,7 +150,7 @@ def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecu
 
     del arrays["output.bias"]
     with pytest.raises(InputError, match="output.bias should have shape"):
-        run(config, molecules, tmp_path / "other", starts=Starts(arrays))
+        run(config, molecules, tmp_path / "other", pretrained=PretrainedWeights(arrays))
 
 
 def test_nothing_to_train_on(make_config: MakeConfig, molecules: Molecules, tmp_path: Path) -> None:
