@@ -27,7 +27,7 @@ from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.molecule_batches import draw_sizes
 from pipeline.study.config import RunConfig
 from pipeline.training.noisy_batches import HostBatch, Noising, prepared
-from pipeline.training.run_folder import MetricsLog, Starts
+from pipeline.training.run_folder import MetricsLog, PretrainedWeights
 
 LOG_STEPS: Final = 50
 VALIDATION_MOLECULES: Final = 1024
@@ -46,7 +46,7 @@ class TrainingRun:
       shards: of the splits ``train`` and ``validation``.
       statistics: of the data.
       directory: for the checkpoints and the growing log; survives a kill.
-      starts: weights of other runs to start and to learn from.
+      pretrained: weights of other runs to start and to learn from.
       log: receives the progress.
       stop: asked after every step; True saves and raises.
     """
@@ -56,7 +56,7 @@ class TrainingRun:
     shards: Mapping[str, list[Shard]]
     statistics: Statistics
     directory: Path
-    starts: Starts = Starts()
+    pretrained: PretrainedWeights = PretrainedWeights()
     log: Path | None = None
     stop: Callable[[], bool] = lambda: False
 
@@ -150,7 +150,7 @@ def run_training(
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress(total=total, description=f"train {config.name}", unit="steps", log=run.log))
         # A job that was given up for lost may still be at work.
-        stack.enter_context(exclusive_lock(run.directory / "lock", wait=_WaitForHolder(config, bar, run.stop)))
+        stack.enter_context(exclusive_lock(run.directory / "lock", wait=_LockWait(config, bar, run.stop)))
         if restored := trainer.restore(note=bar.note):
             first, seconds = restored[0], restored[1]["seconds"]
             bar.note(f"{config.name}: resumed at step {first} of {total}")
@@ -206,8 +206,8 @@ def run_training(
     return Trained(trainer.averaged_weights(), seconds)
 
 
-class _WaitForHolder:
-    """Waits for another process that trains the same run, to go on from where it ends."""
+class _LockWait:
+    """Waits for the lock that another process which trains the same run has."""
 
     def __init__(self, config: RunConfig, bar: Progress, stop: Callable[[], bool]):
         self._config, self._bar, self._stop, self._noted = config, bar, stop, False

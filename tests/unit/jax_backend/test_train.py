@@ -50,7 +50,7 @@ def make_trainer(
     pretrained: PretrainedWeights | None = None,
 ) -> JaxTrainer:
     shards, statistics = molecules
-    return JaxTrainer(TrainingRun(config, "this", shards, statistics, directory, weights or PretrainedWeights()))
+    return JaxTrainer(TrainingRun(config, "this", shards, statistics, directory, pretrained or PretrainedWeights()))
 
 
 def after(calls: int) -> Callable[[], bool]:
