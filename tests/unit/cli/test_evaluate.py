@@ -70,7 +70,7 @@ def test_distances_are_from_the_training_split_with_the_test_split_as_floor(
     options = ["--train", tmp_path / "data.parquet", "--distances", "--relax", 1, "--output", tmp_path / "m.json"]
     found = {}
     for name, molecule in (("water", WATER), ("methane", METHANE)):
-        write_xyz(tmp_path / f"{name}.xyz", Molecules.from_list([molecule]))
+        write_molecule_file(tmp_path / f"{name}.xyz", Molecules.from_list([molecule]))
         assert run(tmp_path / f"{name}.xyz", *options) == 0
         found[name] = result(tmp_path / "m.json")
     assert found["water"]["distances"] == found["water"]["distances_floor"]
