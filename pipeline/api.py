@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.backends import Backend, load_backend
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
+from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.molecule_batches import draw_sizes, found_levels
 from pipeline.study.config import SamplerConfig, sampler_config
 from pipeline.study.released import released_names, released_path
@@ -55,7 +56,7 @@ class Run:
         """
         settings = {"num": num, "seed": seed}
         name = self.weights.config.name
-        if self.weights.config.objective != "consistency":
+        if not OBJECTIVES[self.weights.config.objective].few_step:
             if calls % 2 == 0 or calls < 3:
                 raise InputError(f"{name}: Heun's method takes 3, 5, 7, ... network calls, not {calls}")
             steps = (calls + 1) // 2

@@ -14,12 +14,11 @@ from jax import Array
 
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.clouds import atom_features, atom_mask
 from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.jax_backend.build import build_edm, build_layout, build_weights
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EdgeMLP, Linear
-from pipeline.jax_backend.features import Cloud, draw_noise
+from pipeline.jax_backend.features import Cloud, atom_features, draw_noise, node_mask
 from pipeline.jax_backend.optimizer import ema_decay, make_optimizer
 from pipeline.jax_backend.train import State
 from pipeline.study.config import RunConfig
@@ -112,19 +111,21 @@ class PlainTraining:
 
     def step(self, molecules: PaddedMolecules) -> float:
         """Take a step on a padded batch; return its mean loss."""
-        self._state, loss = self._step(self._state, *_as_arrays(molecules))
+        self._state, loss = self._step(self._state, molecules)
         return float(loss)
 
-    def loss(self, flat: Array, data: Cloud, mask: Array, key: Array) -> Array:
-        """Return the mean loss of a batch with the mask [B, N]."""
+    def loss(self, flat: Array, molecules: PaddedMolecules, key: Array) -> Array:
+        """Return the mean loss of a batch."""
+        _, positions, atomic_numbers, sizes = (jnp.asarray(column) for column in molecules)
+        data, mask = Cloud(positions, atom_features(atomic_numbers, FEATURES)), node_mask(sizes, positions.shape[1])
         key_t, key_noise = jax.random.split(key)
         t = jax.random.randint(key_t, mask.shape[:1], 0, self._objective.schedule.steps + 1)
         noise = draw_noise(jax.random.split(key_noise, len(mask)), mask, FEATURES)
         return jnp.mean(self._objective.losses(self._layout.unravel(flat), NoisyBatch(data, noise, mask, t)))
 
-    def _update(self, state: State, data: Cloud, mask: Array) -> tuple[State, Array]:
+    def _update(self, state: State, molecules: PaddedMolecules) -> tuple[State, Array]:
         key = jax.random.fold_in(self._key, state.step)
-        loss, gradient = jax.value_and_grad(self.loss)(state.params, data, mask, key)
+        loss, gradient = jax.value_and_grad(self.loss)(state.params, molecules, key)
         # Optax mixes floats and integers, which strict promotion of types (the tests' setting) forbids.
         with jax.numpy_dtype_promotion("standard"):
             updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
@@ -134,12 +135,6 @@ class PlainTraining:
 
     def operations(self, molecules: PaddedMolecules) -> float:
         """Return XLA's count of floating-point operations in the gradient of a batch's loss, before optimisation."""
-        lowered = jax.jit(jax.value_and_grad(self.loss)).lower(self._state.params, *_as_arrays(molecules), self._key)
+        lowered = jax.jit(jax.value_and_grad(self.loss)).lower(self._state.params, molecules, self._key)
         analysis: Any = lowered.cost_analysis()
         return float(analysis["flops"])
-
-
-def _as_arrays(molecules: PaddedMolecules) -> tuple[Cloud, Array]:
-    """Return molecules as a cloud and its mask [B, N]."""
-    data = Cloud(jnp.asarray(molecules.positions), jnp.asarray(atom_features(molecules.atomic_numbers, FEATURES)))
-    return data, jnp.asarray(atom_mask(molecules.sizes, molecules.positions.shape[1]))

@@ -23,11 +23,12 @@ from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.statistics import read_statistics
 from pipeline.jax_backend import runtime
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
-from pipeline.jax_backend.sample import RunSampler
+from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.train import JaxTrainer
 from pipeline.sampling.molecule_batches import draw_sizes
 from pipeline.study.config import run_config, sampler_config
-from pipeline.training.run_folder import Starts, read_weights
+from pipeline.training.loop import TrainingRun
+from pipeline.training.run_folder import read_weights
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """JAX's event for a program that is compiled, or loaded from the cache on disk."""
@@ -71,9 +72,7 @@ def _training(task: Task, counter: CompilationCounter) -> Subject:
     if contestant.is_backend:
         # The directory is for checkpoints, which are never written.
         with tempfile.TemporaryDirectory() as directory:
-            trainer = JaxTrainer(
-                config, config_digest="", statistics=statistics, starts=Starts(), directory=Path(directory)
-            )
+            trainer = JaxTrainer(TrainingRun(config, "", {"train": shards}, statistics, Path(directory)))
         return backend_training(trainer, config, shards, statistics, compilations=counter)
     plain = PlainTraining(task.contestant, config, statistics)
     if not contestant.bucketed:
@@ -92,14 +91,13 @@ def _sampling(task: Task, counter: CompilationCounter) -> Subject:
     config = weights.config if weights else run_config(task.run)
     statistics = weights.statistics if weights else read_statistics(task.statistics)
     objective, sampler = build_objective(config, statistics), sampler_config(task.sampler)
-    layout = build_layout(objective)
-    key = jax.random.key(config.seed)
+    layout, key = build_layout(objective), jax.random.key(config.seed)
     vector = layout.from_arrays(weights.arrays) if weights else build_weights(objective, key)
-    program = RunSampler(config, objective, layout, sampler, buckets=sorted(statistics.buckets))
+    program = JaxSampler(config, statistics, sampler, vector)
     sizes = draw_sizes(statistics, task.molecules, sampler.seed)
 
     def draw() -> Molecules:
-        return program(vector, sizes).molecules
+        return program(sizes).molecules
 
     return sampling(draw, molecules=task.molecules, compilations=counter)
 

@@ -14,7 +14,8 @@ from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.settings import frameworks
 from pipeline.benchmark.tasks import Task
 from pipeline.data.statistics import read_statistics
-from pipeline.sampling.molecule_batches import network_calls, run_schedule
+from pipeline.diffusion.objectives import run_schedule
+from pipeline.sampling.molecule_batches import network_calls
 from pipeline.study.benchmark import Benchmark
 from pipeline.study.config import SamplerConfig, run_config, sampler_config
 from pipeline.study.operations import training_operations

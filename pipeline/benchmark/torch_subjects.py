@@ -17,16 +17,17 @@ from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import read_statistics
-from pipeline.diffusion.schedules import polynomial_schedule
+from pipeline.diffusion.objectives import edm_schedule
 from pipeline.sampling.molecule_batches import draw_sizes, network_calls
 from pipeline.study.config import RunConfig, run_config, sampler_config
 from pipeline.torch_backend import runtime
 from pipeline.torch_backend.build import build_objective, load_objective
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
-from pipeline.torch_backend.sample import RunSampler
+from pipeline.torch_backend.sample import TorchSampler
 from pipeline.torch_backend.train import TorchTrainer
-from pipeline.training.run_folder import Starts, Weights, read_weights
+from pipeline.training.loop import TrainingRun
+from pipeline.training.run_folder import Weights, read_weights
 
 COMPILED: Final = "torch-compiled"
 
@@ -54,14 +55,7 @@ def _training(task: Task, machine: Machine) -> Subject:
     config, statistics, shards = run_config(task.run), read_statistics(task.statistics), task.training_shards()
     # The directory is for checkpoints, which are never written.
     with tempfile.TemporaryDirectory() as directory:
-        trainer = TorchTrainer(
-            config,
-            config_digest="",
-            statistics=statistics,
-            starts=Starts(),
-            directory=Path(directory),
-            machine=machine,
-        )
+        trainer = TorchTrainer(TrainingRun(config, "", {"train": shards}, statistics, Path(directory)), machine)
     return backend_training(trainer, config, shards, statistics, compilations=_compilations)
 
 
@@ -75,7 +69,7 @@ def _sampling(task: Task, machine: Machine) -> Subject:
     if machine.compile:
         objective.model.compile_layers()
     sampler = sampler_config(task.sampler)
-    program = RunSampler(config, objective, sampler, Workers(machine), buckets=sorted(statistics.buckets))
+    program = TorchSampler(config, statistics, sampler, objective, Workers(machine))
     sizes = draw_sizes(statistics, task.molecules, sampler.seed)
 
     def draw() -> Molecules:
@@ -85,7 +79,7 @@ def _sampling(task: Task, machine: Machine) -> Subject:
 
 
 def _reference(config: RunConfig, machine: Machine, weights: Weights | None = None) -> ReferenceEDM:
-    model, noise = config.model, config.noise
+    model = config.model
     torch.manual_seed(config.seed)
     network = ReferenceEGNN(
         hidden=model.hidden,
@@ -95,8 +89,7 @@ def _reference(config: RunConfig, machine: Machine, weights: Weights | None = No
     )
     if weights:
         load_weights(network, weights.arrays)
-    schedule = polynomial_schedule(steps=noise.steps, precision=noise.precision)
-    return ReferenceEDM(network, schedule).to(machine.device)
+    return ReferenceEDM(network, edm_schedule(config)).to(machine.device)
 
 
 def _reference_training(task: Task, machine: Machine) -> Subject:
@@ -127,7 +120,7 @@ def _reference_sampling(task: Task, machine: Machine) -> Subject:
     config = weights.config if weights else run_config(task.run)
     statistics = weights.statistics if weights else read_statistics(task.statistics)
     reference, sampler = _reference(config, machine, weights), sampler_config(task.sampler)
-    calls = network_calls(sampler, polynomial_schedule(steps=config.noise.steps, precision=config.noise.precision))
+    calls = network_calls(sampler, edm_schedule(config))
     sizes = draw_sizes(statistics, task.molecules, sampler.seed)
     # Padded to the largest molecule of the data, as in the published code.
     atoms = torch.arange(max(statistics.buckets))

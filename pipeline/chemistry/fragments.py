@@ -33,18 +33,32 @@ def sharing_a_fragment(
     return shared
 
 
+def sharing_a_skeleton(
+    molecules: Molecules, bonds: Bonds, *, others: Molecules, bonds_of_others: Bonds
+) -> npt.NDArray[np.bool_]:
+    """Tell for each of ``molecules``, [M], whether it may be one of ``others`` or a tautomer.
+
+    Tautomers, which have the same InChI, differ in where their hydrogens are. Where the answer is no, the molecule has
+    another formula, or another graph of atoms other than hydrogen, than any of the others.
+    """
+    return np.isin(_skeletons(molecules, bonds), _skeletons(others, bonds_of_others))
+
+
+def _skeletons(molecules: Molecules, bonds: Bonds) -> npt.NDArray[np.uint64]:
+    """Return a fingerprint of every molecule, [M], that knows how many hydrogens it has, but not where."""
+    heavy = molecules.atomic_numbers > 1
+    own = heavy[bonds.first] & heavy[bonds.second]
+    colours = np.where(heavy, _colours(molecules, bonds.first[own], bonds.second[own]), np.uint64(1))
+    return np.add.reduceat(colours, molecules.offsets[:-1]) if len(molecules) else colours
+
+
 def _fragments(molecules: Molecules, bonds: Bonds) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """Return the fingerprint of every fragment, [F], and the molecule it belongs to.
 
     The fingerprint is that of Weisfeiler and Lehman (1968): every atom starts with its element and is repeatedly hashed
     with its neighbours; a fragment is the sum over its atoms. Equal graphs have equal fingerprints.
     """
-    colours = _mix(molecules.atomic_numbers.astype(np.uint64))
-    for _ in range(_ROUNDS):
-        received = np.zeros_like(colours)
-        np.add.at(received, bonds.first, colours[bonds.second])
-        np.add.at(received, bonds.second, colours[bonds.first])
-        colours = _mix(colours + _mix(received))
+    colours = _colours(molecules, bonds.first, bonds.second)
     total = len(colours)
     graph = coo_array((np.ones(len(bonds.first), dtype=np.bool_), (bonds.first, bonds.second)), shape=(total, total))
     number, fragment = connected_components(graph, directed=False)
@@ -53,6 +67,19 @@ def _fragments(molecules: Molecules, bonds: Bonds) -> tuple[npt.NDArray[np.uint6
     owner = np.empty(number, dtype=np.int64)
     owner[fragment] = np.repeat(np.arange(len(molecules)), molecules.sizes)
     return keys, owner
+
+
+def _colours(
+    molecules: Molecules, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint64]:
+    """Return what every atom knows of its surroundings, [A], given the bonded pairs."""
+    colours = _mix(molecules.atomic_numbers.astype(np.uint64))
+    for _ in range(_ROUNDS):
+        received = np.zeros_like(colours)
+        np.add.at(received, first, colours[second])
+        np.add.at(received, second, colours[first])
+        colours = _mix(colours + _mix(received))
+    return colours
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -12,7 +12,7 @@ _LEVEL: Final = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A fraction, 0 to 1, with its 95 % confidence interval."""
+    """A statistic, usually a fraction, with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -62,6 +62,15 @@ def bootstrap(
         high = unseen if value == 0 else max(high, value)
         estimates[name] = Estimate(value=float(value), low=float(low), high=float(high))
     return estimates
+
+
+def bootstrap_median(values: npt.NDArray[np.float64], *, replicates: int, seed: int) -> Estimate:
+    """Return the median of at least one value, [K], with its percentile bootstrap interval."""
+    generator = np.random.default_rng(seed)
+    drawn = [np.median(generator.choice(values, size=len(values))) for _ in range(replicates)]
+    low, high = _percentiles(np.array(drawn))
+    middle = float(np.median(values))
+    return Estimate(value=middle, low=min(low, middle), high=max(high, middle))
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -134,15 +134,15 @@ def summarise(
     of_molecules = bootstrap(
         {
             **_stability_ratios(molecules, judgement.stability),
-            "validity": _per_molecule([smiles is not None for smiles in judgement.perceived.edm]),
-            "connected_validity": _per_molecule([smiles is not None for smiles in judgement.perceived.connected]),
+            "validity": per_molecule([smiles is not None for smiles in judgement.perceived.edm]),
+            "connected_validity": per_molecule([smiles is not None for smiles in judgement.perceived.connected]),
         },
         replicates=replicates,
         seed=seed,
     )
     of_distinct = {
-        **_of_distinct(judgement.perceived.edm, known.edm if known else None, "", replicates, seed),
-        **_of_distinct(
+        **distinct_estimates(judgement.perceived.edm, known.edm if known else None, "", replicates, seed),
+        **distinct_estimates(
             judgement.perceived.connected, known.connected if known else None, "connected_", replicates, seed
         ),
     }
@@ -153,7 +153,7 @@ def summarise(
         "version": VERSION,
         "num_molecules": len(molecules),
         "num_atoms": len(molecules.atomic_numbers),
-        **{key: _to_json(estimates[key]) for key in LABELS},
+        **{key: estimate_json(estimates[key]) for key in LABELS},
         "atom_fraction": dict(zip(SYMBOLS, (types / types.sum()).tolist(), strict=True)),
         "sizes": {str(size): count for size, count in zip(sizes.tolist(), counts.tolist(), strict=True)},
         "metadata": dict(molecules.metadata),
@@ -197,24 +197,25 @@ def _is_estimate(value: Any) -> bool:
 def stability_metrics(molecules: Molecules, *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
     """Return "atom_stability" and "molecule_stability" alone, as ``summarise`` does; cheap enough for every epoch."""
     ratios = _stability_ratios(molecules, stability(molecules))
-    return {key: _to_json(value) for key, value in bootstrap(ratios, replicates=replicates, seed=seed).items()}
+    return {key: estimate_json(value) for key, value in bootstrap(ratios, replicates=replicates, seed=seed).items()}
 
 
-_Ratio = tuple[npt.ArrayLike, npt.ArrayLike]
+Ratio = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
-def _stability_ratios(molecules: Molecules, judged: Stability) -> dict[str, _Ratio]:
+def _stability_ratios(molecules: Molecules, judged: Stability) -> dict[str, Ratio]:
     return {
         "atom_stability": (judged.stable_atoms, molecules.sizes),
-        "molecule_stability": _per_molecule(judged.molecules),
+        "molecule_stability": per_molecule(judged.molecules),
     }
 
 
-def _per_molecule(hits: Sequence[bool] | npt.NDArray[np.bool_]) -> _Ratio:
+def per_molecule(hits: Sequence[bool] | npt.NDArray[np.bool_]) -> Ratio:
+    """Return the ratio whose units are the molecules, [M], of which some are hits."""
     return hits, np.ones(len(hits))
 
 
-def _of_distinct(
+def distinct_estimates(
     smiles: Sequence[str | None], known: frozenset[str] | None, prefix: str, replicates: int, seed: int
 ) -> dict[str, Estimate | None]:
     """Return the metrics whose units are distinct valid molecules, and the invalid ones, each for itself."""
@@ -223,7 +224,7 @@ def _of_distinct(
     # A unit is a distinct molecule with its copies, or an invalid one, which is neither distinct nor valid.
     distinct = np.repeat([1, 0], [len(copies), invalid])
     valid = np.concatenate([list(copies.values()), np.zeros(invalid)])
-    ratios: dict[str, _Ratio] = {
+    ratios: dict[str, Ratio] = {
         f"{prefix}uniqueness": (distinct, valid),
         f"{prefix}unique_and_valid": (distinct, np.where(distinct, valid, 1)),
     }
@@ -233,5 +234,6 @@ def _of_distinct(
     return {f"{prefix}novelty": None} | bootstrap(ratios, replicates=replicates, seed=seed)
 
 
-def _to_json(estimate: Estimate | None) -> dict[str, float] | None:
+def estimate_json(estimate: Estimate | None) -> dict[str, float] | None:
+    """Return an estimate as a JSON object, None as None."""
     return estimate.to_json() if estimate else None

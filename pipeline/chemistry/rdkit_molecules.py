@@ -15,9 +15,7 @@ one for 99.2 %; nearly all of the rest have a ring bond longer than EDM's table 
 Both terminate quickly: RDKit does not search for valences, and the search for the Lewis structure is limited.
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,11 +25,9 @@ from rdkit import Chem, rdBase
 from pipeline.chemistry.bonds import Bonds, find_bonds
 from pipeline.chemistry.lewis import LewisStructure, lewis_structure
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.parallel import map_molecules
 
 _BOND_TYPES: Final = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
-
-_MOLECULES_AT_ONCE: Final = 500
-"""Molecules per task of a worker process, and per step of the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +52,12 @@ def perceive(molecules: Molecules, *, processes: int = 1, advance: Callable[[int
     """
     edm: list[str | None] = []
     connected: list[str | None] = []
-    for part in _map(_perceive, list(_chunks(molecules)), processes):
+    for part in map_molecules(_perceive, molecules, processes=processes):
         edm += part.edm
         connected += part.connected
         if advance:
             advance(len(part.edm))
     return Perceived(edm=tuple(edm), connected=tuple(connected))
-
-
-def _chunks(molecules: Molecules) -> Iterator[Molecules]:
-    for start in range(0, len(molecules), _MOLECULES_AT_ONCE):
-        yield molecules.select(np.arange(start, min(start + _MOLECULES_AT_ONCE, len(molecules))))
-
-
-def _map(function: Callable[[Molecules], Perceived], chunks: list[Molecules], processes: int) -> Iterator[Perceived]:
-    if processes == 1 or len(chunks) < 2:
-        yield from map(function, chunks)
-        return
-    # Not forked: the parent may have threads of Arrow and JAX.
-    with ProcessPoolExecutor(min(processes, len(chunks)), multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(function, chunks)
 
 
 def _perceive(molecules: Molecules) -> Perceived:
@@ -162,6 +144,14 @@ def drawn(molecules: Molecules) -> Iterator[Chem.RWMol]:
         conformer.SetPositions(positions.astype(np.float64))
         molecule.AddConformer(conformer)
         yield molecule
+
+
+def sanitised(molecules: Molecules) -> Iterator[Chem.Mol]:
+    """Yield what ``drawn`` yields, sanitised with aromatic bonds marked, or as it is where RDKit refuses it."""
+    for molecule in drawn(molecules):
+        copy = Chem.Mol(molecule)
+        passed = Chem.SanitizeMol(copy, catchErrors=True) == Chem.SanitizeFlags.SANITIZE_NONE
+        yield copy if passed else molecule
 
 
 def _explicit_molecule(

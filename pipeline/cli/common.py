@@ -61,20 +61,19 @@ def run(
     except KeyboardInterrupt as stopped:
         number = stopped.args[0] if stopped.args else signal.SIGINT
         status, reason = 128 + number, f"stopped by {signal.Signals(number).name}"
-    message = f"{parser.prog}: {reason}"
-    tell(message, log=log)
+    tell(f"{parser.prog}: {reason}", log=log)
     return status
 
 
 def tell(*lines: str, log: Path | None) -> None:
     """Write lines to stderr and to the log."""
+    text = "".join(f"{line}\n" for line in lines)
     # The terminal may be gone, or the log may be the file that could not be written.
     with contextlib.suppress(OSError):
-        for line in lines:
-            print(line, file=sys.stderr)
+        sys.stderr.write(text)
     if log:
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.writelines(f"{line}\n" for line in lines)
+            file.write(text)
 
 
 @contextlib.contextmanager

@@ -2,9 +2,9 @@
 
     python -m pipeline.cli.evaluate samples.parquet --train results/data/qm9/molecules.parquet --output metrics.json
 
-The metrics are those of ``pipeline.chemistry.metrics``. Several files, such as three seeds of a model, are scored each
-for itself, under "files", and all together, at the top; a folder counts as one file. Of one file, what takes long may
-have been done in parts, by the stage judge: the result is the same.
+The metrics are those of ``pipeline.chemistry.metrics`` and ``pipeline.chemistry.further_metrics``. Several files,
+such as three seeds of a model, are scored each for itself, under "files", and all together, at the top; a folder counts
+as one file. Of one file, what takes long may have been done in parts, by the stage judge: the result is the same.
 """
 
 import argparse
@@ -12,9 +12,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pipeline.chemistry.further_metrics import Details, Reference, further_metrics, further_table
 from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.posebusters_checks import require_posebusters
 from pipeline.chemistry.stability import stability
 from pipeline.chemistry.tables import comparison_table, evaluation_table
 from pipeline.cli.common import add_log, run, tell
@@ -22,7 +25,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import sha256, write_json
 from pipeline.core.progress import progress
 from pipeline.data.molecule_files import read_molecule_files, report
-from pipeline.data.molecule_parquet import read_molecules
+from pipeline.data.molecule_parquet import has_split, read_molecules
 from pipeline.data.records import read_records
 
 
@@ -34,6 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=Path, help="molecules whose training split tells what is novel")
     parser.add_argument("--together", action="store_true", help="score all files as one set, and not each for itself")
     parser.add_argument("--records", nargs="+", type=Path, help="of all parts of the one FILE, by the stage judge")
+    parser.add_argument(
+        "--posebusters",
+        type=int,
+        default=0,
+        metavar="N",
+        help="check the first N molecules of each file, a second each",
+    )
+    parser.add_argument(
+        "--relax", type=int, default=0, metavar="N", help="relax the first N valid molecules of each file with MMFF94"
+    )
     parser.add_argument(
         "--bootstrap", type=int, default=1000, help="resamples for the intervals (default: %(default)s)"
     )
@@ -47,8 +60,11 @@ def _evaluate(args: argparse.Namespace) -> None:
     for option in ("bootstrap", "processes"):
         if getattr(args, option) < 1:
             raise InputError(f"--{option} should be at least 1, not {getattr(args, option)}")
-    if args.seed < 0:
-        raise InputError(f"--seed should be at least 0, not {args.seed}")
+    for option in ("seed", "posebusters", "relax"):
+        if getattr(args, option) < 0:
+            raise InputError(f"--{option} should be at least 0, not {getattr(args, option)}")
+    if args.posebusters:
+        require_posebusters()
     if args.output.suffix != ".json":
         raise InputError(f"--output should be a .json file, not {args.output}")
     names = [str(path) for path in args.files]
@@ -62,7 +78,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     with progress(total=None, description="read", unit="molecules", log=args.log) as bar:
         readings = [read_molecule_files(path, invalid="unstable", advance=bar.update) for path in args.files]
     parts = [reading.data.molecules for reading in readings]
-    if args.together:
+    if args.together and len(parts) > 1:
         parts, names = [Molecules.concatenate(parts)], ["all"]
     train = read_molecules(args.train, split="train") if args.train else None
     records = read_records(args.records, of=sha256(args.files[0]), number=len(parts[0])) if args.records else None
@@ -79,16 +95,28 @@ def _evaluate(args: argparse.Namespace) -> None:
             generated = Molecules.concatenate(parts)
             known = known_molecules(train, generated, processes=args.processes, advance=bar.update)
 
-    def summary(judgement: Judgement) -> dict[str, object]:
-        return summarise(judgement, known=known, replicates=args.bootstrap, seed=args.seed)
+    resampling = {"replicates": args.bootstrap, "seed": args.seed}
+    reference = None
+    if train:
+        test = read_molecules(args.train, split="test") if has_split(args.train, "test") else None
+        reference = Reference.of(train, test, generated, processes=args.processes, **resampling)
+    details = [
+        Details.of(one, posebusters=args.posebusters, relaxed=args.relax, processes=args.processes) for one in judged
+    ]
 
-    files = {name: summary(judgement) for name, judgement in zip(names, judged, strict=True)}
+    def summary(judgement: Judgement, found: Details) -> dict[str, Any]:
+        further = further_metrics(found, reference=reference, **resampling)
+        return summarise(judgement, known=known, **resampling) | further
+
+    files = {name: summary(one, found) for name, one, found in zip(names, judged, details, strict=True)}
     if len(files) == 1:
         (result,) = files.values()
     else:
-        result = {**summary(Judgement.joined(judged)), "files": files}
+        result = {**summary(Judgement.joined(judged), Details.joined(details)), "files": files}
     write_json(args.output, result)
-    print(evaluation_table(files if len(files) == 1 else {"all": result}))
+    overall = files if len(files) == 1 else {"all": result}
+    print(evaluation_table(overall))
+    print(further_table(overall))
     if len(files) > 1:
         print(f"\n{comparison_table(files, width=shutil.get_terminal_size((120, 24)).columns)}")
 

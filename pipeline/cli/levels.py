@@ -17,6 +17,7 @@ from pipeline.cli.common import add_backend, add_log, run
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.core.progress import progress
+from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.level_search import Spacing, fewer_calls, search
 from pipeline.sampling.molecule_batches import draw_sizes
 from pipeline.study.config import sampler_config
@@ -48,7 +49,7 @@ def _levels(args: argparse.Namespace) -> None:
     if args.calls < 1 or args.num < 1 or args.seed < 0:
         raise InputError("--calls and --num should be at least 1, and --seed at least 0")
     weights = read_weights(args.weights)
-    if weights.config.objective != "consistency":
+    if not OBJECTIVES[weights.config.objective].few_step:
         raise InputError(f"{args.weights}: a run of objective {weights.config.objective} has no levels to search for")
     start = _read_spacing(args.start, fewer_calls(args.calls)) if args.start else None
     sizes = draw_sizes(weights.statistics, args.num, args.seed)

@@ -18,6 +18,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import write_json
 from pipeline.core.progress import progress
 from pipeline.data.shards import read_shards
+from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.training.run_folder import read_weights
 
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _likelihood(args: argparse.Namespace) -> None:
     weights = read_weights(args.weights)
-    if weights.config.objective != "edm":
+    if not OBJECTIVES[weights.config.objective].schedule:
         raise InputError(
             f"{args.weights}: a run of objective {weights.config.objective} has no likelihood bound; objective edm has"
         )

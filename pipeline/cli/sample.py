@@ -16,7 +16,8 @@ from pipeline.cli.common import add_backend, add_log, run
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
-from pipeline.sampling.molecule_batches import draw_sizes, found_levels, network_calls, run_schedule
+from pipeline.diffusion.objectives import run_schedule
+from pipeline.sampling.molecule_batches import draw_sizes, found_levels, network_calls
 from pipeline.sampling.parts import Part
 from pipeline.study.config import SamplerConfig, check_sampler_of, read_sampler_config
 from pipeline.study.released import released_names

@@ -18,8 +18,8 @@ from pipeline.core.files import json_digest
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
 from pipeline.study.config import read_run_config
-from pipeline.training.loop import Interrupted
-from pipeline.training.run_folder import MetricsLog, provenance, read_starts, write_weights
+from pipeline.training.loop import Interrupted, TrainingRun
+from pipeline.training.run_folder import MetricsLog, provenance, read_pretrained, write_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,11 +41,11 @@ def _train(args: argparse.Namespace) -> None:
     settings = json.loads(args.config.read_text(encoding="utf-8"))
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
-    starts = read_starts(config, init=args.init, teacher=args.teacher)
+    pretrained = read_pretrained(config, init=args.init, teacher=args.teacher)
     # The state belongs to this configuration and these molecules. If they change, training starts again in another
     # folder; if they change back, it resumes; a checkpoint in the wrong folder is refused.
     content = [settings, statistics.to_json(), *(shard.digest() for shard in [*shards["train"], *shards["validation"]])]
-    content += starts.digests()
+    content += pretrained.digests()
     digest = json_digest(content)
     state = args.output / "state" / digest[:16]
     stop, received = threading.Event(), signal.SIGTERM
@@ -60,17 +60,9 @@ def _train(args: argparse.Namespace) -> None:
     handle_stop_signals(save)
 
     backend = load_backend(config.backend, cores=args.devices)
+    training = TrainingRun(config, digest, shards, statistics, state, pretrained, args.log, stop.is_set)
     try:
-        trained = backend.train(
-            config,
-            config_digest=digest,
-            shards=shards,
-            statistics=statistics,
-            starts=starts,
-            directory=state,
-            log=args.log,
-            stop=stop.is_set,
-        )
+        trained = backend.train(training)
     except Interrupted as interrupted:
         print(f"train: {interrupted}", file=sys.stderr)
         raise SystemExit(128 + received) from None

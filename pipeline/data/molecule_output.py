@@ -69,7 +69,7 @@ def write_molecule_file(
     lists = {key: of.to_pylist() for key, of in values.items() if key not in lost}
     smiles = molecules.smiles or [None] * len(molecules)
     titles = [
-        re.sub(r"[\r\n]+", " ", title or own or f"molecule {number}")
+        re.sub(r"[\r\n]+", " ", str(title or own or f"molecule {number}"))
         for number, (title, own) in enumerate(zip(lists.pop(TITLE, smiles), smiles, strict=True))
     ]
     rows = ({key: of[row] for key, of in {"SMILES": smiles, **lists}.items()} for row in range(len(molecules)))

@@ -156,6 +156,11 @@ def read_molecule_table(
     )
 
 
+def has_split(path: str | os.PathLike[str], split: str) -> bool:
+    """Return whether a molecule file with splits has a molecule in this one."""
+    return bool((read_columns(path, ["split"])["split"] == split).any())
+
+
 def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     """Return columns of a molecule file with one value a molecule, such as index, split or a property, each [M].
 

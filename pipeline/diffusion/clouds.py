@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
-from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, TYPES
+from pipeline.diffusion.feature_scales import TYPES
 
 Floats = npt.NDArray[np.float32]
 Sizes = npt.NDArray[np.integer[Any]]
@@ -30,18 +30,10 @@ class Cloud(NamedTuple, Generic[Array]):
     h: Array
 
 
-def atom_mask(sizes: Sizes, width: int) -> Floats:
-    """Return 1 for the first ``sizes`` [B] of ``width`` places and 0 behind them, [B, width]."""
-    return (np.arange(width) < sizes[:, None]).astype(np.float32)
-
-
-def atom_features(atomic_numbers: npt.NDArray[np.integer[Any]], count: int) -> Floats:
-    """Return the first ``count`` features of atoms with atomic numbers [B, N], [B, N, count]; 0 in the padding."""
-    types = (atomic_numbers[..., None] == np.array(ATOMIC_NUMBERS)).astype(np.float32) / np.float32(TYPE_SCALE)
-    # A product and not a quotient: what XLA makes of a division by a constant.
-    charges = atomic_numbers[..., None].astype(np.float32) * np.float32(1.0 / CHARGE_SCALE)
-    # Contiguous, for sums over it to have one order.
-    return np.ascontiguousarray(np.concatenate([types, charges], axis=-1)[..., :count])
+def one_hot(atomic_numbers: npt.NDArray[np.integer[Any]]) -> Floats:
+    """Return the types of atoms [B, N], one-hot over H, C, N, O, F: [B, N, 5], 0 in the padding."""
+    types: npt.NDArray[np.bool_] = atomic_numbers[..., None] == np.array(ATOMIC_NUMBERS)
+    return types.astype(np.float32)
 
 
 def draw_noise(generator: np.random.Generator, sizes: Sizes, width: int, features: int) -> Floats:
@@ -62,7 +54,7 @@ def centred(noise: Floats, sizes: Sizes) -> Floats:
 
     The mean-free Gaussian is the projection of an isotropic one (EDM, arXiv 2203.17003, section 3.1).
     """
-    mask = atom_mask(sizes, noise.shape[1])[..., None]
+    mask = (np.arange(noise.shape[1]) < sizes[:, None])[..., None]
     noise = noise * mask
     noise[..., :3] -= noise[..., :3].sum(axis=1, keepdims=True) / sizes[:, None, None].astype(np.float32)
     return noise * mask

@@ -40,8 +40,3 @@ def given_scales(given: SigmaData, statistics: Statistics) -> Scales:
     """Return the scales that a run gives, and in place of those that it leaves out what is measured."""
     measured = measured_scales(statistics)
     return replace(measured, coordinates=given.coordinates or measured.coordinates, types=given.types or measured.types)
-
-
-def feature_count(objective: str) -> int:
-    """Return K, the number of an atom's features under an objective; edm alone has the charge among them."""
-    return FEATURES if objective == "edm" else TYPES

@@ -15,14 +15,12 @@ from pipeline.core.progress import Progress
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.clouds import Cloud, Floats, atom_features, atom_mask
-from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.diffusion.schedules import VariancePreserving
 
 BATCH = 64
 
-Terms = Callable[[npt.NDArray[np.int32], Cloud[Floats], Floats], npt.NDArray[Any]]
-"""Maps the numbers [B], clouds and mask [B, N] of ``BATCH`` molecules to (prior, diffusion, reconstruction), [B, 3]."""
+Terms = Callable[[PaddedMolecules], npt.NDArray[Any]]
+"""Maps ``BATCH`` molecules to their (prior, diffusion, reconstruction), [B, 3]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +63,8 @@ def gather_bound(
     for shard in shards:
         for start in range(0, len(shard), BATCH):
             rows = np.arange(start, min(start + BATCH, len(shard)))
-            numbers, positions, atomic_numbers, batch_sizes = PaddedMolecules.of(shard, np.resize(rows, BATCH))
-            data = Cloud(positions, atom_features(atomic_numbers, FEATURES))
-            values = terms(numbers, data, atom_mask(batch_sizes, shard.bucket))
-            found.append(np.asarray(values, np.float64)[: len(rows)])
+            batch = PaddedMolecules.of(shard, np.resize(rows, BATCH))
+            found.append(np.asarray(terms(batch), np.float64)[: len(rows)])
             sizes.append(shard.sizes[rows])
             progress.update(len(rows))
     prior, diffusion, reconstruction = np.concatenate(found).T

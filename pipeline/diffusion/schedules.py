@@ -43,14 +43,14 @@ class VariancePreserving:
         return (self.alpha / self.sigma) ** 2
 
 
-def polynomial_schedule(*, steps: int, precision: float, power: float = 2.0) -> VariancePreserving:
-    """Return EDM's schedule alpha_t^2 = (1 - 2s) (1 - (t/T)^power)^2 + s with s = ``precision``.
+def polynomial_schedule(*, steps: int, precision: float) -> VariancePreserving:
+    """Return EDM's schedule alpha_t^2 = (1 - 2s) (1 - (t/T)^2)^2 + s with s = ``precision``.
 
-    With power 2 this is ``polynomial_2`` of its code. As there, the square may fall by no more than a factor 1000 from
+    This is ``polynomial_2`` of its code. As there, the square may fall by no more than a factor 1000 from
     one t to the next, which binds at t = T alone, where it would fall to 0.
     """
     t = np.linspace(0.0, 1.0, steps + 1)
-    alpha2 = (1.0 - t**power) ** 2
+    alpha2 = (1.0 - t**2) ** 2
     ratios = np.clip(alpha2 / np.concatenate([[1.0], alpha2[:-1]]), 1e-3, 1.0)
     alpha2 = (1.0 - 2.0 * precision) * np.cumprod(ratios) + precision
     return VariancePreserving(alpha=np.sqrt(alpha2), sigma=np.sqrt(1.0 - alpha2))

@@ -32,26 +32,6 @@ class Levels(NamedTuple):
     weight: npt.NDArray[Any] | None = None
 
 
-def draw_levels(
-    generator: np.random.Generator, count: int, config: RunConfig, sigma_data: Scales, *, progress: float
-) -> Levels:
-    """Draw the levels of a run's loss for ``count`` molecules, in 32 bits.
-
-    Args:
-      generator: source of randomness.
-      count: molecules.
-      config: of the run.
-      sigma_data: root mean squares of its data.
-      progress: share of the training that is done, from 0 to 1.
-    """
-    if config.objective == "edm":
-        return Levels(generator.integers(0, config.noise.steps + 1, count).astype(np.int32))
-    if config.objective == "denoiser":
-        return Levels(lognormal(generator, count, config.levels).astype(np.float32))
-    t, r = pairs(generator, count, config.levels, config.consistency, progress=progress)
-    return Levels(*(column.astype(np.float32) for column in (t, r, pair_weight(t, r, config.consistency, sigma_data))))
-
-
 def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) -> Floats:
     """Draw sigma with ln sigma ~ N(mean, std^2), cut at sigma_min and sigma_max, [count] (Karras et al., section 5).
 
@@ -99,8 +79,7 @@ def boundary_level(config: RunConfig) -> float:
 
     What goes on from a denoiser keeps the denoiser's own boundary at 0, and with it the meaning of its weights.
     """
-    grids = config.objective == "consistency" and config.consistency.kind in ("ct", "ict")
-    return config.levels.sigma_min if grids else 0.0
+    return config.levels.sigma_min if config.consistency.kind in ("ct", "ict") else 0.0
 
 
 def stage(config: ConsistencyConfig, progress: float) -> int:

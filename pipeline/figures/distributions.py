@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from pipeline.chemistry.bonds import THRESHOLDS_PM, find_bonds
 from pipeline.chemistry.elements import SYMBOLS
+from pipeline.chemistry.geometry import bond_angles
 from pipeline.chemistry.molecules import Molecules
 from pipeline.figures import style
 from pipeline.figures.inputs import Floats, Run
@@ -107,32 +108,13 @@ def _mean(moments: Floats, number: int, bin_width: float) -> Mean:
 
 
 def _angles(molecules: Molecules) -> Mean:
-    bonds = find_bonds(molecules)
-    heavy = (molecules.atomic_numbers[bonds.first] > 1) & (molecules.atomic_numbers[bonds.second] > 1)
-    first, second = bonds.first[heavy], bonds.second[heavy]
-    # Every bond from both ends, sorted by the atom in the middle: an angle is between two entries of the same atom.
-    middle, end = np.concatenate([first, second]), np.concatenate([second, first])
-    order = np.argsort(middle, kind="stable")
-    middle, end = middle[order], end[order]
-    positions = molecules.positions.astype(np.float64)
-    along = positions[end] - positions[middle]
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    owner = np.repeat(np.arange(len(molecules)), molecules.sizes)
+    angles = bond_angles(molecules, find_bonds(molecules))
     low, high = ANGLES
     width = (high - low) // BIN_DEGREES
-    found = [(_NONE, _NONE)]
-    for shift in range(1, int(np.bincount(middle).max(initial=0))):
-        pairs = np.flatnonzero(middle[shift:] == middle[:-shift])
-        cosine = np.clip((along[pairs] * along[pairs + shift]).sum(axis=1), -1.0, 1.0)
-        place = np.floor((np.degrees(np.arccos(cosine)) - low) / BIN_DEGREES).astype(np.int64)
-        place = np.minimum(place, width - 1)  # 180 degrees
-        inside = place >= 0
-        found.append((owner[middle[pairs[inside]]], place[inside]))
-    owners, places = (np.concatenate(column) for column in zip(*found, strict=True))
-    return _mean(_moments(owners, places, width), len(molecules), BIN_DEGREES)
-
-
-_NONE: Final = np.empty(0, dtype=np.int64)
+    place = np.floor((angles.value - low) / BIN_DEGREES).astype(np.int64)
+    place = np.minimum(place, width - 1)  # 180 degrees
+    wanted = place >= 0
+    return _mean(_moments(angles.owner[wanted], place[wanted], width), len(molecules), BIN_DEGREES)
 
 
 def _kind(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:

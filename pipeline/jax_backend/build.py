@@ -1,10 +1,13 @@
 """From a run's configuration and its data's statistics to its network and objective."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from jax import Array
 
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import FEATURES, feature_count, given_scales, measured_scales
-from pipeline.diffusion.schedules import polynomial_schedule
+from pipeline.diffusion.feature_scales import given_scales, measured_scales
+from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule
 from pipeline.diffusion.training_levels import boundary_level
 from pipeline.jax_backend.consistency import Consistency
 from pipeline.jax_backend.denoiser import Denoiser
@@ -12,36 +15,45 @@ from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
+from pipeline.study.config import Objective as ObjectiveName
 from pipeline.study.config import RunConfig
 
 
 def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     """Return the objective of a run."""
-    if config.objective == "edm":
-        return build_edm(config, statistics)
-    model = EGNN(config.model, output_features=feature_count(config.objective))
-    sigma_data = given_scales(config.levels.sigma_data, statistics)
-    form = config.levels.preconditioning
-    if config.objective == "denoiser":
-        return Denoiser(model, sigma_data, preconditioning=form)
-    return Consistency(
-        model=model,
-        sigma_data=sigma_data,
-        epsilon=boundary_level(config),
-        preconditioning=form,
-        config=config.consistency,
-    )
+    return _BUILD[config.objective](config, statistics)
 
 
 def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
     """Return the objective of a run of EDM."""
-    noise = config.noise
-    return EDM(
-        model=EGNN(config.model, output_features=FEATURES),
-        schedule=polynomial_schedule(steps=noise.steps, precision=noise.precision),
-        scales=measured_scales(statistics),
-        loss=noise.loss,
+    return EDM(_network(config), edm_schedule(config), measured_scales(statistics), loss=config.noise.loss)
+
+
+def _denoiser(config: RunConfig, statistics: Statistics) -> Denoiser:
+    levels = config.levels
+    sigma_data = given_scales(levels.sigma_data, statistics)
+    return Denoiser(_network(config), sigma_data, preconditioning=levels.preconditioning)
+
+
+def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
+    return Consistency(
+        model=_network(config),
+        sigma_data=given_scales(config.levels.sigma_data, statistics),
+        epsilon=boundary_level(config),
+        preconditioning=config.levels.preconditioning,
+        config=config.consistency,
     )
+
+
+_BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
+    "edm": build_edm,
+    "denoiser": _denoiser,
+    "consistency": _consistency,
+}
+
+
+def _network(config: RunConfig) -> EGNN:
+    return EGNN(config.model, output_features=OBJECTIVES[config.objective].features)
 
 
 def build_layout(objective: Objective) -> Layout:

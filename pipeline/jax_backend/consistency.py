@@ -15,6 +15,7 @@ from pipeline.jax_backend.denoiser import Preconditioned, at_level
 from pipeline.jax_backend.features import Cloud
 from pipeline.jax_backend.objective import Frozen, Params
 from pipeline.study.config import ConsistencyConfig
+from pipeline.training.constants import SMALLEST_LEVEL
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -63,7 +64,7 @@ class Consistency(Preconditioned):
         def slope(state: Cloud, sigma: Array) -> Cloud:
             clean = self.denoise(teacher, mask, state, sigma[:, 0, 0])
             # Where r is 0 the corrector is not taken.
-            return Cloud(*jax.tree.map(lambda x, d: (x - d) / jnp.maximum(sigma, 1e-4), state, clean))
+            return Cloud(*jax.tree.map(lambda x, d: (x - d) / jnp.maximum(sigma, SMALLEST_LEVEL), state, clean))
 
         first = slope(noisy, t)
         euler = jax.tree.map(lambda x, d: x + (r - t) * d, noisy, first)

@@ -19,6 +19,7 @@ from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud
 from pipeline.jax_backend.objective import Frozen, Params
+from pipeline.training.constants import SMALLEST_LEVEL
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -57,7 +58,7 @@ class Preconditioned:
         c_out = jax.tree.map(lambda data: above * data * jax.lax.rsqrt(sigma**2 + data**2), scales)
         c_in = jax.tree.map(lambda data: jax.lax.rsqrt(sigma**2 + data**2), scales)
         # A level of 0 is asked for only where c_out is 0.
-        level = jnp.log(jnp.maximum(sigma, 1e-4)) / 4.0 * mask[..., None]
+        level = jnp.log(jnp.maximum(sigma, SMALLEST_LEVEL)) / 4.0 * mask[..., None]
         features = jnp.concatenate([noisy.h * c_in.h, level], axis=-1)
         # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
         if self.preconditioning == "karras":

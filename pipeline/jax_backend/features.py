@@ -1,11 +1,14 @@
-"""Noise and masks of molecules that are sampled (``pipeline.diffusion.clouds`` has those of a training)."""
+"""Molecules as the network sees them: their features, noise and masks."""
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.diffusion import clouds
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, TYPES
 from pipeline.jax_backend.egnn import remove_mean
+from pipeline.training.noisy_batches import HostBatch, NoisyBatch
 
 Cloud = clouds.Cloud[Array]
 
@@ -13,6 +16,23 @@ Cloud = clouds.Cloud[Array]
 def node_mask(sizes: Array, width: int) -> Array:
     """Return 1 for the first ``sizes`` [B] of ``width`` places and 0 behind them, float32 [B, width]."""
     return (jnp.arange(width) < sizes[:, None]).astype(jnp.float32)
+
+
+def atom_features(atomic_numbers: Array, count: int) -> Array:
+    """Return the first ``count`` features of atoms with atomic numbers [B, N], [B, N, count]; 0 in the padding."""
+    types = (atomic_numbers[..., None] == jnp.asarray(ATOMIC_NUMBERS, atomic_numbers.dtype)).astype(jnp.float32)
+    if count == TYPES:
+        return types / TYPE_SCALE
+    charges = atomic_numbers[..., None].astype(jnp.float32) / CHARGE_SCALE
+    return jnp.concatenate([types / TYPE_SCALE, charges], axis=-1)
+
+
+def noisy_batch(batch: HostBatch, features: int) -> NoisyBatch[Array]:
+    """Return a batch of the host as the losses of an objective with ``features`` features take it."""
+    positions, atomic_numbers, sizes, noise, levels = jax.tree.map(jnp.asarray, batch)
+    data = Cloud(positions, atom_features(atomic_numbers, features))
+    mask = node_mask(sizes, positions.shape[1])
+    return NoisyBatch(data, Cloud(noise[..., :3], noise[..., 3:]), mask, *levels)
 
 
 def draw_noise(keys: Array, mask: Array, features: int) -> Cloud:

@@ -18,7 +18,7 @@ from pipeline.data.statistics import Statistics
 from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.diffusion.likelihood import BATCH, Bound, gather_bound
 from pipeline.jax_backend.edm import EDM
-from pipeline.jax_backend.features import Cloud, draw_noise
+from pipeline.jax_backend.features import Cloud, atom_features, draw_noise, node_mask
 from pipeline.jax_backend.parallel import make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
 from pipeline.training.noisy_batches import NoisyBatch
@@ -39,13 +39,15 @@ def variational_bound(
     weights = jax.device_put(weights, replicated(mesh))
 
     def terms(flat: Array, part: Any, _: None) -> Array:
-        numbers, data, mask = part
+        numbers, positions, atomic_numbers, sizes = part
+        data = Cloud(positions, atom_features(atomic_numbers, FEATURES))
+        mask = node_mask(sizes, atomic_numbers.shape[1])
         keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
         return bound_terms(objective, layout.unravel(flat), data, mask, keys)
 
     program: Callable[..., Array] = jax.jit(lambda flat, part: mapped(terms, mesh)(flat, part, None))
     return gather_bound(
-        lambda numbers, data, mask: np.asarray(program(weights, (numbers, data, mask))),
+        lambda molecules: np.asarray(program(weights, molecules)),
         shards,
         statistics,
         objective.schedule,

@@ -10,9 +10,7 @@ import optax
 from jax import Array
 
 from pipeline.study.config import ClipConfig, TrainingConfig
-
-ADAPTIVE_WINDOW = 50
-ADAPTIVE_START = 3000.0
+from pipeline.training.constants import ADAM_EPSILON, CLIP_EPSILON, CLIP_START, CLIP_WINDOW
 
 
 class AdaptiveClipState(NamedTuple):
@@ -30,16 +28,16 @@ def clip_by_recent_norms() -> optax.GradientTransformation:
 
     def init(params: Any) -> AdaptiveClipState:
         del params
-        return AdaptiveClipState(jnp.zeros(ADAPTIVE_WINDOW).at[0].set(ADAPTIVE_START), jnp.ones((), jnp.int32))
+        return AdaptiveClipState(jnp.zeros(CLIP_WINDOW).at[0].set(CLIP_START), jnp.ones((), jnp.int32))
 
     def update(updates: Any, state: AdaptiveClipState, params: Any = None) -> tuple[Any, AdaptiveClipState]:
-        seen = (jnp.arange(ADAPTIVE_WINDOW) < state.entered).astype(jnp.float32)
+        seen = (jnp.arange(CLIP_WINDOW) < state.entered).astype(jnp.float32)
         mean = jnp.sum(state.norms * seen) / jnp.sum(seen)
         deviation = jnp.sqrt(jnp.sum(seen * (state.norms - mean) ** 2) / jnp.sum(seen))
         limit = 1.5 * mean + 2.0 * deviation
         norm = optax.tree.norm(updates)
-        scale = jnp.minimum(1.0, limit / (norm + 1e-6))
-        norms = state.norms.at[state.entered % ADAPTIVE_WINDOW].set(jnp.minimum(norm, limit))
+        scale = jnp.minimum(1.0, limit / (norm + CLIP_EPSILON))
+        norms = state.norms.at[state.entered % CLIP_WINDOW].set(jnp.minimum(norm, limit))
         return optax.tree.scale(scale, updates), AdaptiveClipState(norms, state.entered + 1)
 
     return optax.GradientTransformation(init, update)
@@ -99,7 +97,7 @@ def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
     scale_by = scale_by_torch_amsgrad if optimizer.amsgrad else optax.scale_by_adam
     return optax.chain(
         _clip(optimizer.clip),
-        scale_by(b1=optimizer.beta1, b2=optimizer.beta2, eps=1e-8),
+        scale_by(b1=optimizer.beta1, b2=optimizer.beta2, eps=ADAM_EPSILON),
         optax.add_decayed_weights(optimizer.weight_decay),
         optax.scale_by_learning_rate(learning_rate(config)),
     )

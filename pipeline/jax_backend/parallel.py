@@ -15,19 +15,17 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from pipeline.core.cores import available_cores
-
 AXIS = "data"
 # Molecules that a core takes at a time, and how many elements an array of all their pairs may then have.
 CPU_CHUNK, CPU_CHUNK_ELEMENTS = 4, 2**19
 
 
-def use_cpu_cores(cores: int | None = None) -> None:
-    """Make every CPU core (or ``cores`` of them) a device of its own; call before JAX is used.
+def use_cpu_cores(cores: int) -> None:
+    """Make each of ``cores`` CPU cores a device of its own; call before JAX is used.
 
     Where JAX finds a GPU it takes that and this changes nothing.
     """
-    jax.config.update("jax_num_cpu_devices", cores or available_cores())
+    jax.config.update("jax_num_cpu_devices", cores)
     # Dispatched asynchronously, a program's parts for two devices run one after the other as often as side by side, at
     # half the throughput (measured): they wait for each other where the same thread has started both.
     jax.config.update("jax_cpu_enable_async_dispatch", False)

@@ -1,6 +1,7 @@
 """Molecules from a trained model: one compiled program a width, each molecule from its own key."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,194 +9,112 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
-from jax.sharding import Mesh
 
-from pipeline.chemistry.molecules import Molecules
-from pipeline.core.progress import Progress
+from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.feature_scales import TYPES
 from pipeline.jax_backend import samplers
-from pipeline.jax_backend.denoiser import Preconditioned
-from pipeline.jax_backend.edm import EDM
+from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
-from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
-from pipeline.jax_backend.weights import Layout
-from pipeline.sampling.few_step import Denoise, MultistepSampler
-from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
-from pipeline.sampling.parts import Part
+from pipeline.sampling.few_step import Denoise
+from pipeline.sampling.molecule_batches import Draw
+from pipeline.sampling.sampler import MoleculeSampler
 from pipeline.study.config import RunConfig, SamplerConfig
 
 BATCH = 128
 
 
-class RunSampler:
-    """Samples a run's network by any kind of sampler."""
+class JaxSampler(MoleculeSampler):
+    """Samples a run's network with the weights that it has when it is called.
+
+    Attributes:
+      weights: the parameters, [P].
+    """
 
     def __init__(
         self,
         run: RunConfig,
-        objective: Objective,
-        layout: Layout,
+        statistics: Statistics,
         config: SamplerConfig,
+        weights: Array,
         *,
-        buckets: list[int],
         batch: int = BATCH,
+        buckets: Sequence[int] | None = None,
     ):
-        """Prepare to sample ``batch`` molecules at a time, padded to ``buckets``; nothing is compiled yet."""
-        self._run, self._objective, self._layout, self._config = run, objective, layout, config
-        self._buckets, self._batch = buckets, batch
-        self._sampler: Sampler | None = None
-        self._denoisers: dict[tuple[int, int], Callable[..., Array]] = {}
-        if config.kind != "consistency":
-            self._sampler = Sampler(objective, layout, config, widest=buckets[-1], batch=batch)
+        """Prepare to sample, see ``MoleculeSampler``; the molecules of a batch are split over all devices."""
+        super().__init__(run, statistics, config, batch=batch, buckets=buckets)
+        self.weights = weights
+        self._objective = build_objective(run, statistics)
+        self._layout = build_layout(self._objective)
+        self._programs: dict[tuple[str, int, int], Callable[..., Any]] = {}
 
-    def __call__(
-        self,
-        weights: Array,
-        sizes: npt.NDArray[np.int32],
-        *,
-        progress: Progress | None = None,
-        part: Part | None = None,
-    ) -> Samples:
-        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
-        if self._sampler:
-            return self._sampler(weights, sizes, buckets=self._buckets, progress=progress, part=part)
-        return self.multistep(weights, self._levels())(sizes, progress=progress, part=part)
+    def denoiser(self, width: int, batch: int) -> Denoise:
+        """Return the compiled network call on ``batch`` clouds that are padded to ``width``."""
 
-    def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way from noise, see ``pipeline.sampling.molecule_batches.trajectory_frames``."""
-        if self._config.kind != "consistency":
-            alone = Sampler(self._objective, self._layout, self._config, widest=self._buckets[-1], batch=1)
-            return alone.trajectory(weights, size, frames=frames)
-        return self.multistep(weights, self._levels(), batch=1).trajectory(size, frames=frames)
+        def denoise(flat: Array, part: tuple[Array, Array], sigma: Array) -> Array:
+            cloud, sizes = part
+            noisy, mask = Cloud(cloud[..., :3], cloud[..., 3:]), node_mask(sizes, width)
+            clean = self._objective.denoise(self._layout.unravel(flat), mask, noisy, sigma)
+            return jnp.concatenate(clean, axis=-1)
 
-    def multistep(self, weights: Array, levels: Sequence[float], *, batch: int | None = None) -> MultistepSampler:
-        """Return the sampler of a consistency model with these levels; the compiled network is shared by all."""
-        batch = batch or self._batch
-        mesh = make_mesh(batch)
-        weights = jax.device_put(weights, replicated(mesh))
+        clouds = np.zeros((batch, width, 3 + self._objective.features), np.float32)
+        example = ((clouds, np.zeros(batch, np.int32)), np.float32(1.0))
+        program = self._compiled(denoise, width, batch, *example)
 
-        def denoise(width: int) -> Denoise:
-            program = self._denoiser(mesh, batch, width)
+        def call(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+            return np.asarray(program((clouds, sizes.astype(np.int32)), np.float32(sigma)))
 
-            def call(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
-                return np.asarray(program(weights, (clouds, sizes.astype(np.int32)), np.float32(sigma)))
+        return call
 
-            return call
+    def integrator(self, width: int) -> Draw:
+        """Return the compiled program that draws a batch of molecules that are padded to ``width``."""
 
-        assert isinstance(self._objective, Preconditioned), "an edm run has no few-step sampler"
-        return MultistepSampler(
-            denoise,
-            levels=levels,
-            alignment=self._config.alignment or self._run.levels.alignment,
-            sigma_data=self._objective.sigma_data,
-            seed=self._config.seed,
-            buckets=self._buckets,
-            batch=batch,
-        )
+        def sample(flat: Array, part: tuple[Array, Array], _: None) -> tuple[Array, Array]:
+            final, _states = self._integrate(flat, part, width)
+            return final.x, jnp.argmax(final.h[..., :TYPES], axis=-1)
 
-    def _levels(self) -> tuple[float, ...]:
-        assert self._config.levels is not None, "searched levels are put in before"
-        return self._config.levels
+        numbers = np.zeros(self._batch, np.int32)
+        program = self._compiled(sample, width, self._batch, (numbers, numbers), None)
 
-    def _denoiser(self, mesh: Mesh, batch: int, width: int) -> Callable[..., Array]:
-        """Return the compiled network call on clouds [B, N, 3 + K]."""
-        if (batch, width) not in self._denoisers:
+        def draw(numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> tuple[Floats, npt.NDArray[Any]]:
+            positions, types = program((numbers, sizes), None)
+            return np.asarray(positions), np.asarray(types)
 
-            def denoise(flat: Array, part: tuple[Array, Array], sigma: Array) -> Array:
-                cloud, sizes = part
-                noisy, mask = Cloud(cloud[..., :3], cloud[..., 3:]), node_mask(sizes, width)
-                clean = self._objective.denoise(self._layout.unravel(flat), mask, noisy, sigma)
-                return jnp.concatenate(clean, axis=-1)
+        return draw
 
-            elements = width**2 * self._objective.model.config.edge_hidden
-            chunk = chunk_size(mesh, batch // mesh.size, elements=elements)
-            clouds = np.zeros((batch, width, 3 + self._objective.features), np.float32)
-            # Compiled now: the first call is timed like all others.
-            program = jax.jit(mapped(denoise, mesh, chunk=chunk)).lower(
-                jax.device_put(jnp.zeros(self._layout.size), replicated(mesh)),
-                (clouds, np.zeros(batch, np.int32)),
-                np.float32(1.0),
+    def states(self, size: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return positions [S + 1, N, 3] and types [S + 1, N] of one molecule on its way, the sample last."""
+
+        def trajectory(flat: Array, part: tuple[Array, Array], _: None) -> tuple[Array, Array]:
+            final, states = self._integrate(flat, part, size)
+            path: Cloud = jax.tree.map(
+                lambda all_, last: jnp.moveaxis(jnp.concatenate([all_, last[None]]), 0, 1), states, final
             )
-            self._denoisers[batch, width] = program.compile()
-        return self._denoisers[batch, width]
+            return path.x, jnp.argmax(path.h[..., :TYPES], axis=-1)
 
+        one = (np.zeros(1, np.int32), np.array([size], np.int32))
+        positions, types = self._compiled(trajectory, size, 1, one, None)(one, None)
+        return np.asarray(positions)[0], np.asarray(types)[0]
 
-class Sampler:
-    """A sampler of one model, compiled once a width.
-
-    Attributes:
-      widest: the noise of every molecule is drawn for this many atoms and cut, so that padding does not change it.
-    """
-
-    def __init__(self, objective: Objective, layout: Layout, config: SamplerConfig, *, widest: int, batch: int = BATCH):
-        """Prepare to sample ``batch`` molecules at a time, split over all devices."""
-        self._objective, self._layout, self._config = objective, layout, config
-        self._levels = noise_levels(config, objective.schedule if isinstance(objective, EDM) else None)
-        self._mesh: Mesh = make_mesh(batch)
-        self._batch = batch
-        self._programs: dict[tuple[int, bool], Callable[..., Any]] = {}
-        self.widest = widest
-
-    def __call__(
-        self,
-        weights: Array,
-        sizes: npt.NDArray[np.int32],
-        *,
-        buckets: list[int],
-        progress: Progress | None = None,
-        part: Part | None = None,
-    ) -> Samples:
-        """Sample one molecule for each of ``sizes`` [M]; molecule i depends only on the seed, i and its size."""
-        weights = jax.device_put(weights, replicated(self._mesh))
-
-        def draw(width: int) -> Draw:
-            program = self._program(width, trajectory=False)
-
-            def draw_batch(
-                numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]
-            ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-                positions, types = program(weights, (numbers, sizes))
-                return np.asarray(positions), np.asarray(types)
-
-            return draw_batch
-
-        return sample_in_batches(draw, sizes, buckets=buckets, batch=self._batch, progress=progress, part=part)
-
-    def trajectory(self, weights: Array, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way from noise, see ``pipeline.sampling.molecule_batches.trajectory_frames``."""
-        weights = jax.device_put(weights, replicated(self._mesh))
-        program = self._program(size, trajectory=True)
-        number, sizes = np.zeros(self._batch, np.int32), np.full(self._batch, size, np.int32)
-        positions, types = program(weights, (number, sizes))
-        return trajectory_frames(np.asarray(positions)[0], np.asarray(types)[0], self._levels, frames=frames)
-
-    def _program(self, width: int, *, trajectory: bool) -> Callable[..., Any]:
-        key = (width, trajectory)
+    def _compiled(self, function: Callable[..., Any], width: int, batch: int, *example: Any) -> Callable[..., Any]:
+        """Return ``function`` of these weights, on every device's share of a batch; compiled now, to be timed alike."""
+        mesh, key = make_mesh(batch), (function.__name__, width, batch)
+        weights = jax.device_put(self.weights, replicated(mesh))
         if key not in self._programs:
             elements = width**2 * self._objective.model.config.edge_hidden
-            size = chunk_size(self._mesh, self._batch // self._mesh.size, elements=elements)
-            levels, seed = jnp.asarray(self._levels, jnp.float32), self._config.seed
+            chunk = chunk_size(mesh, batch // mesh.size, elements=elements)
+            self._programs[key] = jax.jit(mapped(function, mesh, chunk=chunk)).lower(weights, *example).compile()
+        return partial(self._programs[key], weights)
 
-            def draw_molecules(weights: Array, part: tuple[Array, Array], _: None) -> Any:
-                numbers, sizes = part
-                keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
-                return self._sample(self._layout.unravel(weights), keys, sizes, levels, width, trajectory)
-
-            sharded = mapped(draw_molecules, self._mesh, chunk=size)
-            shapes = (jnp.zeros(self._layout.size), (jnp.zeros(self._batch, jnp.int32),) * 2)
-            jitted = jax.jit(lambda weights, batch: sharded(weights, batch, None))
-            weights_like = jax.device_put(shapes[0], replicated(self._mesh))
-            self._programs[key] = jitted.lower(weights_like, shapes[1]).compile()
-        return self._programs[key]
-
-    def _sample(
-        self, params: Any, keys: Array, sizes: Array, levels: Array, width: int, trajectory: bool
-    ) -> tuple[Array, Array]:
-        """Return positions [B, width, 3] and types [B, width]; of a trajectory, [B, S + 1, ...]."""
+    def _integrate(self, flat: Array, part: tuple[Array, Array], width: int) -> tuple[Cloud, Cloud]:
+        """Return the samples, and the noisy clouds before every step, [S, B, N, .]."""
+        numbers, sizes = part
+        params, levels = self._layout.unravel(flat), jnp.asarray(self._levels, jnp.float32)
+        keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(self._config.seed), number))(numbers)
         mask = node_mask(sizes, width)
-        widest = node_mask(sizes, max(self.widest, width))
+        # The noise of every molecule is drawn for as many atoms and cut, so that padding does not change it.
+        widest = node_mask(sizes, max(self._buckets[-1], width))
 
         def draw(step: Array) -> Cloud:
             noise = draw_noise(
@@ -209,11 +128,5 @@ class Sampler:
         # Step S + 1 is never drawn in the loop, so the starting noise is independent of all that follow.
         start = draw(jnp.array(len(self._levels)))
         if self._config.kind == "ancestral":
-            final, states = samplers.ancestral(denoise, start, levels, draw)
-        else:
-            final, states = {"heun": samplers.heun, "ddim": samplers.ddim}[self._config.kind](denoise, start, levels)
-        if trajectory:
-            final = jax.tree.map(
-                lambda all_, last: jnp.moveaxis(jnp.concatenate([all_, last[None]]), 0, 1), states, final
-            )
-        return final.x, jnp.argmax(final.h[..., :TYPES], axis=-1)
+            return samplers.ancestral(denoise, start, levels, draw)
+        return {"heun": samplers.heun, "ddim": samplers.ddim}[self._config.kind](denoise, start, levels)

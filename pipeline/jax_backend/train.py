@@ -22,10 +22,10 @@ from jax.sharding import Mesh
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
-from pipeline.data.shards import Shard
-from pipeline.data.statistics import Statistics
+from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.checkpoints import Checkpoints
+from pipeline.jax_backend.features import noisy_batch
 from pipeline.jax_backend.objective import Frozen, Objective
 from pipeline.jax_backend.optimizer import ema_decay, learning_rate, make_optimizer
 from pipeline.jax_backend.parallel import (
@@ -38,12 +38,11 @@ from pipeline.jax_backend.parallel import (
     update_sharding,
 )
 from pipeline.jax_backend.processes import Processes, join
-from pipeline.jax_backend.sample import RunSampler
+from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
-from pipeline.training.loop import PROGRESS_BATCH, Trained, progress_sampler, run_training
-from pipeline.training.noisy_batches import HostBatch, NoisyBatch
-from pipeline.training.run_folder import Starts
+from pipeline.training.loop import PROGRESS_BATCH, Trained, TrainingRun, run_training
+from pipeline.training.noisy_batches import HostBatch
 
 
 class State(NamedTuple):
@@ -98,7 +97,7 @@ class Stepper:
         batch = self._processes.share(batch)
         params, averaged = jax.device_put((state.params, state.ema), replicated(self._mesh))
         arguments = (params, batch, (averaged, self.teacher))
-        bucket = batch.mask.shape[1]
+        bucket = batch.noise.shape[1]
         if bucket not in self._gradients:
             self._gradients[bucket] = jax.jit(self._gradient).lower(*arguments).compile()
         partial = self._gradients[bucket](*arguments)
@@ -110,18 +109,18 @@ class Stepper:
         after, loss, norm = self._update(state, losses, gradients)
         return after, loss, norm
 
-    def _gradient(self, params: Array, batch: NoisyBatch[Array], frozen: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _gradient(self, params: Array, batch: HostBatch, frozen: tuple[Array, Array]) -> tuple[Array, Array]:
         training = self._config.training
         chunk = chunk_size(
             self._mesh,
-            batch.mask.shape[0] // self._mesh.size,
+            len(batch.sizes) // self._mesh.size,
             parts=training.accumulate,
-            elements=batch.mask.shape[1] ** 2 * self._config.model.edge_hidden,
+            elements=batch.noise.shape[1] ** 2 * self._config.model.edge_hidden,
         )
 
         return partial_value_and_grad(self.losses, self._mesh, chunk=chunk)(params, batch, frozen)
 
-    def losses(self, flat: Array, batch: NoisyBatch[Array], frozen: tuple[Array, Array]) -> Array:
+    def losses(self, flat: Array, batch: HostBatch, frozen: tuple[Array, Array]) -> Array:
         """Return the losses [B] of a noisy batch.
 
         Args:
@@ -130,7 +129,8 @@ class Stepper:
           frozen: the averaged parameters [P] and the teacher's [P].
         """
         weights = Frozen(*(self._layout.unravel(vector) for vector in frozen))
-        return self._objective.losses(self._layout.unravel(flat), batch, weights)
+        noisy = noisy_batch(batch, self._objective.features)
+        return self._objective.losses(self._layout.unravel(flat), noisy, weights)
 
     def _update_state(self, state: State, losses: Array, gradients: Array) -> tuple[State, Array, Array]:
         training = self._config.training
@@ -148,97 +148,53 @@ class Stepper:
         )
 
 
-def train(
-    config: RunConfig,
-    *,
-    config_digest: str,
-    shards: dict[str, list[Shard]],
-    statistics: Statistics,
-    starts: Starts,
-    directory: Path,
-    log: Path | None,
-    stop: Callable[[], bool],
-) -> Trained:
+def train(run: TrainingRun) -> Trained:
     """Train a run, from its newest sound checkpoint where there is one.
 
-    Args:
-      config: of the run.
-      config_digest: of the same; checkpoints of another one are refused.
-      shards: of the splits ``train`` and ``validation``.
-      statistics: of the data.
-      starts: weights of other runs to start and to learn from.
-      directory: for the checkpoints and the growing log; survives a kill.
-      log: receives the progress.
-      stop: asked after every step; True saves and raises.
-
     Raises:
-      Interrupted: ``stop`` asked for it.
-      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite.
+      Interrupted: ``run.stop`` asked for it.
+      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite; the
+        processes do not divide a batch.
     """
-    if not shards["train"]:
-        raise InputError("shards: there is no training molecule")
     join()
     processes = Processes()
-    if config.training.batch_size % processes.count:
-        raise InputError(f"{processes.count} processes: they should divide batch_size, {config.training.batch_size}")
+    if (batch_size := run.config.training.batch_size) % processes.count:
+        raise InputError(f"{processes.count} processes: they should divide batch_size, {batch_size}")
     with contextlib.ExitStack() as stack:
         if not processes.leads:
             # All of them do the same; what the leader writes and says is enough.
-            directory, log = Path(stack.enter_context(tempfile.TemporaryDirectory())), None
+            run = replace(run, directory=Path(stack.enter_context(tempfile.TemporaryDirectory())), log=None)
             silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(silence))
-        trainer = JaxTrainer(
-            config,
-            config_digest=config_digest,
-            statistics=statistics,
-            starts=starts,
-            directory=directory,
-            processes=processes,
-        )
-        trained = run_training(
-            trainer,
-            config,
-            shards=shards,
-            statistics=statistics,
-            directory=directory,
-            log=log,
-            stop=stop,
-            agreed=processes.any,
-        )
+        trained = run_training(JaxTrainer(run, processes), run, agreed=processes.any)
     return replace(trained, leads=processes.leads)
 
 
 class JaxTrainer:
     """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.loop.Trainer``)."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        *,
-        config_digest: str,
-        statistics: Statistics,
-        starts: Starts,
-        directory: Path,
-        processes: Processes | None = None,
-    ):
+    def __init__(self, run: TrainingRun, processes: Processes | None = None):
         """Take the initial weights, or draw them; nothing is compiled yet."""
-        self._config = config
+        config, statistics, pretrained = run.config, run.statistics, run.pretrained
         self._processes = processes or Processes()
         self._objective = build_objective(config, statistics)
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
         self._layout = build_layout(self._objective)
-        params = self._layout.from_arrays(starts.init) if starts.init else build_weights(self._objective, key)
-        teacher = self._layout.from_arrays(starts.teacher) if starts.teacher else params
+        params = self._layout.from_arrays(pretrained.init) if pretrained.init else build_weights(self._objective, key)
+        teacher = self._layout.from_arrays(pretrained.teacher) if pretrained.teacher else params
         mesh = make_mesh(config.training.batch_size // self._processes.count)
         self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh, self._processes)
         self._state = self._stepper.initial_state(params)
         self._sharding = update_sharding(mesh)
-        self._checkpoints = Checkpoints(directory / "checkpoints", config_digest=config_digest)
+        self._checkpoints = Checkpoints(run.directory / "checkpoints", config_digest=run.config_digest)
         self._schedule = learning_rate(config.training)
-        self._buckets = [max(statistics.buckets)]
-        batch = min(PROGRESS_BATCH, config.training.sample_count)
-        self._sampler = RunSampler(
-            config, self._objective, self._layout, progress_sampler(config), buckets=self._buckets, batch=batch
+        self._sampler = JaxSampler(
+            config,
+            statistics,
+            OBJECTIVES[config.objective].progress_sampler(config),
+            params,
+            batch=min(PROGRESS_BATCH, config.training.sample_count),
+            buckets=[max(statistics.buckets)],
         )
         self._validate: Callable[..., Array] | None = None
         self._previous_loss: Array | None = None
@@ -263,10 +219,10 @@ class JaxTrainer:
 
     def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
-        mesh = make_mesh(len(batch.mask))
+        mesh = make_mesh(len(batch.sizes))
         if self._validate is None:
 
-            def losses(flat: Array, part: NoisyBatch[Array], teacher: Array) -> Array:
+            def losses(flat: Array, part: HostBatch, teacher: Array) -> Array:
                 return self._stepper.losses(flat, part, (flat, teacher))
 
             self._validate = jax.jit(mapped(losses, mesh))
@@ -274,8 +230,9 @@ class JaxTrainer:
         return np.asarray(self._validate(weights[0], batch, weights[1]))
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
-        return self._sampler(self._state.ema, sizes).molecules
+        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
+        self._sampler.weights = self._state.ema
+        return self._sampler(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""

@@ -16,9 +16,9 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
 from pipeline.core.progress import Progress
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.schedules import VariancePreserving, karras_levels, polynomial_schedule
+from pipeline.diffusion.schedules import VariancePreserving, karras_levels
 from pipeline.sampling.parts import Part
-from pipeline.study.config import RunConfig, SamplerConfig
+from pipeline.study.config import SamplerConfig
 
 SMALLEST_GROUP = 128
 """Fewer molecules than this are padded to the next larger width: cheaper than compiling another program."""
@@ -74,13 +74,6 @@ def found_levels(path: Path, steps: int) -> tuple[float, ...]:
     if not all(before > after for before, after in pairwise([*levels, 0.0])):
         raise InputError(f"{path}: the levels under the key {steps} should be descending, and above 0")
     return tuple(levels)
-
-
-def run_schedule(config: RunConfig) -> VariancePreserving | None:
-    """Return the schedule of a run of objective edm; None for any other, whose levels are its samplers' alone."""
-    if config.objective != "edm":
-        return None
-    return polynomial_schedule(steps=config.noise.steps, precision=config.noise.precision)
 
 
 def noise_levels(sampler: SamplerConfig, schedule: VariancePreserving | None) -> npt.NDArray[np.float64]:

@@ -57,11 +57,11 @@ class Data(Group):
     """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, or your
     own file or folder (path)."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
-    """For source path only. An XYZ, SDF, MOL or Parquet file, or a folder of them, gzipped or not, with H, C, N, O and
+    """For source path only. An XYZ, SDF, MOL or Parquet file or a folder of them, gzipped or not, with H, C, N, O and
     F; relative to the Snakefile's folder, or absolute."""
     skip: StrictBool = False
-    """For source path only. Whether to leave out molecules that cannot be used, such as those of other elements, and
-    name them, instead of refusing them."""
+    """For source path only. Whether to leave out and name molecules that cannot be used, such as those of other
+    elements; false refuses them."""
     split: Split = Split()
     buckets: Annotated[UniqueTuple[Annotated[int, Field(strict=True, ge=1, le=65535)]], Field(min_length=1)] | None = (
         None
@@ -74,9 +74,7 @@ class Data(Group):
         if self.name in _RESERVED:
             raise ValueError(f"name: {format_value(self.name)} should be another name than {' and '.join(_RESERVED)}")
         if self.source == "path" and not self.path:
-            raise ValueError(
-                "path: is missing; for the source path it should name a file of molecules or a folder of them"
-            )
+            raise ValueError("path: is missing; for the source path it should name a file of molecules or a folder")
         if self.source != "path" and self.path is not None:
             raise ValueError(f"path: {format_value(self.path)} should be left out, or data.source should be path")
         if self.path and set(self.path) & set("{}"):

@@ -1,9 +1,13 @@
 """From a run's configuration and its data's statistics to its network and objective."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import feature_count, given_scales, measured_scales
-from pipeline.diffusion.schedules import polynomial_schedule
+from pipeline.diffusion.feature_scales import given_scales, measured_scales
+from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule
 from pipeline.diffusion.training_levels import boundary_level
+from pipeline.study.config import Objective as ObjectiveName
 from pipeline.study.config import RunConfig
 from pipeline.torch_backend.consistency import Consistency
 from pipeline.torch_backend.denoiser import Denoiser
@@ -17,22 +21,35 @@ from pipeline.training.run_folder import Weights
 
 def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     """Return the objective of a run, its network with fresh weights drawn from the run's seed."""
-    if config.objective == "edm":
-        return build_edm(config, statistics)
-    model, sigma_data = _build_model(config), given_scales(config.levels.sigma_data, statistics)
-    form = config.levels.preconditioning
-    if config.objective == "denoiser":
-        return Denoiser(model, sigma_data, preconditioning=form)
-    return Consistency(
-        model, sigma_data, epsilon=boundary_level(config), preconditioning=form, config=config.consistency
-    )
+    return _BUILD[config.objective](config, statistics)
 
 
 def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
     """Return the objective of a run of EDM, its network with fresh weights drawn from the run's seed."""
-    noise = config.noise
-    schedule = polynomial_schedule(steps=noise.steps, precision=noise.precision)
-    return EDM(_build_model(config), schedule, measured_scales(statistics), loss=noise.loss)
+    return EDM(_network(config), edm_schedule(config), measured_scales(statistics), loss=config.noise.loss)
+
+
+def _denoiser(config: RunConfig, statistics: Statistics) -> Denoiser:
+    levels = config.levels
+    sigma_data = given_scales(levels.sigma_data, statistics)
+    return Denoiser(_network(config), sigma_data, preconditioning=levels.preconditioning)
+
+
+def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
+    return Consistency(
+        _network(config),
+        given_scales(config.levels.sigma_data, statistics),
+        epsilon=boundary_level(config),
+        preconditioning=config.levels.preconditioning,
+        config=config.consistency,
+    )
+
+
+_BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
+    "edm": build_edm,
+    "denoiser": _denoiser,
+    "consistency": _consistency,
+}
 
 
 def load_objective(weights: Weights) -> Objective:
@@ -57,8 +74,8 @@ def load_edm(weights: Weights) -> EDM:
     return objective
 
 
-def _build_model(config: RunConfig) -> EGNN:
-    features = feature_count(config.objective)
+def _network(config: RunConfig) -> EGNN:
+    features = OBJECTIVES[config.objective].features
     # The noise level is one more feature that comes in.
     model = EGNN(config.model, input_features=features + 1, output_features=features)
     model.initialise(seeded(config.seed, 0))

@@ -14,6 +14,7 @@ from pipeline.torch_backend.denoiser import Preconditioned, at_level
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
 from pipeline.torch_backend.objective import Frozen
+from pipeline.training.constants import SMALLEST_LEVEL
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -72,7 +73,7 @@ class Consistency(Preconditioned):
         def slope(state: Cloud, sigma: Tensor) -> Cloud:
             clean, _ = self.raw(teacher, mask, state, sigma)
             # Where r is 0 the corrector is not taken.
-            return combine(lambda x, d: (x - d) / sigma.clamp(min=1e-4)[:, None, None], state, clean)
+            return combine(lambda x, d: (x - d) / sigma.clamp(min=SMALLEST_LEVEL)[:, None, None], state, clean)
 
         step, corrected = (r - t)[:, None, None], (r > 0.0)[:, None, None]
         first = slope(noisy, t)

@@ -16,6 +16,7 @@ from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
 from pipeline.torch_backend.objective import Frozen, Objective
+from pipeline.training.constants import SMALLEST_LEVEL
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -56,7 +57,7 @@ class Preconditioned(Objective):
         c_in = Cloud(*(torch.rsqrt(sigma.square() + data**2) for data in scales))
         c_out = Cloud(*(above * data * factor for data, factor in zip(scales, c_in, strict=True)))
         # A level of 0 is asked for only where c_out is 0.
-        level = sigma.clamp(min=1e-4).log() / 4.0 * mask[..., None]
+        level = sigma.clamp(min=SMALLEST_LEVEL).log() / 4.0 * mask[..., None]
         features = torch.cat([noisy.h * c_in.h, level], dim=-1)
         scale = self.sigma_data.coordinates
         # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.

@@ -19,12 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from pipeline.study.config import ModelConfig
-
-# Keeps the gradient of a distance finite where two atoms coincide (and on the diagonal); EDM's value.
-DISTANCE_EPSILON = 1e-8
-RMS_EPSILON = 1e-6
-# Centres of the Gaussian radial functions: evenly spaced from 0.5 to 6, as wide as their spacing.
-RADIAL_START, RADIAL_STOP, RADIAL_COUNT = 0.5, 6.0, 16
+from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
 
 
 class Linear(nn.Module):

@@ -1,4 +1,4 @@
-"""Clouds as tensors, and the noise and masks of molecules that are sampled."""
+"""Molecules as the network sees them: their features, noise and masks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,8 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
+from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.diffusion import clouds
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, TYPES
 from pipeline.torch_backend.egnn import remove_mean
+from pipeline.training.noisy_batches import HostBatch, NoisyBatch
 
 Cloud = clouds.Cloud[Tensor]
 
@@ -23,6 +26,27 @@ def to_tensor(array: npt.NDArray[Any], like: Tensor) -> Tensor:
     """Return an array on the device of ``like``, and where it has floating-point numbers in the type of ``like``."""
     tensor = torch.from_numpy(array)
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+def atom_features(atomic_numbers: Tensor, count: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the first ``count`` features of atoms with atomic numbers [B, N], [B, N, count]; 0 in the padding."""
+    types = (atomic_numbers[..., None] == torch.tensor(ATOMIC_NUMBERS, device=atomic_numbers.device)).to(dtype)
+    if count == TYPES:
+        return types / TYPE_SCALE
+    return torch.cat([types / TYPE_SCALE, atomic_numbers[..., None].to(dtype) / CHARGE_SCALE], dim=-1)
+
+
+def noisy_batch(batch: HostBatch, features: int, like: Tensor) -> NoisyBatch[Tensor]:
+    """Return a batch of the host as the losses of an objective with ``features`` features take it.
+
+    It is on the device and in the type of ``like``.
+    """
+    positions, atomic_numbers, sizes, noise = (to_tensor(array, like) for array in batch[:-1])
+    t, *pair = (None if level is None else to_tensor(level, like) for level in batch.levels)
+    assert t is not None
+    data = Cloud(positions, atom_features(atomic_numbers, features, dtype=like.dtype))
+    mask = node_mask(sizes, positions.shape[1], dtype=like.dtype)
+    return NoisyBatch(data, Cloud(noise[..., :3], noise[..., 3:]), mask, t, *pair)
 
 
 def node_mask(sizes: Tensor, width: int, *, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -8,14 +8,22 @@ import torch
 from torch import Tensor
 
 from pipeline.core.progress import Progress
+from pipeline.data.batches import PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion import clouds
-from pipeline.diffusion.clouds import Floats
 from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.diffusion.likelihood import Bound, gather_bound
 from pipeline.torch_backend.edm import EDM
-from pipeline.torch_backend.features import Cloud, as_noise, combine, draw_normals, seeded, to_tensor
+from pipeline.torch_backend.features import (
+    Cloud,
+    as_noise,
+    atom_features,
+    combine,
+    draw_normals,
+    node_mask,
+    seeded,
+    to_tensor,
+)
 from pipeline.torch_backend.parallel import Workers, take
 from pipeline.training.noisy_batches import NoisyBatch
 
@@ -25,13 +33,15 @@ def variational_bound(
 ) -> Bound:
     """Return the bound on -log p(x, h) of every molecule in ``shards``, with one random t each."""
 
-    def terms(numbers: npt.NDArray[np.int32], data: clouds.Cloud[Floats], mask: Floats) -> npt.NDArray[np.float32]:
+    def terms(molecules: PaddedMolecules) -> npt.NDArray[np.float32]:
         like = objective.like
+        numbers = molecules.numbers
+        positions, atomic_numbers, sizes = (to_tensor(array, like) for array in molecules[1:])
+        mask = node_mask(sizes, positions.shape[1])
         generators = [seeded(seed, int(number)) for number in numbers]
         t = torch.cat([torch.randint(1, objective.schedule.steps + 1, (1,), generator=each) for each in generators])
-        masks = to_tensor(mask, like)
-        at_t, at_0 = (as_noise(draw_normals(generators, mask.shape[1], FEATURES).to(like), masks) for _ in range(2))
-        batch = NoisyBatch(Cloud(*(to_tensor(part, like) for part in data)), at_t, masks, t.to(like.device))
+        at_t, at_0 = (as_noise(draw_normals(generators, mask.shape[1], FEATURES).to(like), mask) for _ in range(2))
+        batch = NoisyBatch(Cloud(positions, atom_features(atomic_numbers, FEATURES)), at_t, mask, t.to(like.device))
 
         def bound(part: slice) -> Tensor:
             return bound_terms(objective, take(batch, part), combine(lambda noise: noise[part], at_0))

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.study.config import ClipConfig, TrainingConfig
-
-ADAPTIVE_WINDOW = 50
-ADAPTIVE_START = 3000.0
+from pipeline.training.constants import ADAM_EPSILON, CLIP_EPSILON, CLIP_START, CLIP_WINDOW
 
 
 class GradientClip:
@@ -29,10 +27,10 @@ class GradientClip:
     def __init__(self, config: ClipConfig, *, like: Tensor):
         """Start afresh, on the device and in the type of ``like``."""
         self._config = config
-        self.norms = like.new_zeros(ADAPTIVE_WINDOW)
-        self.norms[0] = ADAPTIVE_START
+        self.norms = like.new_zeros(CLIP_WINDOW)
+        self.norms[0] = CLIP_START
         self.count = torch.ones((), dtype=torch.int64, device=like.device)
-        self._places = torch.arange(ADAPTIVE_WINDOW, device=like.device)
+        self._places = torch.arange(CLIP_WINDOW, device=like.device)
 
     def __call__(self, gradient: Tensor) -> Tensor:
         """Scale ``gradient`` [P] in place; return the norm that it had."""
@@ -44,8 +42,8 @@ class GradientClip:
             mean = (self.norms * seen).sum() / seen.sum()
             deviation = (seen * (self.norms - mean).square()).sum().div(seen.sum()).sqrt()
             limit = 1.5 * mean + 2.0 * deviation
-            gradient.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
-            latest = self._places == self.count % ADAPTIVE_WINDOW
+            gradient.mul_((limit / (norm + CLIP_EPSILON)).clamp(max=1.0))
+            latest = self._places == self.count % CLIP_WINDOW
             self.norms.copy_(torch.where(latest, torch.minimum(norm, limit), self.norms))
             self.count += 1
         return norm
@@ -78,7 +76,7 @@ def make_optimizer(config: TrainingConfig, vector: Tensor) -> torch.optim.AdamW:
         [vector],
         lr=optimizer.learning_rate,
         betas=(optimizer.beta1, optimizer.beta2),
-        eps=1e-8,
+        eps=ADAM_EPSILON,
         weight_decay=optimizer.weight_decay,
         amsgrad=optimizer.amsgrad,
         fused=True,

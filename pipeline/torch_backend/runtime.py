@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.core.cores import available_cores
 from pipeline.core.errors import InputError
 from pipeline.core.files import cache_directory
 
@@ -36,30 +35,28 @@ class Machine:
         return self.device.type == "cpu"
 
 
-def start(*, cores: int | None = None, compile: bool = False) -> Machine:
+def start(*, cores: int, compile: bool = False) -> Machine:
     """Set PyTorch up and return what it runs on; call before anything is computed.
 
     Compiled programs are kept (see ``pipeline.core.files.cache_directory``).
 
     Args:
-      cores: CPU cores to use; None for all that this process may use.
+      cores: CPU cores to use.
       compile: see ``Machine``.
 
     Raises:
-      InputError: ``cores`` is not positive; there is nothing to compile with.
+      InputError: there is nothing to compile with.
     """
-    if cores is not None and cores < 1:
-        raise InputError(f"--devices {cores} should be at least 1")
     machine = Machine(
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-        cores=cores or available_cores(),
+        cores=cores,
         compile=compile,
     )
     torch.set_num_threads(machine.cores)
     _keep_memory()
     if compile:
         if machine.is_cpu and not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
-            raise InputError("--compile needs a C++ compiler: install g++, or leave it out")
+            raise InputError("torch.compile needs a C++ compiler: install g++")
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_directory("torch")))
         torch._dynamo.config.recompile_limit = PROGRAMS
     return machine

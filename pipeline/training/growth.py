@@ -18,7 +18,7 @@ Arrays = Mapping[str, npt.NDArray[np.float32]]
 _OUTPUTS = ("node_output.kernel", "node_output.bias", "coordinate_output")
 
 
-def deepened(arrays: Arrays, start: ModelConfig, model: ModelConfig) -> Arrays:
+def grow_layers(arrays: Arrays, start: ModelConfig, model: ModelConfig) -> Arrays:
     """Return the weights of ``model`` that compute what ``arrays``, those of ``start``, do."""
     last = f"layer_{start.layers - 1}."
     grown = dict(arrays)

@@ -23,16 +23,42 @@ from pipeline.core.progress import Progress, progress
 from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.molecule_batches import draw_sizes
-from pipeline.study.config import RunConfig, SamplerConfig, sampler_config
+from pipeline.study.config import RunConfig
 from pipeline.training.noisy_batches import HostBatch, Noising, prepared
-from pipeline.training.run_folder import MetricsLog
+from pipeline.training.run_folder import MetricsLog, PretrainedWeights
 
 LOG_STEPS: Final = 50
 VALIDATION_MOLECULES: Final = 1024
 # A multiple of 8 x 4 molecules can be split over the devices and chunks of any usual machine.
 VALIDATION_MULTIPLE: Final = 32
 PROGRESS_BATCH: Final = 128
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """What a training is given.
+
+    Attributes:
+      config: of the run.
+      config_digest: of the run and its data; checkpoints of another one are refused.
+      shards: of the splits ``train`` and ``validation``.
+      statistics: of the data.
+      directory: for the checkpoints and the growing log; survives a kill.
+      pretrained: weights of other runs to start and to learn from.
+      log: receives the progress.
+      stop: asked after every step; True saves and raises.
+    """
+
+    config: RunConfig
+    config_digest: str
+    shards: Mapping[str, list[Shard]]
+    statistics: Statistics
+    directory: Path
+    pretrained: PretrainedWeights = PretrainedWeights()
+    log: Path | None = None
+    stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class Trainer(Protocol):
         """Return the losses [B] of the averaged weights."""
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by ``progress_sampler``."""
+        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""
@@ -99,42 +125,32 @@ def steps_from(step: int, counts: dict[int, int], config: RunConfig) -> Iterator
 
 
 def run_training(
-    trainer: Trainer,
-    config: RunConfig,
-    *,
-    shards: Mapping[str, list[Shard]],
-    statistics: Statistics,
-    directory: Path,
-    log: Path | None,
-    stop: Callable[[], bool],
-    agreed: Callable[..., tuple[bool, ...]] = lambda *wishes: wishes,
+    trainer: Trainer, run: TrainingRun, *, agreed: Callable[..., tuple[bool, ...]] = lambda *wishes: wishes
 ) -> Trained:
     """Train a run to its last step, from its newest sound checkpoint where there is one.
 
     Args:
       trainer: the backend's part.
-      config: of the run.
-      shards: of the splits ``train`` and ``validation``.
-      statistics: of the data.
-      directory: for the growing log of metrics.
-      log: receives the progress.
-      stop: asked after every step; True saves and raises.
+      run: what it was made of.
       agreed: maps what this process wants to what any of those wants that train together; asked after every step.
 
     Raises:
-      Interrupted: ``stop`` asked for it.
-      InputError: a checkpoint is of another configuration; the loss is not finite.
+      Interrupted: ``run.stop`` asked for it.
+      InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite.
     """
+    config, shards = run.config, run.shards["train"]
+    if not shards:
+        raise InputError("shards: there is no training molecule")
     training, total = config.training, config.training.steps
-    counts = {shard.bucket: len(shard) for shard in shards["train"]}
-    noising = Noising(config, shards["train"], statistics)
-    observer = _Observer(trainer, config, noising, shards["validation"], statistics)
-    metrics = MetricsLog(directory / "metrics.jsonl")
+    counts = {shard.bucket: len(shard) for shard in shards}
+    noising = Noising(config, shards, run.statistics)
+    observer = _Observer(trainer, run, noising)
+    metrics = MetricsLog(run.directory / "metrics.jsonl")
     first, seconds = 0, 0.0
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(progress(total=total, description=f"train {config.name}", unit="steps", log=log))
+        bar = stack.enter_context(progress(total=total, description=f"train {config.name}", unit="steps", log=run.log))
         # A job that was given up for lost may still be at work.
-        stack.enter_context(exclusive_lock(directory / "lock", wait=_Patience(config, bar, stop)))
+        stack.enter_context(exclusive_lock(run.directory / "lock", wait=_LockWait(config, bar, run.stop)))
         if restored := trainer.restore(note=bar.note):
             first, seconds = restored[0], restored[1]["seconds"]
             bar.note(f"{config.name}: resumed at step {first} of {total}")
@@ -148,7 +164,7 @@ def run_training(
             pending.append(trainer.step(batch, step))
             done, last = step + 1, step + 1 == total
             observing = observer.due(done, last=last)
-            stopping, due = agreed(stop(), time.monotonic() - saved >= training.checkpoint_seconds)
+            stopping, due = agreed(run.stop(), time.monotonic() - saved >= training.checkpoint_seconds)
             if len(pending) == LOG_STEPS or observing or stopping or due:
                 losses, norms = trainer.read(pending).T
                 if not np.isfinite(losses).all() or not np.isfinite(norms).all():
@@ -190,8 +206,8 @@ def run_training(
     return Trained(trainer.averaged_weights(), seconds)
 
 
-class _Patience:
-    """Waits for another process that trains the same run, to go on from where it ends."""
+class _LockWait:
+    """Waits for the lock that another process which trains the same run has."""
 
     def __init__(self, config: RunConfig, bar: Progress, stop: Callable[[], bool]):
         self._config, self._bar, self._stop, self._noted = config, bar, stop, False
@@ -205,16 +221,6 @@ class _Patience:
         time.sleep(0.5)
 
 
-def progress_sampler(config: RunConfig) -> SamplerConfig:
-    """Return what the weights of a running training are sampled with, to see them improve.
-
-    Cheap, and good enough to compare; a consistency model is asked for what it is for, one step.
-    """
-    if config.objective == "consistency":
-        return sampler_config({"name": "one-step", "kind": "consistency", "levels": [config.levels.sigma_max]})
-    return sampler_config({"name": "heun-12", "kind": "heun", "steps": 12, "sigma_max": 20.0, "sigma_min": 0.01})
-
-
 def _diverged(config: RunConfig, step: int) -> InputError:
     return InputError(
         f"run {config.name}: the loss is not finite near step {step}; the last good checkpoint is kept. "
@@ -225,17 +231,10 @@ def _diverged(config: RunConfig, step: int) -> InputError:
 class _Observer:
     """Looks at the averaged weights of a running training: validation loss, and the stability of a few samples."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        config: RunConfig,
-        noising: Noising,
-        validation: list[Shard],
-        statistics: Statistics,
-    ):
-        training = config.training
-        self._trainer, self._sampler = trainer, progress_sampler(config)
-        molecules = validation_molecules(validation, max(statistics.buckets), config.seed)
+    def __init__(self, trainer: Trainer, run: TrainingRun, noising: Noising):
+        config, training, statistics = run.config, run.config.training, run.statistics
+        self._trainer, self._sampler = trainer, OBJECTIVES[config.objective].progress_sampler(config)
+        molecules = validation_molecules(run.shards["validation"], max(statistics.buckets), config.seed)
         self._validation = (noising.validation(molecules[0]), molecules[1]) if molecules else None
         self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
         self._intervals = {

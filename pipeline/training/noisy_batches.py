@@ -6,7 +6,7 @@ next batch is made ready while a device works on this one.
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.alignment import align
-from pipeline.diffusion.clouds import Cloud, atom_features, atom_mask, draw_noise
-from pipeline.diffusion.feature_scales import feature_count, given_scales
-from pipeline.diffusion.training_levels import draw_levels
+from pipeline.diffusion.clouds import Cloud, Floats, draw_noise, one_hot
+from pipeline.diffusion.feature_scales import TYPE_SCALE, given_scales
+from pipeline.diffusion.objectives import OBJECTIVES
+from pipeline.diffusion.training_levels import Levels
 from pipeline.study.config import RunConfig
 
 # What a generator is for, beside the seed: streams never meet.
@@ -28,12 +29,30 @@ Array = TypeVar("Array")
 Other = TypeVar("Other")
 
 
-class NoisyBatch(NamedTuple, Generic[Array]):
-    """What a loss is computed of: molecules, the noise they are mixed with, and how much of it.
+class HostBatch(NamedTuple):
+    """Molecules with all that is drawn for their losses, on the host.
 
     Attributes:
-      data: coordinates in angstrom, centred, and features; 0 in the padding.
-      noise: standard normal, its coordinates centred; 0 in the padding.
+      positions: [B, N, 3] in angstrom, centred, 0 in the padding.
+      atomic_numbers: [B, N], 0 in the padding.
+      sizes: atoms, [B].
+      noise: standard normal, [B, N, 3 + K]; coordinates centred, 0 in the padding.
+      levels: how much noise.
+    """
+
+    positions: Floats
+    atomic_numbers: npt.NDArray[np.uint8]
+    sizes: npt.NDArray[np.int32]
+    noise: Floats
+    levels: Levels
+
+
+class NoisyBatch(NamedTuple, Generic[Array]):
+    """What a loss is computed of: a ``HostBatch`` as a backend has it.
+
+    Attributes:
+      data: coordinates in angstrom and features.
+      noise: standard normal.
       mask: 1 for atoms and 0 for padding, [B, N].
       t: the noise level, [B]: for edm the step 0..T, otherwise sigma.
       r: for consistency, the lower level of the target, [B]; else None.
@@ -52,9 +71,6 @@ class NoisyBatch(NamedTuple, Generic[Array]):
         data, noise = (Cloud(function(cloud.x), function(cloud.h)) for cloud in (self.data, self.noise))
         rest = (None if array is None else function(array) for array in (self.r, self.weight))
         return NoisyBatch(data, noise, function(self.mask), function(self.t), *rest)
-
-
-HostBatch = NoisyBatch[npt.NDArray[Any]]
 
 
 class Noising:
@@ -78,19 +94,14 @@ class Noising:
 
     def _noisy(self, molecules: PaddedMolecules, generator: np.random.Generator, *, progress: float) -> HostBatch:
         config, (_, positions, atomic_numbers, sizes) = self._config, molecules
-        width, features = positions.shape[1], feature_count(config.objective)
-        levels = draw_levels(generator, len(sizes), config, self._sigma_data, progress=progress)
-        noise = draw_noise(generator, sizes, width, features)
-        h = atom_features(atomic_numbers, features)
+        traits = OBJECTIVES[config.objective]
+        levels = traits.draw_levels(generator, len(sizes), config, self._sigma_data, progress)
+        noise = draw_noise(generator, sizes, positions.shape[1], traits.features)
         if config.levels.alignment != "none":
-            positions, order = align(positions, h, noise, sizes, rotate=config.levels.alignment == "full")
-            h = np.take_along_axis(h, order[..., None], axis=1)
-        return NoisyBatch(
-            Cloud(positions.astype(np.float32), h),
-            Cloud(noise[..., :3], noise[..., 3:]),
-            atom_mask(sizes, width),
-            *levels,
-        )
+            types = one_hot(atomic_numbers) / TYPE_SCALE
+            positions, order = align(positions, types, noise, sizes, rotate=config.levels.alignment == "full")
+            atomic_numbers = np.take_along_axis(atomic_numbers, order, axis=1)
+        return HostBatch(positions.astype(np.float32), atomic_numbers, sizes.astype(np.int32), noise, levels)
 
 
 def prepared(

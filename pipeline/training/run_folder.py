@@ -19,7 +19,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
 from pipeline.data.statistics import Statistics
 from pipeline.study.config import RunConfig, run_config
-from pipeline.training.growth import deepened
+from pipeline.training.growth import grow_layers
 
 FORMAT = "consistent-edm weights 1"
 
@@ -98,7 +98,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
 
 
 @dataclass(frozen=True, eq=False)
-class Starts:
+class PretrainedWeights:
     """Weights of other runs that a training needs, by name; None where its configuration names none.
 
     Attributes:
@@ -114,14 +114,14 @@ class Starts:
         return [_digest(arrays, {}) for arrays in (self.init, self.teacher) if arrays is not None]
 
 
-def read_starts(config: RunConfig, *, init: Path | None, teacher: Path | None) -> Starts:
+def read_pretrained(config: RunConfig, *, init: Path | None, teacher: Path | None) -> PretrainedWeights:
     """Read the weights that a run starts from and learns from.
 
     Raises:
       InputError: the run names another one and its weights are missing, or the other way round; they are those of
         another network.
     """
-    return Starts(
+    return PretrainedWeights(
         _start(config, "init", config.init, init),
         _start(config, "teacher", config.teacher, teacher),
     )
@@ -144,7 +144,7 @@ def _start(
     start = weights.config.model
     if start != config.model and not (key == "init" and config.model.can_start(start)):
         raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}{_MORE[key]}")
-    return deepened(weights.arrays, start, config.model)
+    return grow_layers(weights.arrays, start, config.model)
 
 
 # A start may be made deeper; what is asked as it is may not.

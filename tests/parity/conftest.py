@@ -21,9 +21,10 @@ import pipeline.torch_backend.build
 import pipeline.torch_backend.objective
 import pipeline.torch_backend.weights
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.clouds import Cloud, atom_features
-from pipeline.diffusion.feature_scales import feature_count, given_scales
-from pipeline.diffusion.training_levels import Levels, draw_levels
+from pipeline.diffusion.clouds import Cloud, one_hot
+from pipeline.diffusion.feature_scales import given_scales
+from pipeline.diffusion.objectives import OBJECTIVES
+from pipeline.diffusion.training_levels import Levels
 from pipeline.study.config import RunConfig, run_config
 from pipeline.training.noisy_batches import NoisyBatch
 
@@ -92,7 +93,7 @@ class Problem:
         }
         positions = self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask)
         atomic_numbers = generator.choice([1, 6, 7, 8, 9], mask.shape).astype(np.uint8) * mask.astype(np.uint8)
-        features = atom_features(atomic_numbers, feature_count(self.config.objective)).astype(np.float64)
+        features = self.features(atomic_numbers)
         values["batch"] = NoisyBatch(Cloud(positions, features), noise, mask, *self.some_levels(generator))
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -112,12 +113,18 @@ class Problem:
         if self.config.objective == "edm":
             return Levels(np.array([0, 3, 17, 41, 50], np.int32))
         sigma_data = given_scales(self.config.levels.sigma_data, STATISTICS)
-        t, r, weight = draw_levels(generator, len(SIZES), self.config, sigma_data, progress=0.5)
+        draw = OBJECTIVES[self.config.objective].draw_levels
+        t, r, weight = draw(generator, len(SIZES), self.config, sigma_data, 0.5)
         if r is not None and self.config.consistency.kind in ("tuning", "distillation"):
             # At r = 0 the target is the data, and no teacher has a slope.
             r[0] = 0.0
         r, weight = (None if one is None else one.astype(np.float64) for one in (r, weight))
         return Levels(t.astype(np.float64), r, weight)
+
+    def features(self, atomic_numbers: npt.NDArray[np.uint8]) -> Doubles:
+        """Return the features of atoms, [B, N, K]."""
+        features = np.concatenate([one_hot(atomic_numbers) / 4, atomic_numbers[..., None] / 10], axis=-1)
+        return features[..., : OBJECTIVES[self.config.objective].features].astype(np.float64)
 
     @staticmethod
     def centred(x: Doubles, mask: Doubles) -> Doubles:
@@ -128,7 +135,7 @@ class Problem:
 
     def draw(self, generator: np.random.Generator, mask: Doubles) -> Cloud[Doubles]:
         """Return noise."""
-        noise = generator.normal(size=(*mask.shape, 3 + feature_count(self.config.objective))) * mask[..., None]
+        noise = generator.normal(size=(*mask.shape, 3 + OBJECTIVES[self.config.objective].features)) * mask[..., None]
         return Cloud(self.centred(noise[..., :3], mask), noise[..., 3:])
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.jax_backend.features import Cloud
-from pipeline.training.growth import deepened
+from pipeline.training.growth import grow_layers
 
 from .conftest import InJax, InTorch, Problem, assert_close, run_of
 
@@ -22,7 +22,7 @@ def problems(form: str) -> tuple[Problem, Problem]:
         for layers in (2, LAYERS)
     )
     single: Any = {name: array.astype(np.float32) for name, array in shallow.weights.items()}
-    grown = deepened(single, shallow.config.model, deep.config.model)
+    grown = grow_layers(single, shallow.config.model, deep.config.model)
     object.__setattr__(deep, "weights", dict(grown))
     object.__setattr__(deep, "batch", shallow.batch)
     return shallow, deep
@@ -67,7 +67,7 @@ def test_the_same_depth_changes_nothing() -> None:
     problem = problems("estimate")[0]
     arrays: Any = problem.weights
     model = problem.config.model
-    found = deepened(arrays, model, model.model_copy(update={"layers": 2}))
+    found = grow_layers(arrays, model, model.model_copy(update={"layers": 2}))
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         assert found[name] is array

@@ -13,12 +13,13 @@ import pipeline.jax_backend.sample
 import pipeline.jax_backend.samplers
 import pipeline.torch_backend.sample
 import pipeline.torch_backend.samplers
-from pipeline.sampling.molecule_batches import noise_levels, run_schedule
+from pipeline.diffusion.objectives import run_schedule
+from pipeline.sampling.molecule_batches import noise_levels
 from pipeline.study.config import RunConfig, sampler_config
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
 
-from .conftest import InJax, InTorch, Problem, assert_close, in_precision, run_of
+from .conftest import STATISTICS, InJax, InTorch, Problem, assert_close, in_precision, run_of
 
 # Of coordinates and features, relative to the largest. Rounding grows along a trajectory: the levels fall from 20 to
 # 0.05, and every step asks the network at the point that the one before has reached.
@@ -97,16 +98,14 @@ def test_a_few_steps_give_the_same_molecules(alignment: str) -> None:
     config = sampler_config({"name": "any", "kind": "consistency", "levels": [10.0, 1.0, 0.2], "seed": 3})
     sizes = np.array([9, 5, 3, 7, 2, 6], np.int32)
     workers = Workers(Machine(torch.device("cpu"), cores=2, compile=False))
-    sampler = pipeline.torch_backend.sample.RunSampler(
-        problem.config, ours.objective, config, workers, buckets=[9], batch=4
+    sampler = pipeline.torch_backend.sample.TorchSampler(
+        problem.config, STATISTICS, config, ours.objective, workers, batch=4
     )
-    their_sampler = pipeline.jax_backend.sample.RunSampler(
-        problem.config, theirs.objective, theirs.layout, config, buckets=[9], batch=4
-    )
+    their_sampler = pipeline.jax_backend.sample.JaxSampler(problem.config, STATISTICS, config, theirs.vector, batch=4)
     other = (8.0, 0.5)
     pairs = [
-        (sampler(sizes), their_sampler(theirs.vector, sizes)),
-        (sampler.at(other)(sizes), their_sampler.multistep(theirs.vector, other)(sizes)),
+        (sampler(sizes), their_sampler(sizes)),
+        (sampler.at(other)(sizes), their_sampler.at(other)(sizes)),
     ]
     for found, expected in pairs:
         assert found.non_finite == expected.non_finite == 0

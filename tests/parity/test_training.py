@@ -1,5 +1,6 @@
 """Twenty steps of training from the same weights and the same noisy batches end in the same weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pipeline.torch_backend.train
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.torch_backend.runtime import Machine
-from pipeline.training.loop import steps_from
+from pipeline.training.loop import TrainingRun, steps_from
 from pipeline.training.noisy_batches import Noising
-from pipeline.training.run_folder import Starts
+from pipeline.training.run_folder import PretrainedWeights
 
 from .conftest import STATISTICS, WIDTH, Problem, assert_close, run_of
 
@@ -56,12 +57,10 @@ def test_weights_and_losses(name: str, tmp_path: Path) -> None:
     config = run_of(training=training, model={"layers": 1}, **RUNS[name])
     problem, shard = Problem(config), molecules(24)
     init = floats(problem.weights)
-    starts = Starts(init, floats(problem.teacher) if config.teacher else None)
-    common: dict[str, Any] = {"config_digest": "", "statistics": STATISTICS, "starts": starts}
-    ours = pipeline.torch_backend.train.TorchTrainer(
-        config, directory=tmp_path / "torch", machine=Machine(torch.device("cpu"), cores=2, compile=False), **common
-    )
-    theirs = pipeline.jax_backend.train.JaxTrainer(config, directory=tmp_path / "jax", **common)
+    pretrained = PretrainedWeights(init, floats(problem.teacher) if config.teacher else None)
+    run = TrainingRun(config, "", {"train": [shard]}, STATISTICS, tmp_path / "torch", pretrained)
+    ours = pipeline.torch_backend.train.TorchTrainer(run, Machine(torch.device("cpu"), cores=2, compile=False))
+    theirs = pipeline.jax_backend.train.JaxTrainer(replace(run, directory=tmp_path / "jax"))
     trainers: list[Any] = [ours, theirs]
 
     noising = Noising(config, [shard], STATISTICS)

@@ -119,6 +119,22 @@ def test_buckets_shard_again_but_parse_nothing(finished: Workflow) -> None:
     assert "parse data=qm9" not in planned
 
 
+def test_whatever_changes_in_a_folder_of_molecules_is_parsed_again(tmp_path: Path) -> None:
+    molecules = tmp_path / "mine"
+    inner = molecules / "inner"
+    inner.mkdir(parents=True)
+    (inner / "b {1}.xyz").write_text("")
+    workflow = Workflow(tmp_path, path=stand_in(tmp_path / "bin"))
+    study = changed(data={"name": "mine", "source": "path", "path": str(molecules)})
+    output = "results/data/mine/molecules.parquet"
+
+    done = workflow.run("--cores", "1", output, study=study)
+    assert done.returncode == 0, done.stderr
+    assert workflow.planned(output, study=study) == []
+    (inner / "b {1}.xyz").write_text("changed")
+    assert workflow.planned(output, study=study) == ["parse data=mine"]
+
+
 def test_swapped_values_are_a_change(finished: Workflow) -> None:
     # Snakemake compares the params of a job as a set of values, so two that are swapped would go unseen.
     planned = finished.planned("results/figures", study=changed(data__split={"train": 2000, "validation": 1000}))

@@ -40,17 +40,25 @@ def data_path(name):
 
 
 def molecule_source(wildcards):
-    """Return the input of the stage parse: a download, or the user's file, or folder and its newest entry."""
+    """Return the input of the stage parse: a download, or the user's file or folder."""
     data = config["data"]
     if data["source"] != "path":
         return f"results/data/raw/{data['source']}"
     path = data["path"]
     # Relative to the Snakefile, whatever --directory says, but written relative to the working directory, so that moving
     # the project changes no input.
-    path = path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
-    # The time of a folder does not change with the files in it; that of its newest file or subfolder does.
-    within = [entry for entry in Path(path).rglob("*") if not entry.name.startswith(".")]
-    return [path, *map(str, sorted(within, key=lambda entry: entry.lstat().st_mtime)[-1:])]
+    return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+
+
+def newest_molecules(wildcards):
+    """Return when something in the user's folder of molecules last changed, in nanoseconds; 0 for any other source.
+
+    The time of the folder itself says nothing of what is in its files. These are no inputs: there may be a hundred
+    thousand, with names that Snakemake would take for patterns.
+    """
+    # Of the wildcards alone: a change of what a function makes of the input is no reason to Snakemake.
+    within = Path(molecule_source(wildcards)).rglob("*") if config["data"]["source"] == "path" else []
+    return max((entry.lstat().st_mtime_ns for entry in within if not entry.name.startswith(".")), default=0)
 
 
 # Most jobs per sampler for sampling and evaluation; profiles set more.

@@ -46,8 +46,9 @@ rule parse:
             validation=config["data"]["split"]["validation"],
         )
         + ["--skip-invalid"] * config["data"]["skip"],
+        newest=newest_molecules,
     shell:
-        "python -m pipeline.cli.parse --input {input[0]:q} {params.options:q} --output {output:q} --log {log:q}"
+        "python -m pipeline.cli.parse --input {input:q} {params.options:q} --output {output:q} --log {log:q}"
 
 
 rule shard:

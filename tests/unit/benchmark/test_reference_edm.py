@@ -18,9 +18,9 @@ from pipeline.benchmark.reference_edm import (
     sum_by_node,
 )
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.clouds import Cloud, atom_features
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend.build import build_edm, build_layout, build_weights
+from pipeline.jax_backend.features import Cloud, atom_features
 from pipeline.study.config import run_config
 from pipeline.training.noisy_batches import NoisyBatch
 
@@ -84,8 +84,9 @@ def test_the_loss_is_ours_where_there_is_no_padding(ours: Any, reference: Refere
     objective, params, _ = ours
     positions, atomic_numbers = 1.4 * x, np.array([[1, 6, 7, 8, 9, 1, 1, 6, 1]] * 2, np.uint8)
     steps = np.array([t, t])
-    data = Cloud(positions, atom_features(atomic_numbers, 6))
-    expected = objective.losses(params, jax.tree.map(jnp.asarray, NoisyBatch(data, Cloud(x, h[..., :6]), mask, steps)))
+    data = Cloud(jnp.array(positions), atom_features(jnp.array(atomic_numbers), 6))
+    eps = Cloud(jnp.array(x), jnp.array(h[..., :6]))
+    expected = objective.losses(params, NoisyBatch(data, eps, jnp.array(mask), jnp.array(steps)))
     noise = torch.tensor(np.concatenate([x, h[..., :6]], axis=-1))
     found = reference.losses(
         torch.tensor(positions), torch.tensor(atomic_numbers), torch.tensor(mask), t=torch.tensor(steps), noise=noise

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
 
-from pipeline.chemistry import rdkit_molecules
+from pipeline.chemistry import parallel
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import Graph, Perceived, connected_smiles, edm_smiles, perceive
 
@@ -111,7 +111,7 @@ def test_rdkit_prints_nothing(examples: Examples, capfd: pytest.CaptureFixture[s
 
 
 def test_order_and_number_of_the_results(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rdkit_molecules, "_MOLECULES_AT_ONCE", 2)
+    monkeypatch.setattr(parallel, "_MOLECULES_AT_ONCE", 2)
     names = ["methane", "water", "cyanogen", "ethanol", "benzene"]
     done: list[int] = []
     result = perceive(Molecules.from_list([examples[name] for name in names]), advance=done.append)
@@ -123,7 +123,7 @@ def test_order_and_number_of_the_results(examples: Examples, monkeypatch: pytest
 def test_two_processes_find_what_one_does(examples: Examples) -> None:
     some = [examples[name] for name in ("methane", "cyanogen", "ethanol")]
     molecules = Molecules.from_list(some * 200)
-    assert len(molecules) > rdkit_molecules._MOLECULES_AT_ONCE, "else no process is started"
+    assert len(molecules) > parallel._MOLECULES_AT_ONCE, "else no process is started"
     assert perceive(molecules, processes=2) == perceive(molecules)
 
 

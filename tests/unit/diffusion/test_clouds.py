@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.diffusion.clouds import Floats, atom_features, atom_mask, draw_noise, draw_noise_of_each
+from pipeline.diffusion.clouds import Floats, draw_noise, draw_noise_of_each, one_hot
 
 SIZES = np.array([3, 7, 5, 2], np.int32)
 
@@ -28,17 +28,10 @@ def test_noise_of_any_sizes_is_centred(seed: int, sizes: list[int]) -> None:
     assert (noise[np.arange(9) >= np.array(sizes)[:, None]] == 0).all()
 
 
-def test_features_are_types_over_four_and_charges_over_ten() -> None:
-    found = atom_features(np.array([[1, 6, 7], [8, 9, 0]], np.uint8), 6)
+def test_types_are_one_hot() -> None:
+    found = one_hot(np.array([[1, 6, 7], [8, 9, 0]], np.uint8))
+    assert (found.reshape(6, 5) == np.eye(6)[:, :5]).all()
     assert found.dtype == np.float32
-    assert (found[..., :5].reshape(6, 5) == np.eye(6)[:, :5] / 4).all()
-    np.testing.assert_allclose(found[..., 5], [[0.1, 0.6, 0.7], [0.8, 0.9, 0.0]])
-    # Without the charge, for all objectives but EDM.
-    assert (atom_features(np.array([[6]], np.uint8), 5) == [0, 0.25, 0, 0, 0]).all()
-
-
-def test_a_mask_has_as_many_ones_as_atoms() -> None:
-    assert atom_mask(np.array([0, 2, 4]), 4).tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
 
 
 def test_noise_of_a_molecule_is_its_own_whatever_it_is_padded_to() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import Scales, feature_count, given_scales, measured_scales
+from pipeline.diffusion.feature_scales import Scales, given_scales, measured_scales
 from pipeline.study.config import SigmaData
 
 STATISTICS = Statistics(
@@ -30,8 +30,3 @@ def test_what_a_run_gives_takes_the_place_of_what_is_measured() -> None:
     assert given_scales(SigmaData(), STATISTICS) == measured
     assert given_scales(SigmaData(coordinates=0.5), STATISTICS) == Scales(0.5, measured.types, measured.charges)
     assert given_scales(SigmaData(types=0.25), STATISTICS) == Scales(1.25, 0.25, measured.charges)
-
-
-def test_edm_alone_has_the_charge_among_its_features() -> None:
-    counts = [feature_count(objective) for objective in ("edm", "denoiser", "consistency")]
-    assert counts == [6, 5, 5]

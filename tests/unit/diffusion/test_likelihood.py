@@ -6,9 +6,9 @@ import pytest
 from scipy import stats
 
 from pipeline.core.progress import Progress, progress
+from pipeline.data.batches import PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.clouds import Cloud, Floats
 from pipeline.diffusion.likelihood import BATCH, gather_bound, reconstruction_constant, size_log_probability
 from pipeline.diffusion.schedules import polynomial_schedule
 
@@ -52,11 +52,10 @@ def test_terms_are_gathered_in_the_order_of_the_molecules(tmp_path: Path) -> Non
     schedule = polynomial_schedule(steps=10, precision=1e-3)
     widths = []
 
-    def terms(numbers: npt.NDArray[np.int32], data: Cloud[Floats], mask: Floats) -> npt.NDArray[np.float64]:
-        assert len(numbers) == BATCH
-        assert data.h.shape == (*mask.shape, 6)
-        widths.append(data.x.shape[1])
-        return np.stack([numbers, 10.0 * numbers, mask.sum(axis=1)], axis=1).astype(np.float64)
+    def terms(molecules: PaddedMolecules) -> npt.NDArray[np.float64]:
+        assert len(molecules.numbers) == BATCH
+        widths.append(molecules.positions.shape[1])
+        return np.stack([molecules.numbers, 10.0 * molecules.numbers, molecules.sizes], axis=1).astype(np.float64)
 
     def gather(bar: Progress) -> None:
         bound = gather_bound(terms, shards, STATISTICS, schedule, progress=bar)

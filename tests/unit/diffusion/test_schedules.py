@@ -39,11 +39,6 @@ def test_schedule_preserves_variance_and_only_adds_noise(steps: int, precision: 
     assert schedule.alpha[0] ** 2 == pytest.approx(1 - precision)
 
 
-def test_power_of_the_schedule() -> None:
-    schedule = polynomial_schedule(steps=4, precision=1e-9, power=3.0)
-    assert schedule.alpha[2] == pytest.approx(1 - 0.5**3)
-
-
 def test_karras_levels() -> None:
     levels = karras_levels(steps=3, sigma_min=0.005, sigma_max=20.0)
     middle = ((20 ** (1 / 7) + 0.005 ** (1 / 7)) / 2) ** 7

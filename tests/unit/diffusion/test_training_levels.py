@@ -10,7 +10,6 @@ from scipy import stats
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.training_levels import (
     boundary_level,
-    draw_levels,
     gap,
     grid,
     grid_size,
@@ -145,16 +144,6 @@ def test_weights_of_pairs() -> None:
     np.testing.assert_allclose(unit, np.sqrt(t**2 + 1.4**2) / (t * 1.4))
 
 
-def test_steps_of_edm_are_drawn_evenly_from_0_to_T() -> None:
-    run = run_of(objective="edm", noise={"steps": 4})
-    t, r, weight = draw_levels(np.random.default_rng(0), 5000, run, SCALES, progress=0.5)
-    assert t.dtype == np.int32
-    assert r is None and weight is None
-    counts = np.bincount(t, minlength=5)
-    assert len(counts) == 5
-    assert stats.chisquare(counts).pvalue > 1e-3
-
-
 def test_the_first_stage_compares_with_the_data() -> None:
     config = consistency_of(kind="tuning", first_stage=0, last_stage=3)
     assert (pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0)[1] == 0).all()
@@ -216,5 +205,3 @@ def test_what_goes_on_from_a_denoiser_keeps_its_boundary() -> None:
         assert boundary_level(run_of(consistency={"kind": kind}, levels=given_levels)) == 0.004
     assert boundary_level(run_of(consistency={"kind": "tuning"}, init="denoiser", levels=given_levels)) == 0.0
     assert boundary_level(run_of(consistency={"kind": "distillation"}, teacher="denoiser")) == 0.0
-    for objective in ("edm", "denoiser"):
-        assert boundary_level(run_of(objective=objective, levels=given_levels)) == 0.0

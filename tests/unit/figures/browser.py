@@ -81,7 +81,7 @@ class Browser:
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
-        self.send("Page.navigate", url=path.as_uri())
+        assert "errorText" not in self.send("Page.navigate", url=path.as_uri()), path
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
     def evaluate(self, expression: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.diffusion.clouds import atom_features, draw_noise
+from pipeline.diffusion.clouds import draw_noise, one_hot
 from pipeline.diffusion.feature_scales import TYPES, Scales
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend.edm import EDM
@@ -84,7 +84,7 @@ MASK = node_mask(jnp.asarray(SIZES), 5)
 ATOMIC_NUMBERS = np.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], np.uint8)
 DATA = Pair(
     1.4 * draw_noise(np.random.default_rng(7), SIZES, 5, 0).astype(np.float64),
-    atom_features(ATOMIC_NUMBERS, TYPES).astype(np.float64),
+    one_hot(ATOMIC_NUMBERS).astype(np.float64) / 4.0,
 )
 
 

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from pipeline.diffusion.clouds import atom_features
 from pipeline.diffusion.feature_scales import FEATURES, Scales
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend import features
@@ -27,7 +26,7 @@ draw_noise = jax.jit(features.draw_noise, static_argnums=2)
 
 SIZES = jnp.array([3, 5, 2], jnp.int32)
 MASK = node_mask(SIZES, 5)
-ATOMIC_NUMBERS = np.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], np.uint8)
+ATOMIC_NUMBERS = jnp.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], jnp.uint8)
 
 
 def zero(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +37,7 @@ def keys(count: int, seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), count)
 
 
-DATA = Cloud(draw_noise(keys(3, 7), MASK, 0).x * 1.4, jnp.asarray(atom_features(ATOMIC_NUMBERS, FEATURES)))
+DATA = Cloud(draw_noise(keys(3, 7), MASK, 0).x * 1.4, features.atom_features(ATOMIC_NUMBERS, FEATURES))
 
 
 def at(t: int | list[int], seed: int = 0) -> NoisyBatch[jax.Array]:

@@ -8,12 +8,11 @@ import pytest
 from scipy import integrate, stats
 
 from pipeline.core.progress import progress
-from pipeline.diffusion.clouds import atom_features
 from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.diffusion.likelihood import Bound
 from pipeline.jax_backend.build import build_edm, build_layout
 from pipeline.jax_backend.edm import EDM
-from pipeline.jax_backend.features import Cloud, node_mask
+from pipeline.jax_backend.features import Cloud, atom_features, node_mask
 from pipeline.jax_backend.likelihood import bound_terms, prior_divergence, variational_bound
 from pipeline.study.config import RunConfig
 
@@ -29,7 +28,7 @@ def test_the_prior_is_the_divergence_from_a_standard_normal(make_objective: Make
     alpha, sigma = objective.schedule.alpha[-1], objective.schedule.sigma[-1]
     # Two atoms at 0.9 and -0.9 on an axis: one dimension of six coordinates has a mean, three have no freedom at all.
     x = jnp.array([[[0.9, 0, 0], [-0.9, 0, 0], [7, 7, 7]]], jnp.float32) * jnp.array([1.0, 1.0, 0.0])[None, :, None]
-    data = Cloud(x, jnp.asarray(atom_features(np.array([[1, 6, 0]], np.uint8), FEATURES)))
+    data = Cloud(x, atom_features(jnp.array([[1, 6, 0]], jnp.uint8), FEATURES))
     found = prior_divergence(objective, data, node_mask(jnp.array([2]), 3))
 
     def divergence(mean: float) -> float:
@@ -44,7 +43,7 @@ def test_the_prior_is_the_divergence_from_a_standard_normal(make_objective: Make
 def test_the_diffusion_term_is_an_unbiased_estimate_of_the_sum_over_steps(make_objective: MakeObjective) -> None:
     steps, count = 4, 4000
     objective = make_objective(zero, steps=steps, precision=1e-4)
-    h = jnp.asarray(atom_features(np.array([[8, 1, 1]], np.uint8), FEATURES))
+    h = atom_features(jnp.array([[8, 1, 1]], jnp.uint8), FEATURES)
     data = Cloud(jnp.zeros((count, 3, 3)), jnp.broadcast_to(h, (count, 3, FEATURES)))
     mask = jnp.ones((count, 3))
     keys = jax.random.split(jax.random.key(0), count)

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pipeline.core.errors import InputError
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, partial_value_and_grad
-from pipeline.jax_backend.runtime import start
 
 # Devices are made when JAX starts, so this runs in a process of its own. It prints, for 1, 2 and 8 devices, the loss,
 # the gradient and the operations of the compiled program that move data between devices; and the sizes of meshes.
@@ -118,9 +116,3 @@ def mesh(platform: str) -> Any:
 )
 def test_chunk_sizes(platform: str, share: int, parts: int, expected: int) -> None:
     assert chunk_size(mesh(platform), share, parts=parts) == expected
-
-
-def test_no_cores_is_told_in_a_line() -> None:
-    for cores in (0, -2):
-        with pytest.raises(InputError, match=f"--devices {cores} should be at least 1"):
-            start(cores=cores)

@@ -3,13 +3,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from pipeline.chemistry.molecules import Molecules
+from pipeline.data.statistics import Statistics
 from pipeline.jax_backend.build import build_layout, build_objective
-from pipeline.jax_backend.objective import Objective
-from pipeline.jax_backend.sample import Sampler
+from pipeline.jax_backend.sample import JaxSampler
 from pipeline.sampling.molecule_batches import Samples
 from pipeline.study.config import RunConfig, SamplerConfig, sampler_config
 
@@ -20,32 +19,26 @@ SIZES = np.array([3, 7, 5, 2, 7, 6, 9, 4, 8, 5], np.int32)
 class Model:
     """A network with random weights: enough to see what sampling does with it."""
 
-    def __init__(self, objective: Objective):
-        self.objective, self.layout = objective, build_layout(objective)
-        generator = np.random.default_rng(0)
-        self.weights = jnp.asarray(generator.normal(size=self.layout.size) / 5, jnp.float32)
+    def __init__(self, run: RunConfig, statistics: Statistics):
+        self._run, self._statistics = run, statistics
+        size = build_layout(build_objective(run, statistics)).size
+        self.weights = jnp.asarray(np.random.default_rng(0).normal(size=size) / 5, jnp.float32)
 
-    def sample(
-        self,
-        sizes: npt.NDArray[np.int32] = SIZES,
-        *,
-        config: SamplerConfig = HEUN,
-        batch: int = 4,
-        bucket: int = 9,
-        widest: int = 9,
-    ) -> Samples:
-        sampler = Sampler(self.objective, self.layout, config, widest=widest, batch=batch)
-        return sampler(self.weights, sizes, buckets=[bucket])
+    def sampler(
+        self, *, config: SamplerConfig = HEUN, batch: int = 4, bucket: int = 9, factor: float = 1.0
+    ) -> JaxSampler:
+        weights = self.weights * factor
+        return JaxSampler(self._run, self._statistics, config, weights, batch=batch, buckets=[bucket])
 
 
 @pytest.fixture(scope="module")
 def model(data: Any, make_config: Callable[..., RunConfig]) -> Model:
-    return Model(build_objective(make_config(), data.read()[1]))
+    return Model(make_config(), data.read()[1])
 
 
 @pytest.fixture(scope="module")
 def samples(model: Model) -> Samples:
-    return model.sample()
+    return model.sampler()(SIZES)
 
 
 def assert_close(found: Molecules, expected: Molecules) -> None:
@@ -66,15 +59,15 @@ def test_samples_are_molecules_of_the_sizes_asked_for(samples: Samples) -> None:
 
 def test_a_sample_depends_on_its_number_and_size_alone(model: Model, samples: Samples) -> None:
     # In other batches, padded to another width, drawn for a wider one, and with other molecules beside it.
-    assert_close(model.sample(batch=2, bucket=12).molecules, samples.molecules)
+    assert_close(model.sampler(batch=2, bucket=12)(SIZES).molecules, samples.molecules)
     others = np.array([3, 9, 5, 4, 7, 2, 9, 9, 8, 2], np.int32)
     same = np.flatnonzero(others == SIZES)
-    assert_close(model.sample(others).molecules.select(same), samples.molecules.select(same))
-    assert_close(model.sample(SIZES[:3]).molecules, samples.molecules.select(np.arange(3)))
+    assert_close(model.sampler()(others).molecules.select(same), samples.molecules.select(same))
+    assert_close(model.sampler()(SIZES[:3]).molecules, samples.molecules.select(np.arange(3)))
 
 
 def test_another_seed_gives_other_molecules(model: Model, samples: Samples) -> None:
-    other = model.sample(config=HEUN.model_copy(update={"seed": 1})).molecules
+    other = model.sampler(config=HEUN.model_copy(update={"seed": 1}))(SIZES).molecules
     for (_, a), (_, b) in zip(other, samples.molecules, strict=True):
         assert np.abs(a - b).max() > 0.05
     # And so has another number.
@@ -84,7 +77,7 @@ def test_another_seed_gives_other_molecules(model: Model, samples: Samples) -> N
 
 def test_molecules_larger_than_any_bucket(model: Model, samples: Samples) -> None:
     sizes = np.array([3, 12, 5], np.int32)
-    found = model.sample(sizes).molecules
+    found = model.sampler()(sizes).molecules
     assert (found.sizes == sizes).all()
     assert np.isfinite(found.positions).all()
     assert_close(found.select(np.array([0, 2])), samples.molecules.select(np.array([0, 2])))
@@ -93,7 +86,7 @@ def test_molecules_larger_than_any_bucket(model: Model, samples: Samples) -> Non
 def test_samplers_of_other_kinds(model: Model) -> None:
     few = SIZES[:4]
     found = [
-        model.sample(few, config=HEUN.model_copy(update={"kind": kind, "steps": steps}))
+        model.sampler(config=HEUN.model_copy(update={"kind": kind, "steps": steps}))(few)
         for kind, steps in [("ddim", 9), ("ancestral", 50)]
     ]
     for samples in found:
@@ -104,8 +97,7 @@ def test_samplers_of_other_kinds(model: Model) -> None:
 
 
 def test_a_trajectory_is_the_way_of_the_first_sample(model: Model, samples: Samples) -> None:
-    sampler = Sampler(model.objective, model.layout, HEUN, widest=9, batch=1)
-    frames, sigmas = sampler.trajectory(model.weights, 3, frames=4)
+    frames, sigmas = model.sampler().trajectory(3, frames=4)
     assert len(frames) == len(sigmas) == 4
     assert sigmas[0] == pytest.approx(20.0)
     assert sigmas[-1] == 0
@@ -116,7 +108,6 @@ def test_a_trajectory_is_the_way_of_the_first_sample(model: Model, samples: Samp
 
 
 def test_what_overflows_is_counted(model: Model) -> None:
-    broken = Sampler(model.objective, model.layout, HEUN, widest=9, batch=4)
-    found = broken(model.weights * np.inf, SIZES[:4], buckets=[9])
+    found = model.sampler(factor=np.inf)(SIZES[:4])
     assert found.non_finite == 4
     assert (found.molecules.sizes == SIZES[:4]).all()

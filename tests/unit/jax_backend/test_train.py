@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,12 +12,13 @@ from pipeline.core.errors import InputError
 from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
+from pipeline.jax_backend.features import noisy_batch
 from pipeline.jax_backend.objective import Frozen
 from pipeline.jax_backend.train import JaxTrainer, train
 from pipeline.study.config import RunConfig
-from pipeline.training.loop import Interrupted, Trained, steps_from, validation_molecules
+from pipeline.training.loop import Interrupted, Trained, TrainingRun, steps_from, validation_molecules
 from pipeline.training.noisy_batches import HostBatch, Noising
-from pipeline.training.run_folder import Starts
+from pipeline.training.run_folder import PretrainedWeights
 
 MakeConfig = Callable[..., RunConfig]
 Shards = dict[str, list[Shard]]
@@ -36,27 +36,21 @@ def run(
     directory: Path,
     *,
     stop: Callable[[], bool] = lambda: False,
-    starts: Starts | None = None,
+    pretrained: PretrainedWeights | None = None,
 ) -> Trained:
     shards, statistics = molecules
-    return train(
-        config,
-        config_digest="this",
-        shards=shards,
-        statistics=statistics,
-        starts=starts or Starts(),
-        directory=directory,
-        log=None,
-        stop=stop,
-    )
+    training = TrainingRun(config, "this", shards, statistics, directory, pretrained or PretrainedWeights(), stop=stop)
+    return train(training)
 
 
 def make_trainer(
-    config: RunConfig, molecules: tuple[Shards, Statistics], directory: Path, starts: Starts | None = None
+    config: RunConfig,
+    molecules: tuple[Shards, Statistics],
+    directory: Path,
+    pretrained: PretrainedWeights | None = None,
 ) -> JaxTrainer:
-    return JaxTrainer(
-        config, config_digest="this", statistics=molecules[1], starts=starts or Starts(), directory=directory
-    )
+    shards, statistics = molecules
+    return JaxTrainer(TrainingRun(config, "this", shards, statistics, directory, pretrained or PretrainedWeights()))
 
 
 def after(calls: int) -> Callable[[], bool]:
@@ -168,7 +162,8 @@ def test_a_step_is_a_mean_over_its_molecules(
 
     def mean(flat: jax.Array) -> jax.Array:
         params = trainer._layout.unravel(flat)
-        return trainer._objective.losses(params, batch.map(jnp.asarray), Frozen(params, params)).mean()
+        noisy = noisy_batch(batch, trainer._objective.features)
+        return trainer._objective.losses(params, noisy, Frozen(params, params)).mean()
 
     loss, gradient = jax.jit(jax.value_and_grad(mean))(start)
     found = trainer.read([trainer.step(batch, 7)])
@@ -249,8 +244,8 @@ def denoiser(
     return run(config, molecules, tmp_path_factory.mktemp("denoiser"))
 
 
-def starts_of(config: RunConfig, denoiser: Trained) -> Starts:
-    return Starts(denoiser.arrays if config.init else None, denoiser.arrays if config.teacher else None)
+def pretrained_of(config: RunConfig, denoiser: Trained) -> PretrainedWeights:
+    return PretrainedWeights(denoiser.arrays if config.init else None, denoiser.arrays if config.teacher else None)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -258,11 +253,11 @@ def test_every_objective_trains_and_resumes_in_the_same_bits(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path, name: str
 ) -> None:
     config = make_config(**RUNS[name], training={"steps": 6, "sample_interval": 6})
-    starts = starts_of(config, denoiser)
-    whole = run(config, molecules, tmp_path / "whole", starts=starts)
+    pretrained = pretrained_of(config, denoiser)
+    whole = run(config, molecules, tmp_path / "whole", pretrained=pretrained)
     with pytest.raises(Interrupted, match="stopped at step 3 of 6"):
-        run(config, molecules, tmp_path / "parts", starts=starts, stop=after(3))
-    assert bits(run(config, molecules, tmp_path / "parts", starts=starts)) == bits(whole)
+        run(config, molecules, tmp_path / "parts", pretrained=pretrained, stop=after(3))
+    assert bits(run(config, molecules, tmp_path / "parts", pretrained=pretrained)) == bits(whole)
     assert whole.arrays.keys() == denoiser.arrays.keys()
     moved = [name for name, array in whole.arrays.items() if (array != denoiser.arrays[name]).any()]
     assert moved == list(whole.arrays)
@@ -277,8 +272,8 @@ def test_a_training_begins_with_the_weights_it_is_given(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path, name: str
 ) -> None:
     config = make_config(**RUNS[name])
-    starts = starts_of(config, denoiser)
-    trainer = make_trainer(config, molecules, tmp_path, starts)
+    pretrained = pretrained_of(config, denoiser)
+    trainer = make_trainer(config, molecules, tmp_path, pretrained)
     given = np.concatenate([array.reshape(-1) for array in denoiser.arrays.values()])
     if config.init:
         for vector in (trainer._state.params, trainer._state.ema):
@@ -287,8 +282,8 @@ def test_a_training_begins_with_the_weights_it_is_given(
         assert all((averaged[name] == array).all() for name, array in denoiser.arrays.items())
     else:
         # Drawn from the seed.
-        again = make_trainer(config, molecules, tmp_path, starts)
-        other = make_trainer(make_config(**RUNS[name], seed=1), molecules, tmp_path, starts)
+        again = make_trainer(config, molecules, tmp_path, pretrained)
+        other = make_trainer(make_config(**RUNS[name], seed=1), molecules, tmp_path, pretrained)
         params = [np.asarray(one._state.params) for one in (trainer, again, other)]
         assert (params[0] == params[1]).all()
         assert (params[0] != params[2]).any()
@@ -301,7 +296,7 @@ def test_what_is_learned_from_changes_the_training(
     config = make_config(**RUNS["distilled"], training={"steps": 2})
     other = {name: array * np.float32(1.5) for name, array in denoiser.arrays.items()}
     trained = [
-        run(config, molecules, tmp_path / str(number), starts=Starts(teacher=teacher))
+        run(config, molecules, tmp_path / str(number), pretrained=PretrainedWeights(teacher=teacher))
         for number, teacher in enumerate((denoiser.arrays, denoiser.arrays, other))
     ]
     assert bits(trained[0]) == bits(trained[1]) != bits(trained[2])
@@ -312,5 +307,5 @@ def test_weights_of_another_network_are_one_line(
 ) -> None:
     config = make_config(**RUNS["tuned"], model={"hidden": 9})
     with pytest.raises(InputError, match="weights: .* should have shape") as caught:
-        make_trainer(config, molecules, tmp_path, Starts(init=denoiser.arrays))
+        make_trainer(config, molecules, tmp_path, PretrainedWeights(init=denoiser.arrays))
     assert "\n" not in str(caught.value)

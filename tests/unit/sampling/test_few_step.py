@@ -8,10 +8,9 @@ import pytest
 from scipy import stats
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
-from pipeline.chemistry.molecules import Molecules
-from pipeline.diffusion.clouds import Floats, Sizes, atom_features, draw_noise
+from pipeline.diffusion.clouds import Floats, Sizes, draw_noise, one_hot
 from pipeline.diffusion.feature_scales import Scales
-from pipeline.sampling.few_step import Denoise, MultistepSampler, multistep
+from pipeline.sampling.few_step import Denoise, few_step
 
 ALIGNMENTS = ["none", "permutation", "full"]
 SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
@@ -42,33 +41,13 @@ def draws(sizes: Sizes, width: int, seed: int = 0) -> Callable[[], Floats]:
     return lambda: draw_noise(generator, sizes, width, 5)
 
 
-def sampler(
-    denoise: Denoise = shrinking,
-    *,
-    levels: tuple[float, ...] = (20.0, 2.0, 0.5),
-    alignment: str = "full",
-    seed: int = 0,
-    bucket: int = 9,
-    batch: int = 4,
-) -> MultistepSampler:
-    return MultistepSampler(
-        lambda width: denoise,
-        levels=levels,
-        alignment=alignment,
-        sigma_data=SCALES,
-        seed=seed,
-        buckets=[bucket],
-        batch=batch,
-    )
-
-
 # --- the algorithm ----------------------------------------------------------------------------------------------------
 
 
 @alignments
 def test_one_call_is_the_estimate_from_noise_as_wide_as_noisy_data(alignment: str) -> None:
     network = Recording()
-    states = multistep(network, draws(SIZES, 9), [1.2], SIZES, alignment=alignment, sigma_data=SCALES)
+    states = few_step(network, draws(SIZES, 9), [1.2], SIZES, alignment=alignment, sigma_data=SCALES)
     noise = draws(SIZES, 9)()
     assert len(states) == 2
     np.testing.assert_allclose(states[0][..., :3], (1.2**2 + 1.4**2) ** 0.5 * noise[..., :3], rtol=1e-6)
@@ -80,7 +59,7 @@ def test_one_call_is_the_estimate_from_noise_as_wide_as_noisy_data(alignment: st
 @alignments
 def test_every_level_is_one_call_on_the_state_before_it(alignment: str) -> None:
     network = Recording()
-    states = multistep(network, draws(SIZES, 9), [20.0, 3.0, 0.4], SIZES, alignment=alignment, sigma_data=SCALES)
+    states = few_step(network, draws(SIZES, 9), [20.0, 3.0, 0.4], SIZES, alignment=alignment, sigma_data=SCALES)
     assert [sigma for _, sigma in network.asked] == [20.0, 3.0, 0.4]
     for state, (asked, _) in zip(states, network.asked, strict=False):
         assert (state == asked).all()
@@ -88,7 +67,7 @@ def test_every_level_is_one_call_on_the_state_before_it(alignment: str) -> None:
 
 
 def test_without_alignment_a_step_adds_the_noise_as_it_is_drawn() -> None:
-    states = multistep(shrinking, draws(SIZES, 9), [20.0, 3.0], SIZES, alignment="none", sigma_data=SCALES)
+    states = few_step(shrinking, draws(SIZES, 9), [20.0, 3.0], SIZES, alignment="none", sigma_data=SCALES)
     draw = draws(SIZES, 9)
     draw()
     estimate = shrinking(states[0], 20.0, SIZES)
@@ -98,7 +77,7 @@ def test_without_alignment_a_step_adds_the_noise_as_it_is_drawn() -> None:
 def fixed(sizes: Sizes, width: int) -> Floats:
     """Clouds of random places and types, as a network might find them."""
     generator = np.random.default_rng(5)
-    types = atom_features(generator.choice(ATOMIC_NUMBERS, (len(sizes), width)), 5)
+    types = one_hot(generator.choice(ATOMIC_NUMBERS, (len(sizes), width))) / 4
     mask = (np.arange(width) < sizes[:, None])[..., None]
     x = 1.5 * draw_noise(generator, sizes, width, 0)
     return np.concatenate([x, types * mask], axis=-1).astype(np.float32)
@@ -107,7 +86,7 @@ def fixed(sizes: Sizes, width: int) -> Floats:
 @pytest.mark.parametrize("alignment", ["permutation", "full"])
 def test_fresh_noise_is_moved_and_stays_as_it_was_but_for_that(alignment: str) -> None:
     estimate = fixed(SIZES, 9)
-    states = multistep(lambda *_: estimate, draws(SIZES, 9), [20.0, 0.5], SIZES, alignment=alignment, sigma_data=SCALES)
+    states = few_step(lambda *_: estimate, draws(SIZES, 9), [20.0, 0.5], SIZES, alignment=alignment, sigma_data=SCALES)
     draw = draws(SIZES, 9)
     draw()
     drawn, moved = draw(), (states[1] - estimate) / np.float32(0.5)
@@ -133,7 +112,7 @@ def test_fresh_noise_is_moved_and_stays_as_it_was_but_for_that(alignment: str) -
 def test_aligned_noise_is_as_wide_as_any(alignment: str) -> None:
     sizes = np.full(4000, 4)
     estimate = fixed(sizes, 4)
-    states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment=alignment, sigma_data=SCALES)
+    states = few_step(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment=alignment, sigma_data=SCALES)
     noise = (states[1] - estimate).astype(np.float64)
     # Three of four atoms are free to move, all have features of their own.
     assert stats.kstest(np.square(noise[..., :3]).sum((1, 2)), "chi2", args=(9,)).pvalue > 1e-3
@@ -145,8 +124,8 @@ def test_aligned_noise_is_gaussian_to_who_does_not_know_the_estimate() -> None:
     generator = np.random.default_rng(2)
     sizes = np.full(4000, 4)
     estimate = draws(sizes, 4, seed=9)()
-    estimate[..., 3:] = atom_features(generator.choice(ATOMIC_NUMBERS, (4000, 4)), 5)
-    states = multistep(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment="full", sigma_data=SCALES)
+    estimate[..., 3:] = one_hot(generator.choice(ATOMIC_NUMBERS, (4000, 4))) / 4
+    states = few_step(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment="full", sigma_data=SCALES)
     x = (states[1] - estimate)[..., :3].astype(np.float64)
     np.testing.assert_allclose(np.einsum("bic,bjd->icjd", x, x) / 4000, _projection(), atol=0.07)
     # A coordinate by itself, of variance 3 / 4.
@@ -161,65 +140,10 @@ def _projection() -> npt.NDArray[np.float64]:
 @alignments
 def test_composition_and_order_of_the_atoms_are_kept(alignment: str) -> None:
     estimate = fixed(SIZES, 9)
-    states = multistep(
+    states = few_step(
         lambda *_: estimate, draws(SIZES, 9), [20.0, 0.01, 0.005], SIZES, alignment=alignment, sigma_data=SCALES
     )
     present = np.arange(9) < SIZES[:, None]
     for state in states[1:]:
         assert (state[..., 3:].argmax(-1) == estimate[..., 3:].argmax(-1))[present].all()
         np.testing.assert_allclose(state[..., :3], estimate[..., :3], atol=0.06)
-
-
-# --- as a sampler -----------------------------------------------------------------------------------------------------
-
-
-def assert_close(found: Molecules, expected: Molecules) -> None:
-    assert (found.sizes == expected.sizes).all()
-    np.testing.assert_allclose(found.positions, expected.positions, atol=1e-5)
-    assert (found.atomic_numbers == expected.atomic_numbers).all()
-
-
-@alignments
-def test_a_sample_depends_on_its_number_and_size_alone(alignment: str) -> None:
-    expected = sampler(alignment=alignment)(SIZES).molecules
-    # Padded to the width of a larger one beside it, and in other batches.
-    wider = sampler(alignment=alignment, batch=3, bucket=14)(np.append(SIZES, 14).astype(np.int32))
-    assert_close(wider.molecules.select(np.arange(len(SIZES))), expected)
-    others = np.array([3, 9, 5, 4, 7, 2, 9, 9, 8, 2], np.int32)
-    same = np.flatnonzero(others == SIZES)
-    assert len(same) > 3
-    assert_close(sampler(alignment=alignment)(others).molecules.select(same), expected.select(same))
-    assert_close(sampler(alignment=alignment)(SIZES[:3]).molecules, expected.select(np.arange(3)))
-
-
-def test_another_seed_and_another_number_give_other_molecules() -> None:
-    molecules, other = (sampler(seed=seed)(SIZES).molecules for seed in (0, 1))
-    for (_, a), (_, b) in zip(molecules, other, strict=True):
-        assert np.abs(a - b).max() > 0.01
-    assert np.abs(molecules[1][1] - molecules[4][1]).max() > 0.01
-
-
-@alignments
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_what_overflows_is_counted_and_leaves_the_others_alone(alignment: str, value: float) -> None:
-    def breaking(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
-        found = shrinking(clouds, sigma, sizes)
-        # Of four different sizes, the molecule of seven atoms; at the first level only.
-        found[(sizes == 7) & (sigma == 20.0), 0, 0] = value
-        return found
-
-    sizes = np.array([3, 7, 5, 2], np.int32)
-    samples = sampler(breaking, alignment=alignment)(sizes)
-    assert samples.non_finite == (0 if np.isfinite(value) else 1)
-    others = np.array([0, 2, 3])
-    whole = sampler(alignment=alignment)(sizes).molecules
-    assert_close(samples.molecules.select(others), whole.select(others))
-
-
-def test_a_trajectory_is_the_way_of_the_first_sample() -> None:
-    frames, sigmas = sampler(batch=1).trajectory(3, frames=10)
-    assert sigmas.tolist() == [20.0, 2.0, 0.5, 0.0]
-    assert_close(frames.select(np.array([3])), sampler()(SIZES).molecules.select(np.array([0])))
-    assert 5 < frames[0][1].std() < 40
-    fewer, _ = sampler(batch=1).trajectory(3, frames=2)
-    assert_close(fewer, frames.select(np.array([0, 3])))

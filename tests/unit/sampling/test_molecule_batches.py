@@ -13,6 +13,7 @@ from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.stability import stability
 from pipeline.core.errors import InputError
 from pipeline.data.statistics import Statistics
+from pipeline.diffusion.objectives import run_schedule
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.sampling.molecule_batches import (
     SMALLEST_GROUP,
@@ -22,7 +23,6 @@ from pipeline.sampling.molecule_batches import (
     group_by_width,
     network_calls,
     noise_levels,
-    run_schedule,
     sample_in_batches,
     trajectory_frames,
 )

@@ -10,6 +10,7 @@ from pipeline.data.batches import Batch
 from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.egnn import EGNN
+from pipeline.torch_backend.features import noisy_batch
 from pipeline.torch_backend.objective import Frozen, Objective
 from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
@@ -30,7 +31,7 @@ def noisy(config: RunConfig, data: Any) -> tuple[Objective, NoisyBatch[torch.Ten
     shard = max(shards["train"], key=len)
     noising = Noising(config, shards["train"], statistics)
     batch = noising.training(Batch(shard.bucket, np.arange(8, dtype=np.int32)), 0)
-    return objective, batch.map(torch.from_numpy)
+    return objective, noisy_batch(batch, objective.features, objective.like)
 
 
 @pytest.mark.parametrize("objective", ["edm", "consistency"])

@@ -10,7 +10,7 @@ from pipeline.study.config import RunConfig, sampler_config
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
-from pipeline.torch_backend.sample import RunSampler
+from pipeline.torch_backend.sample import TorchSampler
 
 SIZES = np.array([9, 18, 5, 29, 18], np.int32)
 
@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "three steps": ("consistency", {"kind": "consistency", "levels": [10.0, 2.0, 0.5]}),
 }
 
-MakeSampler = Callable[..., RunSampler]
+MakeSampler = Callable[..., TorchSampler]
 
 
 @pytest.fixture(params=KINDS)
@@ -36,11 +36,13 @@ def make_sampler(request: pytest.FixtureRequest, make_config: Callable[..., RunC
     objective = build_objective(run, statistics)
     config = sampler_config({"name": "any", "seed": 3} | settings)
 
-    def make(*, cores: int = 2, batch: int = 8, buckets: Sequence[int] = (18, 29), broken: bool = False) -> RunSampler:
+    def make(
+        *, cores: int = 2, batch: int = 8, buckets: Sequence[int] = (18, 29), broken: bool = False
+    ) -> TorchSampler:
         if broken:
             objective.model.get_parameter("embedding.bias").data.fill_(np.nan)
         workers = Workers(Machine(torch.device("cpu"), cores=cores, compile=False))
-        return RunSampler(run, objective, config, workers, buckets=list(buckets), batch=batch)
+        return TorchSampler(run, statistics, config, objective, workers, buckets=list(buckets), batch=batch)
 
     return make
 

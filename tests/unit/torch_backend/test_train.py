@@ -20,9 +20,9 @@ from pipeline.study.config import RunConfig, run_config
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.train import TorchTrainer, train
 from pipeline.torch_backend.weights import to_arrays
-from pipeline.training.loop import Interrupted, Trained, validation_molecules
+from pipeline.training.loop import Interrupted, Trained, TrainingRun, validation_molecules
 from pipeline.training.noisy_batches import Noising
-from pipeline.training.run_folder import Starts, read_weights
+from pipeline.training.run_folder import PretrainedWeights, read_weights
 
 MakeConfig = Callable[..., RunConfig]
 Molecules = tuple[dict[str, list[Shard]], Statistics]
@@ -41,20 +41,11 @@ def run(
     molecules: Molecules,
     directory: Path,
     stop: Callable[[], bool] = lambda: False,
-    starts: Starts | None = None,
+    pretrained: PretrainedWeights | None = None,
 ) -> Trained:
     shards, statistics = molecules
-    return train(
-        config,
-        config_digest="this",
-        shards=shards,
-        statistics=statistics,
-        starts=starts or Starts(),
-        directory=directory,
-        log=None,
-        stop=stop,
-        machine=CPU,
-    )
+    training = TrainingRun(config, "this", shards, statistics, directory, pretrained or PretrainedWeights(), stop=stop)
+    return train(training, CPU)
 
 
 def after(calls: int) -> Callable[[], bool]:
@@ -128,14 +119,7 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
     make_config: MakeConfig, molecules: Molecules, tmp_path: Path
 ) -> None:
     shards, statistics = molecules
-    trainer = TorchTrainer(
-        make_config(),
-        config_digest="this",
-        statistics=statistics,
-        starts=Starts(),
-        directory=tmp_path,
-        machine=CPU,
-    )
+    trainer = TorchTrainer(TrainingRun(make_config(), "this", shards, statistics, tmp_path), CPU)
     found = validation_molecules(shards["validation"], 29, 0)
     assert found is not None
     batch = Noising(make_config(), shards["train"], statistics).validation(found[0])
@@ -154,10 +138,8 @@ def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecu
     )
     arrays = dict(run(config, molecules, tmp_path / "any").arrays)
     teacher = {name: 1.5 * array for name, array in arrays.items()}
-    starts = Starts(arrays, teacher)
-    trainer = TorchTrainer(
-        config, config_digest="this", statistics=statistics, starts=starts, directory=tmp_path, machine=CPU
-    )
+    pretrained = PretrainedWeights(arrays, teacher)
+    trainer = TorchTrainer(TrainingRun(config, "this", shards, statistics, tmp_path, pretrained), CPU)
     assert bits(trainer.averaged_weights()) == bits(arrays)
     noising = Noising(config, shards["train"], statistics)
     for step in range(2):
@@ -168,7 +150,7 @@ def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecu
 
     del arrays["output.bias"]
     with pytest.raises(InputError, match="output.bias should have shape"):
-        run(config, molecules, tmp_path / "other", starts=Starts(arrays))
+        run(config, molecules, tmp_path / "other", pretrained=PretrainedWeights(arrays))
 
 
 def test_nothing_to_train_on(make_config: MakeConfig, molecules: Molecules, tmp_path: Path) -> None:

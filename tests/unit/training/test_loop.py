@@ -18,7 +18,7 @@ from pipeline.study.config import RunConfig, run_config
 from pipeline.training.loop import (
     Interrupted,
     Trained,
-    progress_sampler,
+    TrainingRun,
     run_training,
     steps_from,
     validation_molecules,
@@ -57,7 +57,7 @@ def config(*, steps: int = 23, checkpoint_seconds: float = NEVER, **training: An
 
 
 def bits(batch: HostBatch) -> tuple[bytes, ...]:
-    return tuple(part.tobytes() for part in (*batch.data, *batch.noise, batch.mask, batch.t))
+    return tuple(part.tobytes() for part in (*batch[:-1], batch.levels.t))
 
 
 class FakeTrainer:
@@ -85,7 +85,7 @@ class FakeTrainer:
     def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         self.looked_at.append(batch)
         # What only fills the batch up must not count.
-        return np.where(np.arange(len(batch.mask)) < 7, self.validation, 1e9)
+        return np.where(np.arange(len(batch.sizes)) < 7, self.validation, 1e9)
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         self.sampled.append(sizes)
@@ -113,7 +113,7 @@ class FakeTrainer:
 
 
 def train(trainer: FakeTrainer, directory: Path, of: RunConfig, stop: Callable[[], bool] = lambda: False) -> Trained:
-    return run_training(trainer, of, shards=SHARDS, statistics=statistics(), directory=directory, log=None, stop=stop)
+    return run_training(trainer, TrainingRun(of, "", SHARDS, statistics(), directory, stop=stop))
 
 
 def logged(directory: Path) -> list[dict[str, Any]]:
@@ -339,17 +339,3 @@ def test_validation_molecules_are_a_fixed_choice_padded_to_one_width() -> None:
     large = validation_molecules([shard(5, 3000)], 5, seed=0)
     assert large is not None
     assert large[1] == len(large[0].sizes) == 1024
-
-
-def run_of(objective: str, **settings: Any) -> RunConfig:
-    raw = {"name": "fake", "data": "test", "objective": objective, "training": {"steps": 1000}}
-    return run_config(raw | settings)
-
-
-def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
-    few = {"consistency": {"kind": "ict"}, "levels": {"sigma_max": 12.0}}
-    for objective, kind, steps in [("edm", "heun", 12), ("denoiser", "heun", 12), ("consistency", "consistency", 1)]:
-        sampler = progress_sampler(run_of(objective, **few))
-        assert (sampler.kind, sampler.steps) == (kind, steps)
-    # From the noise that it was trained on.
-    assert progress_sampler(run_of("consistency", **few)).levels == (12.0,)

@@ -9,7 +9,7 @@ import pytest
 from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import measure
-from pipeline.diffusion.clouds import draw_noise
+from pipeline.diffusion.clouds import draw_noise, one_hot
 from pipeline.diffusion.training_levels import grid
 from pipeline.study.config import RunConfig, run_config
 from pipeline.training.noisy_batches import HostBatch, Noising, prepared
@@ -69,7 +69,7 @@ def noising_of(run: RunConfig) -> Noising:
 
 
 def arrays(batch: HostBatch) -> list[Any]:
-    parts = (*batch.data, *batch.noise, batch.mask, batch.t, batch.r, batch.weight)
+    parts = (*batch[:-1], *batch.levels)
     return [part for part in parts if part is not None]
 
 
@@ -89,8 +89,8 @@ def test_a_batch_depends_on_the_seed_and_the_step_alone(run: RunConfig) -> None:
     assert bits(noising.training(BATCH, 7)) == bits(noising_of(run).training(BATCH, 7)) == bits(first)
     other = noising_of(run.model_copy(update={"seed": 1})).training(BATCH, 7)
     for batch in (noising.training(BATCH, 8), other):
-        assert (batch.noise.x != first.noise.x).any()
-        assert (batch.t != first.t).any()
+        assert (batch.noise != first.noise).any()
+        assert (batch.levels.t != first.levels.t).any()
 
 
 @every_run
@@ -100,59 +100,59 @@ def test_validation_is_the_same_whatever_was_trained_and_unlike_training(run: Ru
     first = noising.validation(molecules)
     noising.training(BATCH, 0)
     assert bits(noising.validation(molecules)) == bits(first)
-    assert (noising.training(BATCH, 0).noise.x != first.noise.x).any()
+    assert (noising.training(BATCH, 0).noise != first.noise).any()
 
 
 @every_run
 def test_noise_has_no_centre_and_nothing_in_the_padding(run: RunConfig) -> None:
     batch = noising_of(run).training(BATCH, 3)
     features = 6 if run.objective == "edm" else 5
-    assert batch.data.x.shape == batch.noise.x.shape == (8, 9, 3)
-    assert batch.data.h.shape == batch.noise.h.shape == (8, 9, features)
-    assert batch.t.shape == (8,)
-    assert (batch.r is not None) == (batch.weight is not None) == (run.objective == "consistency")
-    assert (batch.mask.sum(1) == SHARDS[1].sizes[BATCH.indices]).all()
-    padding = batch.mask == 0
+    assert batch.noise.shape == (8, 9, 3 + features)
+    t, r, weight = batch.levels
+    assert t.shape == (8,)
+    assert (r is not None) == (weight is not None) == (run.objective == "consistency")
+    assert (batch.sizes == SHARDS[1].sizes[BATCH.indices]).all()
+    padding = np.arange(9) >= batch.sizes[:, None]
     assert padding.any()
-    for part in (*batch.noise, *batch.data):
+    for part in (batch.noise, batch.positions, batch.atomic_numbers):
         assert (part[padding] == 0).all()
-    np.testing.assert_allclose(batch.noise.x.sum(1), 0, atol=1e-5)
-    types = {part.dtype for part in arrays(batch)} - {np.dtype(np.float32)}
-    assert types == ({np.dtype(np.int32)} if run.objective == "edm" else set())
+    np.testing.assert_allclose(batch.noise[..., :3].sum(1), 0, atol=1e-5)
+    assert [part.dtype for part in batch[:-1]] == [np.float32, np.uint8, np.int32, np.float32]
+    assert t.dtype == (np.int32 if run.objective == "edm" else np.float32)
 
 
 @pytest.mark.parametrize("alignment", ["permutation", "full"])
 def test_alignment_moves_the_molecules_and_leaves_noise_and_levels_alone(alignment: str) -> None:
     plain, aligned = (noising_of(run_of(levels={"alignment": one})).training(BATCH, 5) for one in ("none", alignment))
-    assert bits(plain)[2:] == bits(aligned)[2:]
-    costs = [
-        sum(np.square(data - noise).sum((1, 2)) for data, noise in zip(batch.data, batch.noise, strict=True))
-        for batch in (plain, aligned)
-    ]
+    assert bits(plain)[3:] == bits(aligned)[3:]
+    costs = []
+    for batch in (plain, aligned):
+        data = np.concatenate([batch.positions, one_hot(batch.atomic_numbers) / 4], axis=-1)
+        costs.append(np.square(data - batch.noise).sum((1, 2)))
     assert (costs[1] < costs[0]).all()
-    for row, size in enumerate(plain.mask.sum(1).astype(int)):
+    for row, size in enumerate(plain.sizes):
         # Atoms keep their elements: as (element, distances to all others) they are the same set.
         before, after = (
             sorted((number, *np.sort(np.linalg.norm(x - place, axis=1))) for number, place in zip(z, x, strict=True))
             for z, x in (
-                (batch.data.h[row, :size].argmax(1).tolist(), batch.data.x[row, :size]) for batch in (plain, aligned)
+                (batch.atomic_numbers[row, :size].tolist(), batch.positions[row, :size]) for batch in (plain, aligned)
             )
         )
         np.testing.assert_allclose(before, after, atol=1e-5)
         if alignment == "permutation":
-            places = [{tuple(place) for place in batch.data.x[row, :size].tolist()} for batch in (plain, aligned)]
+            places = [{tuple(place) for place in batch.positions[row, :size].tolist()} for batch in (plain, aligned)]
             assert places[0] == places[1]
 
 
 def test_the_curriculum_goes_by_the_share_of_steps_done() -> None:
     run = run_of("consistency", kind="ct", consistency={"first_levels": 2, "last_levels": 30})
     noising = noising_of(run)
-    first = noising.training(BATCH, 0)
-    assert first.r is not None
-    assert (first.t == np.float32(20.0)).all()
-    np.testing.assert_allclose(first.r, 0.002)
+    t, r, _ = noising.training(BATCH, 0).levels
+    assert r is not None
+    assert (t == np.float32(20.0)).all()
+    np.testing.assert_allclose(r, 0.002)
     # Validation is at the last stage, so that its losses can be compared.
-    last = noising.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).t
+    last = noising.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).levels.t
     assert len(np.unique(last)) == 30
     np.testing.assert_allclose(np.unique(last), grid(run.levels, 31)[1:], rtol=1e-6)
 

@@ -11,7 +11,14 @@ from safetensors.numpy import save_file
 from pipeline.core.errors import InputError
 from pipeline.data.statistics import Statistics
 from pipeline.study.config import RunConfig, run_config
-from pipeline.training.run_folder import MetricsLog, Starts, provenance, read_starts, read_weights, write_weights
+from pipeline.training.run_folder import (
+    MetricsLog,
+    PretrainedWeights,
+    provenance,
+    read_pretrained,
+    read_weights,
+    write_weights,
+)
 
 CONFIG = {"name": "run", "data": "qm9", "training": {"steps": 700}, "model": {"hidden": 3}}
 ARRAYS = {
@@ -113,26 +120,26 @@ def weights_of(folder: Path, name: str, factor: float = 1.0, **run: Any) -> Path
 
 def test_a_run_is_given_the_weights_it_names(tmp_path: Path) -> None:
     tuned, denoiser = weights_of(tmp_path, "tuned", 2.0), weights_of(tmp_path, "denoiser")
-    starts = read_starts(run_of(**DISTILLED), init=tuned, teacher=denoiser)
-    assert starts.init is not None and starts.teacher is not None
+    pretrained = read_pretrained(run_of(**DISTILLED), init=tuned, teacher=denoiser)
+    assert pretrained.init is not None and pretrained.teacher is not None
     for name, array in ARRAYS.items():
-        assert (starts.init[name] == 2 * array).all()
-        assert (starts.teacher[name] == array).all()
-    alone = read_starts(run_of(), init=None, teacher=None)
+        assert (pretrained.init[name] == 2 * array).all()
+        assert (pretrained.teacher[name] == array).all()
+    alone = read_pretrained(run_of(), init=None, teacher=None)
     assert alone.init is None and alone.teacher is None
 
 
 def test_other_weights_to_start_from_have_another_digest(tmp_path: Path) -> None:
     one, other = (weights_of(tmp_path / str(factor), "denoiser", factor) for factor in (1.0, 2.0))
     config = run_of(**DISTILLED | {"init": "denoiser"})
-    starts = [
-        read_starts(config, init=init, teacher=teacher)
+    pretrained = [
+        read_pretrained(config, init=init, teacher=teacher)
         for init, teacher in ((one, one), (one, one), (one, other), (other, one))
     ]
-    digests = [start.digests() for start in starts]
+    digests = [start.digests() for start in pretrained]
     assert digests[0] == digests[1]
     assert len({tuple(digest) for digest in digests}) == 3
-    assert Starts().digests() == []
+    assert PretrainedWeights().digests() == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +169,7 @@ def test_weights_that_are_missing_superfluous_or_of_another_run(
         weights_of(tmp_path, name)
     paths = {key: tmp_path / f"{given[key]}.safetensors" if key in given else None for key in ("init", "teacher")}
     with pytest.raises(InputError) as caught:
-        read_starts(run_of(**run), **paths)
+        read_pretrained(run_of(**run), **paths)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,0 +1,82 @@
+"""The objectives: what each of them is beside its loss, which is a backend's.
+
+A new one takes a row here, its name and its samplers in ``pipeline.study.config``, and a class in each backend.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pipeline.diffusion.feature_scales import FEATURES, TYPES, Scales
+from pipeline.diffusion.schedules import VariancePreserving, polynomial_schedule
+from pipeline.diffusion.training_levels import Levels, lognormal, pair_weight, pairs
+from pipeline.study.config import Objective, RunConfig, SamplerConfig, sampler_config
+
+
+@dataclass(frozen=True)
+class ObjectiveTraits:
+    """What an objective is beside its loss.
+
+    Attributes:
+      features: K, the number of an atom's features.
+      draw_levels: draws the noise levels of a batch, in 32 bits, from a generator, the number of molecules, the run,
+        the root mean squares of its data, and the share of the training that is done, from 0 to 1.
+      progress_sampler: what the weights of a running training are sampled with: cheap, and good enough to compare.
+      schedule: of a variance-preserving diffusion, which alone has ancestral sampling and a likelihood; else None.
+      few_step: whether it is sampled in a few calls at levels that can be searched for.
+    """
+
+    features: int
+    draw_levels: Callable[[np.random.Generator, int, RunConfig, Scales, float], Levels]
+    progress_sampler: Callable[[RunConfig], SamplerConfig]
+    schedule: Callable[[RunConfig], VariancePreserving] | None = None
+    few_step: bool = False
+
+
+def _edm_levels(generator: np.random.Generator, count: int, run: RunConfig, _: Scales, progress: float) -> Levels:
+    del progress
+    return Levels(generator.integers(0, run.noise.steps + 1, count).astype(np.int32))
+
+
+def _denoiser_levels(generator: np.random.Generator, count: int, run: RunConfig, _: Scales, progress: float) -> Levels:
+    del progress
+    return Levels(lognormal(generator, count, run.levels).astype(np.float32))
+
+
+def _consistency_levels(
+    generator: np.random.Generator, count: int, run: RunConfig, sigma_data: Scales, progress: float
+) -> Levels:
+    t, r = pairs(generator, count, run.levels, run.consistency, progress=progress)
+    weight = pair_weight(t, r, run.consistency, sigma_data)
+    return Levels(t.astype(np.float32), r.astype(np.float32), weight.astype(np.float32))
+
+
+def _heun(_: RunConfig) -> SamplerConfig:
+    return sampler_config({"name": "heun-12", "kind": "heun", "steps": 12, "sigma_max": 20.0, "sigma_min": 0.01})
+
+
+def _one_step(run: RunConfig) -> SamplerConfig:
+    return sampler_config({"name": "one-step", "kind": "consistency", "levels": [run.levels.sigma_max]})
+
+
+def edm_schedule(run: RunConfig) -> VariancePreserving:
+    """Return the schedule of a run of EDM."""
+    return polynomial_schedule(steps=run.noise.steps, precision=run.noise.precision)
+
+
+OBJECTIVES: Final[Mapping[Objective, ObjectiveTraits]] = {
+    # Hoogeboom et al. 2022.
+    "edm": ObjectiveTraits(FEATURES, _edm_levels, _heun, schedule=edm_schedule),
+    # Karras et al. 2022.
+    "denoiser": ObjectiveTraits(TYPES, _denoiser_levels, _heun),
+    # Song et al. 2023.
+    "consistency": ObjectiveTraits(TYPES, _consistency_levels, _one_step, few_step=True),
+}
+
+
+def run_schedule(run: RunConfig) -> VariancePreserving | None:
+    """Return the schedule of a run whose objective has one."""
+    schedule = OBJECTIVES[run.objective].schedule
+    return schedule(run) if schedule else None

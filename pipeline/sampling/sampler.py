@@ -1,0 +1,128 @@
+"""Molecules from a trained run by any kind of sampler; a backend adds what calls the network."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.molecules import Molecules
+from pipeline.core.progress import Progress
+from pipeline.data.statistics import Statistics
+from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each
+from pipeline.diffusion.feature_scales import TYPES, given_scales
+from pipeline.diffusion.objectives import run_schedule
+from pipeline.sampling.few_step import Denoise, few_step
+from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
+from pipeline.sampling.parts import Part
+from pipeline.study.config import RunConfig, SamplerConfig
+
+
+class MoleculeSampler(ABC):
+    """Samples a trained run. Molecule i depends only on the seed, i and its size."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        statistics: Statistics,
+        config: SamplerConfig,
+        *,
+        batch: int,
+        multiple: int | None = None,
+        buckets: Sequence[int] | None = None,
+    ):
+        """Prepare to sample; nothing is compiled yet.
+
+        Args:
+          run: what was trained.
+          statistics: of its data.
+          config: the kind of sampler, and where it calls the network.
+          batch: molecules at a time.
+          multiple: the last batch is filled up to a multiple of this, see ``sample_in_batches``.
+          buckets: sizes to pad molecules to, ascending; those of the data if left out.
+
+        Raises:
+          InputError: the sampler is for another objective.
+        """
+        self._config, self._batch, self._multiple = config, batch, multiple
+        self._alignment = config.alignment or run.levels.alignment
+        self._sigma_data = given_scales(run.levels.sigma_data, statistics)
+        self._buckets = buckets or sorted(statistics.buckets)
+        self._few_step = config.kind == "consistency"
+        if self._few_step:
+            assert config.levels is not None, "searched levels are put in before"
+            self._levels = np.array(config.levels)
+        else:
+            self._levels = noise_levels(config, run_schedule(run))
+
+    def __call__(
+        self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None, part: Part | None = None
+    ) -> Samples:
+        """Sample one molecule for each of ``sizes`` [M], or only a part of them."""
+        return sample_in_batches(
+            self._draw,
+            sizes,
+            buckets=self._buckets,
+            batch=self._batch,
+            multiple=self._multiple,
+            progress=progress,
+            part=part,
+        )
+
+    def at(self, levels: Sequence[float]) -> Self:
+        """Return the same sampler of a few-step model with other levels, sharing what is compiled."""
+        other = copy(self)
+        other._levels = np.array(levels)
+        return other
+
+    def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
+        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
+        if self._few_step:
+            number, sizes = np.zeros(1, np.int32), np.array([size], np.int32)
+            states = np.concatenate(self._few_step_states(self.denoiser(size, 1), number, sizes, size))
+            positions, types = states[..., :3], _types(states)
+        else:
+            positions, types = self.states(size)
+        return trajectory_frames(positions, types, self._levels, frames=frames)
+
+    @abstractmethod
+    def denoiser(self, width: int, batch: int) -> Denoise:
+        """Return the call of the network on ``batch`` clouds that are padded to ``width``."""
+
+    @abstractmethod
+    def integrator(self, width: int) -> Draw:
+        """Return what draws ``batch`` molecules that are padded to ``width`` by heun, ddim or ancestral sampling."""
+
+    @abstractmethod
+    def states(self, size: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return positions [S + 1, N, 3] and types [S + 1, N] of one molecule on the way of these, the sample last."""
+
+    def _draw(self, width: int) -> Draw:
+        if not self._few_step:
+            return self.integrator(width)
+        denoise = self.denoiser(width, self._batch)
+
+        def draw(numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> Any:
+            sample = self._few_step_states(denoise, numbers, sizes, width)[-1]
+            return sample[..., :3], _types(sample)
+
+        return draw
+
+    def _few_step_states(self, denoise: Denoise, numbers: Sizes, sizes: Sizes, width: int) -> list[Floats]:
+        generators = [np.random.default_rng((self._config.seed, int(number))) for number in numbers]
+        return few_step(
+            denoise,
+            lambda: draw_noise_of_each(generators, sizes, width),
+            self._levels.tolist(),
+            sizes,
+            alignment=self._alignment,
+            sigma_data=self._sigma_data,
+        )
+
+
+def _types(clouds: Floats) -> npt.NDArray[np.int64]:
+    """Return the likeliest types, places in ``ATOMIC_NUMBERS`` [..., N], of clouds [..., N, 3 + K]."""
+    types: npt.NDArray[np.int64] = clouds[..., 3 : 3 + TYPES].argmax(axis=-1)
+    return types

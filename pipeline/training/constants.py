@@ -1,0 +1,29 @@
+"""Numbers that every backend computes with."""
+
+from typing import Final
+
+# --- the network (``egnn``) -------------------------------------------------------------------------------------------
+
+DISTANCE_EPSILON: Final = 1e-8
+"""Keeps the gradient of a distance finite where two atoms coincide (and on the diagonal); EDM's value."""
+
+RMS_EPSILON: Final = 1e-6
+"""Added to the mean square that node features are divided by the root of."""
+
+RADIAL_START: Final = 0.5
+RADIAL_STOP: Final = 6.0
+RADIAL_COUNT: Final = 16
+"""Centres of the Gaussian radial functions: evenly spaced, each function as wide as their spacing."""
+
+SMALLEST_LEVEL: Final = 1e-4
+"""The noise level that a network is told and a slope is divided by, where it is asked at 0."""
+
+# --- the optimiser ----------------------------------------------------------------------------------------------------
+
+ADAM_EPSILON: Final = 1e-8
+
+CLIP_WINDOW: Final = 50
+CLIP_START: Final = 3000.0
+"""The adaptive clip of EDM's code looks at the last 50 gradient norms; their history starts with one of 3000."""
+
+CLIP_EPSILON: Final = 1e-6
