@@ -1,9 +1,9 @@
-"""EDM's bonds: which pairs of atoms are bonded, and how often, judged by their distance alone.
+"""EDM's bonds: which pairs of atoms are bonded, and their bond orders, by distance alone.
 
 A pair is a single bond below its tabulated length plus 10 pm, a double bond below the double length plus 5 pm and a
 triple bond below the triple length plus 3 pm (Hoogeboom et al. 2022, arXiv 2203.17003, appendix C, and the authors'
-``qm9/bond_analyze.py``). The lengths are typical ones from tables, the margins were tuned on QM9 by the authors. The
-rule is crude, and every published result on QM9 is measured with it: change nothing here.
+``qm9/bond_analyze.py``). The lengths are typical values from tables; the authors tuned the margins on QM9. The rule is
+crude, but every published result on QM9 uses it: do not change it.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ TRIPLE_PM: Final[dict[str, int]] = {"CC": 120, "CN": 116, "CO": 113, "NN": 110}
 """Length of a triple bond, in picometres; a pair not listed has none."""
 
 MARGINS_PM: Final[tuple[int, int, int]] = (10, 5, 3)
-"""How much longer than its table a single, a double and a triple bond may be, in picometres."""
+"""How far a single, a double and a triple bond may exceed its table length, in picometres."""
 
 
 def _thresholds() -> npt.NDArray[np.float32]:
@@ -47,13 +47,13 @@ def _thresholds() -> npt.NDArray[np.float32]:
 
 
 THRESHOLDS_PM: Final[npt.NDArray[np.float32]] = _thresholds()
-"""[3, 5, 5] below which distance a pair of types is bonded once, twice, thrice, in picometres; 0 where never."""
+"""[3, 5, 5] distance in picometres below which a pair of types has at least this bond order; 0 where it never has."""
 
 _LONGEST_SQUARED: Final = (float(THRESHOLDS_PM.max()) / 100 + 0.01) ** 2
-"""Square of a distance in angstrom beyond which no pair is bonded, with room for rounding."""
+"""Square of a distance in angstrom beyond which no pair is bonded, with a margin for rounding."""
 
 _PAIRS_AT_ONCE: Final = 1 << 20
-"""Squared distances held in memory together: small enough for the cache, large enough for NumPy to be quick."""
+"""Squared distances in memory at a time: few enough for the cache, enough for NumPy to be fast."""
 
 
 def bond_order(
@@ -62,26 +62,26 @@ def bond_order(
     """Return the bond order, 0 to 3, of every pair of atoms; symmetric in ``first`` and ``second``.
 
     Args:
-        distance: [...] in angstrom; compared in float32, as the authors' evaluation does.
-        first: [...] the one atom's type, an index into ``elements.ELEMENTS``.
-        second: [...] the other's.
+      distance: [...] in angstrom; compared in float32, as the authors' evaluation does.
+      first: [...] type of one atom, an index into ``elements.ELEMENTS``.
+      second: [...] type of the other atom.
     """
     picometres = np.asarray(distance, dtype=np.float32) * np.float32(100)
-    # A pair that is short enough for a triple bond is short enough for the other two: the orders count up.
+    # A distance short enough for a triple bond is also short enough for the other two, so the order is a count.
     orders: npt.NDArray[np.uint8] = (picometres < THRESHOLDS_PM[:, first, second]).sum(axis=0, dtype=np.uint8)
     return orders
 
 
 @dataclass(frozen=True, eq=False)
 class Bonds:
-    """All bonds of some molecules, as flat arrays in the order of the molecules, each bond once."""
+    """All bonds of M molecules with A atoms, as flat arrays in the order of the molecules, each bond once."""
 
     sizes: npt.NDArray[np.int32]
     """[M] bonds of each molecule."""
     first: npt.NDArray[np.int64]
-    """[B] index of the one atom among the atoms of all molecules, A in number."""
+    """[B] index of one atom among the A atoms of all molecules."""
     second: npt.NDArray[np.int64]
-    """[B] index of the other, always larger than ``first``."""
+    """[B] index of the other atom, always larger than ``first``."""
     order: npt.NDArray[np.uint8]
     """[B] 1, 2 or 3."""
     length: npt.NDArray[np.float32]
@@ -101,11 +101,11 @@ def find_bonds(molecules: Molecules) -> Bonds:
     types = molecules.types()
     parts = [_near_pairs(molecules.positions, rows, columns) for rows, columns in _blocks(molecules)]
     first, second = (np.concatenate(atoms) for atoms in zip((_NO_ATOMS, _NO_ATOMS), *parts, strict=True))
-    # In double precision: the length then does not depend on the order of its three terms.
+    # In double precision, so that the length does not depend on the order of summation.
     difference = molecules.positions[first].astype(np.float64) - molecules.positions[second]
     length = np.sqrt((difference * difference).sum(axis=1)).astype(np.float32)
     order = bond_order(length, first=types[first], second=types[second])
-    # The pairs come by size of molecule: bring them into the order of the molecules, without the mere neighbours.
+    # The pairs are grouped by size of molecule: sort them by molecule and drop those that are not bonded.
     place = np.lexsort((second, first))
     place = place[order[place] > 0]
     sizes = np.diff(np.searchsorted(first[place], molecules.offsets)).astype(np.int32)
@@ -116,7 +116,7 @@ _NO_ATOMS: Final[npt.NDArray[np.int64]] = np.empty(0, dtype=np.int64)
 
 
 def _blocks(molecules: Molecules) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield indices of atoms, rows [K, R] against columns [K, N], that together pair all atoms within each molecule."""
+    """Yield indices of atoms, rows [K, R] and columns [K, N], that together cover all pairs within each molecule."""
     for size in np.unique(molecules.sizes).tolist():
         starts = molecules.offsets[:-1][molecules.sizes == size]
         molecules_at_once = max(1, _PAIRS_AT_ONCE // size**2)
@@ -130,9 +130,9 @@ def _blocks(molecules: Molecules) -> Iterator[tuple[npt.NDArray[np.int64], npt.N
 def _near_pairs(
     positions: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the pairs of atoms, the smaller index first, that are near enough for the longest of all bonds."""
+    """Return the pairs of atoms, smaller index first, that are close enough for the longest bond."""
     squared = np.zeros((*rows.shape, columns.shape[1]), dtype=np.float32)
-    with np.errstate(over="ignore"):  # infinitely far is far
+    with np.errstate(over="ignore"):  # an infinite distance is simply far
         for axis in range(3):
             difference = positions[rows, axis][:, :, None] - positions[columns, axis][:, None, :]
             difference *= difference

@@ -1,4 +1,4 @@
-"""The five elements of QM9, in the one order that every feature vector, table and figure of the project uses."""
+"""The five elements of QM9, in the order used by every feature vector, table and figure of the project."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,14 +11,14 @@ from pipeline.core.errors import InputError
 
 @dataclass(frozen=True)
 class Element:
-    """A chemical element as this project knows it."""
+    """A chemical element."""
 
     symbol: str
-    """The usual one-letter symbol."""
+    """Chemical symbol."""
     atomic_number: int
-    """Protons in the nucleus; what is stored in files."""
+    """Number of protons; stored in files."""
     valence: int
-    """The sum of bond orders at which EDM calls an uncharged atom stable."""
+    """Sum of bond orders at which EDM counts an atom as stable."""
 
 
 ELEMENTS: Final[tuple[Element, ...]] = (
@@ -35,7 +35,7 @@ ATOMIC_NUMBER_OF_SYMBOL: Final[dict[str, int]] = {element.symbol: element.atomic
 SYMBOL_OF_ATOMIC_NUMBER: Final[dict[int, str]] = {element.atomic_number: element.symbol for element in ELEMENTS}
 
 UNKNOWN: Final = -1
-"""What ``TYPE_OF_ATOMIC_NUMBER`` holds for an element that is not one of ``ELEMENTS``."""
+"""Value of ``TYPE_OF_ATOMIC_NUMBER`` for elements outside ``ELEMENTS``."""
 
 
 def _type_of_atomic_number() -> npt.NDArray[np.int8]:
@@ -46,19 +46,19 @@ def _type_of_atomic_number() -> npt.NDArray[np.int8]:
 
 
 TYPE_OF_ATOMIC_NUMBER: Final[npt.NDArray[np.int8]] = _type_of_atomic_number()
-"""Index into ``ELEMENTS`` by atomic number, for every value a uint8 can hold; ``UNKNOWN`` outside the five."""
+"""Index into ``ELEMENTS`` by atomic number, for every uint8; ``UNKNOWN`` outside the five."""
 
 
 def types_of(atomic_numbers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
-    """Return the index into ``ELEMENTS`` of every atomic number, in the shape given.
+    """Return the index into ``ELEMENTS`` of every atomic number, in the same shape.
 
     Raises:
-        InputError: an atomic number (0, the padding, included) is not one of H, C, N, O, F.
+      InputError: an atomic number is not one of H, C, N, O, F; this includes 0, the padding.
     """
     types = TYPE_OF_ATOMIC_NUMBER[atomic_numbers]
     if (unknown := types == UNKNOWN).any():
         raise InputError(
             f"unknown element: atomic number {int(np.asarray(atomic_numbers)[unknown][0])}; "
-            f"known are {', '.join(f'{e.symbol} ({e.atomic_number})' for e in ELEMENTS)}"
+            f"supported are {', '.join(f'{e.symbol} ({e.atomic_number})' for e in ELEMENTS)}"
         )
     return types

@@ -1,6 +1,6 @@
-"""Fingerprints of molecular graphs, to tell at once which molecules cannot be the same.
+"""Fingerprints of molecular graphs, for a fast check of which molecules cannot be the same.
 
-Novelty asks which of a hundred thousand training molecules were generated. Their SMILES take half a minute; their
+Novelty compares generated molecules with a hundred thousand training molecules. Their SMILES take half a minute, their
 fingerprints a second, and only the few that share one with a generated molecule need their SMILES.
 """
 
@@ -15,16 +15,16 @@ from pipeline.chemistry.bonds import Bonds
 from pipeline.chemistry.molecules import Molecules
 
 _ROUNDS: Final = 4
-"""How many bonds far an atom sees; more would tell more isomers apart, and take longer."""
+"""Radius in bonds of what an atom's colour depends on; more would distinguish more isomers, but take longer."""
 
 
 def sharing_a_fragment(
     molecules: Molecules, bonds: Bonds, *, others: Molecules, bonds_of_others: Bonds
 ) -> npt.NDArray[np.bool_]:
-    """Tell for each of ``molecules``, [M], whether one of its fragments may also be one in ``others``.
+    """Return for each of ``molecules``, [M], whether ``others`` may contain one of its fragments.
 
-    Where the answer is no, no fragment of the molecule has the same graph (elements and bonded pairs, whatever the bond
-    orders) as any fragment of the others. Where it is yes, one most likely has.
+    If False, no fragment of the molecule has the same graph (elements and bonded pairs, regardless of bond orders) as
+    any fragment of the others. If True, one very likely has.
     """
     known, _ = _fragments(others, bonds_of_others)
     keys, owner = _fragments(molecules, bonds)
@@ -55,8 +55,8 @@ def _skeletons(molecules: Molecules, bonds: Bonds) -> npt.NDArray[np.uint64]:
 def _fragments(molecules: Molecules, bonds: Bonds) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """Return the fingerprint of every fragment, [F], and the molecule it belongs to.
 
-    The fingerprint is that of Weisfeiler and Lehman (1968): every atom starts with its element and repeatedly takes in
-    what its neighbours have; the fragment is the sum over its atoms. Equal graphs have equal fingerprints.
+    The fingerprint is that of Weisfeiler and Lehman (1968): every atom starts with its element and is repeatedly hashed
+    with its neighbours; a fragment is the sum over its atoms. Equal graphs have equal fingerprints.
     """
     colours = _colours(molecules, bonds.first, bonds.second)
     total = len(colours)
@@ -83,7 +83,7 @@ def _colours(
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Return pseudo-random 64 bits for every value (the finaliser of SplitMix64); the sums below wrap on purpose."""
+    """Return a 64-bit hash of every value (the finaliser of SplitMix64); overflow is intended."""
     values = (values + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
     values ^= values >> np.uint64(27)
     values *= np.uint64(0x94D049BB133111EB)

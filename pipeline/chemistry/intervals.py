@@ -12,36 +12,36 @@ _LEVEL: Final = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, mostly a fraction, and the interval that covers the true one in 95 of 100 experiments like this."""
+    """A statistic, usually a fraction, with its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
 
     def to_json(self) -> dict[str, float]:
-        """Return the estimate as ``metrics.json`` holds it."""
+        """Return the estimate as in ``metrics.json``."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
 def bootstrap(
     ratios: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], *, replicates: int, seed: int
 ) -> dict[str, Estimate | None]:
-    """Return an estimate of every ratio: its value, and the percentile bootstrap (Efron 1979) over the units.
+    """Return every ratio with its interval by the percentile bootstrap (Efron 1979) over units.
 
-    All ratios are drawn together: the same units make up each replicate.
+    All ratios use the same units in each replicate.
 
-    What never happened in the sample does not happen in a resample either, so a bootstrap of 0 of 1000 would give the
-    interval [0, 0]. Where the value is 0 or 1 the far end of the interval is the exact binomial one (Clopper and
-    Pearson 1934) instead: 0 of 1000 may be as much as 0.37 %.
+    Resamples contain only what the sample contains, so a bootstrap of 0 of 1000 would give the interval [0, 0]. If the
+    value is 0 or 1, the far end of the interval is therefore that of the exact binomial interval (Clopper and Pearson
+    1934): up to 0.37 % for 0 of 1000.
 
     Args:
-        ratios: by name the numerators and the denominators, [U] one a unit; the ratio is that of their sums. Each
-            numerator lies between 0 and its denominator.
-        replicates: how many resamples.
-        seed: of the draws.
+      ratios: numerators and denominators by name, [U] each, one per unit; the ratio is that of their sums. Each
+        numerator is between 0 and its denominator.
+      replicates: number of resamples.
+      seed: seed of the resampling.
 
     Returns:
-        An estimate for each name, None where the denominators add up to nothing.
+      An estimate for each name, None if the denominators add up to 0.
     """
     columns = {name: np.asarray(pair, dtype=np.float64) for name, pair in ratios.items()}
     sums = np.stack([column.sum(axis=1) for column in columns.values()])
@@ -54,7 +54,7 @@ def bootstrap(
             estimates[name] = None
             continue
         value = numerator / denominator
-        # A resample may have missed every unit that counts; it says nothing then.
+        # Ignore resamples without any unit that counts.
         drawn = resampled[resampled[:, index, 1] > 0, index]
         low, high = _percentiles(drawn[:, 0] / drawn[:, 1]) if len(drawn) else (value, value)
         unseen = 1 - ((1 - _LEVEL) / 2) ** (1 / np.count_nonzero(column[1]))

@@ -1,4 +1,4 @@
-"""Molecules as flat arrays: what every file is read into and every metric is computed from."""
+"""Molecules as flat arrays, the form that files are read into and metrics are computed from."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,31 +15,31 @@ from pipeline.core.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Molecules:
-    """Molecules of different sizes, one after the other ("ragged"): nothing is padded and every atom is explicit.
+    """Molecules of different sizes as ragged arrays, without padding and with every atom explicit.
 
-    The constructor checks what every reader would have to check, so that an instance is always sound: the
-    lengths agree, no molecule is empty, all elements are known and all coordinates are finite.
+    The constructor validates its input, so that every instance is valid: lengths agree, no molecule is empty, all
+    elements are supported and all coordinates are finite.
 
     Raises:
-        InputError: one of these does not hold; the line names the first molecule that is wrong, counted from 0.
+      InputError: the input is invalid; the message names the first invalid molecule, counted from 0.
     """
 
     sizes: npt.NDArray[np.int32]
     """[M] atoms of each molecule."""
     atomic_numbers: npt.NDArray[np.uint8]
-    """[A] of all atoms, A = sum of sizes."""
+    """[A] where A is the sum of sizes."""
     positions: npt.NDArray[np.float32]
     """[A, 3] in angstrom."""
     smiles: tuple[str | None, ...] | None = None
-    """[M] where the source has them; never used to judge a molecule."""
+    """[M] if the source has them; never used in metrics."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Where the molecules come from: the JSON object of the file's schema."""
+    """Origin of the molecules: the JSON object in the file's schema."""
 
     def __post_init__(self) -> None:
-        """Convert to the storage types and check."""
+        """Convert to the storage types and validate."""
         object.__setattr__(self, "sizes", np.ascontiguousarray(self.sizes, dtype=np.int32))
         object.__setattr__(self, "atomic_numbers", _as_atomic_numbers(self.atomic_numbers))
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
             object.__setattr__(self, "positions", np.ascontiguousarray(self.positions, dtype=np.float32))
         _check(self)
 
@@ -74,14 +74,14 @@ class Molecules:
         smiles: Sequence[str | None] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Return the molecules of padded arrays; what lies behind a molecule's size is not looked at.
+        """Return the molecules in padded arrays; the padding beyond each size is ignored.
 
         Args:
-            positions: [M, N, 3] in angstrom.
-            atomic_numbers: [M, N].
-            sizes: [M], each 1 to N.
-            smiles: [M] if known.
-            metadata: where the molecules come from.
+          positions: [M, N, 3] in angstrom.
+          atomic_numbers: [M, N].
+          sizes: [M], each 1 to N.
+          smiles: [M] if known.
+          metadata: origin of the molecules.
         """
         points, numbers, counts = np.asarray(positions), np.asarray(atomic_numbers), np.asarray(sizes)
         if numbers.ndim != 2 or points.shape != (*numbers.shape, 3) or counts.shape != numbers.shape[:1]:
@@ -91,7 +91,7 @@ class Molecules:
             )
         width = numbers.shape[1]
         if counts.size and counts.max() > width:
-            raise InputError(f"padded molecules: size {counts.max()} is more than the {width} atoms there is room for")
+            raise InputError(f"padded molecules: size {counts.max()} exceeds the width of {width} atoms")
         present = np.arange(width) < counts[:, None]
         return cls(
             sizes=counts,
@@ -140,11 +140,11 @@ class Molecules:
         chosen = np.asarray(indices)
         if chosen.dtype == np.bool_:
             if chosen.shape != (len(self),):
-                raise IndexError(f"a boolean selection has to be of shape ({len(self)},), not {chosen.shape}")
+                raise IndexError(f"a boolean selection should have shape ({len(self)},), not {chosen.shape}")
             chosen = np.flatnonzero(chosen)
         elif chosen.size == 0:
-            chosen = chosen.astype(np.int64)  # an empty list arrives as floats
-        chosen = np.arange(len(self))[chosen]  # negative indices made positive, those out of range an IndexError
+            chosen = chosen.astype(np.int64)  # an empty list becomes a float array
+        chosen = np.arange(len(self))[chosen]  # makes negative indices positive; raises IndexError if out of range
         sizes = self.sizes[chosen]
         # The atoms of the chosen molecules: every molecule's start, repeated, plus 0, 1, ... within the molecule.
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -163,7 +163,7 @@ class Molecules:
 
 
 def _as_atomic_numbers(values: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """Return ``values`` as uint8, without letting 257 become hydrogen."""
+    """Return ``values`` as uint8 without overflow."""
     numbers = np.asarray(values)
     if numbers.dtype != np.uint8 and numbers.size:
         if not np.issubdtype(numbers.dtype, np.integer):
@@ -192,12 +192,12 @@ def _check(molecules: Molecules) -> None:
         atom = unknown[0]
         raise InputError(
             f"molecule {_owner(molecules, atom)}: unknown element, atomic number {numbers[atom]}; "
-            "known are H (1), C (6), N (7), O (8), F (9)"
+            "supported are H (1), C (6), N (7), O (8), F (9)"
         )
     if (bad := np.flatnonzero(~np.isfinite(positions).all(axis=1))).size:
         raise InputError(f"molecule {_owner(molecules, bad[0])}: a coordinate is not finite ({positions[bad[0]]})")
 
 
 def _owner(molecules: Molecules, atom: int) -> int:
-    """Return the molecule that an atom belongs to."""
+    """Return the index of the molecule that an atom belongs to."""
     return int(np.searchsorted(molecules.offsets, atom, side="right")) - 1

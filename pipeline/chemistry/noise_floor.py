@@ -1,7 +1,7 @@
-"""Molecules made of noise: what a model that learned nothing generates, and the score that counts as nothing.
+"""Molecules of pure noise, as from an untrained model; their scores are the floor of every metric.
 
-Centred Gaussian clouds of the size of molecules are 12 to 19 % "atom stable" by EDM's rule, for a hydrogen is stable
-when any one atom is near. A result in that range says nothing.
+Centred Gaussian clouds of the size of molecules have 12 to 19 % stable atoms by EDM's rule, since a hydrogen is stable
+with any single atom nearby. A result in that range means nothing.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ def noise_molecules(*, size_counts: Mapping[int, int], coordinate_scale: float, 
     """Return ``num`` clouds of atoms.
 
     Sizes are drawn from the histogram; each of the five elements is equally likely; coordinates are Gaussian, minus
-    their mean, so that the centre of mass is at rest like that of the diffusion's prior.
+    their mean, so that they are centred like the prior of the diffusion.
 
     Args:
-        size_counts: how many molecules of the data have each number of atoms.
-        coordinate_scale: standard deviation of the Gaussian in each dimension, in angstrom.
-        num: how many clouds.
-        seed: of the draws.
+      size_counts: number of molecules in the data by number of atoms.
+      coordinate_scale: standard deviation of the Gaussian in each dimension, in angstrom.
+      num: number of clouds.
+      seed: seed of the draws.
     """
     if num < 1:
         raise InputError(f"the number of noise molecules should be at least 1, not {num}")

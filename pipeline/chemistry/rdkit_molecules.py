@@ -1,18 +1,18 @@
-"""What RDKit makes of the molecules: EDM's validity, and a stricter one that looks at the whole molecule.
+"""Validity by RDKit: that of EDM, and a stricter one of the whole molecule.
 
-Both start from the same bonds, those of ``pipeline.chemistry.bonds``, so that neither is judged on geometry the other
-does not see, and both answer with a canonical SMILES or None for "not valid".
+Both use the bonds of ``pipeline.chemistry.bonds``, hence the same geometry, and both return a canonical SMILES, or None
+for an invalid molecule.
 
 *EDM's* (Hoogeboom et al. 2022, ``qm9/rdkit_functions.py``): the bond orders of the distance tables, sanitised by RDKit,
-which fills free valences with implicit hydrogens and knows no charges but those of nitro groups; then the fragment with
+which fills free valences with implicit hydrogens and allows no charges except in nitro groups; then the fragment with
 the most atoms. A carbon atom on its own counts as methane, and a molecule in five pieces is valid. On QM9 it accepts
 97.7 %, as published; it is what the literature reports.
 
-*Connected*: all atoms in one piece, every one of them given, and a Lewis structure with nothing missing and nothing
-unpaired, neutral as a whole (``pipeline.chemistry.lewis``). On QM9 it accepts 99.5 %, and its SMILES is the published
+*Connected*: all atoms in one fragment, without implicit hydrogens, and a neutral Lewis structure with no free valences
+or unpaired electrons (``pipeline.chemistry.lewis``). On QM9 it accepts 99.5 %, and its SMILES is the published
 one for 99.2 %; nearly all of the rest have a ring bond longer than EDM's table allows.
 
-Neither can hang: RDKit is given no valences to search for, and the search for the Lewis structure is limited.
+Both terminate quickly: RDKit does not search for valences, and the search for the Lewis structure is limited.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ _BOND_TYPES: Final = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.
 
 @dataclass(frozen=True)
 class Perceived:
-    """The canonical SMILES of every molecule, None where it is not valid."""
+    """Canonical SMILES of every molecule, None where it is not valid."""
 
     edm: tuple[str | None, ...]
     """[M] of the largest fragment as EDM builds it, with the explicit hydrogens written out."""
@@ -41,14 +41,14 @@ class Perceived:
 
 
 def perceive(molecules: Molecules, *, processes: int = 1, advance: Callable[[int], object] | None = None) -> Perceived:
-    """Judge every molecule by EDM's validity and by the connected one.
+    """Determine both validities of every molecule.
 
     All of QM9 takes about a minute in one process.
 
     Args:
-        molecules: M molecules.
-        processes: how many processes share the work; 1 starts none.
-        advance: called with the number of molecules done, now and then.
+      molecules: M molecules.
+      processes: number of worker processes; 1 uses none.
+      advance: called repeatedly with the number of molecules done since the last call.
     """
     edm: list[str | None] = []
     connected: list[str | None] = []
@@ -62,7 +62,7 @@ def perceive(molecules: Molecules, *, processes: int = 1, advance: Callable[[int
 
 def _perceive(molecules: Molecules) -> Perceived:
     bonds = find_bonds(molecules)
-    with rdBase.BlockLogs():  # RDKit would print a line for every molecule that is not valid
+    with rdBase.BlockLogs():  # RDKit would print a line for every invalid molecule
         graphs = [_graph(molecules, bonds, index) for index in range(len(molecules))]
         return Perceived(edm=tuple(map(edm_smiles, graphs)), connected=tuple(map(connected_smiles, graphs)))
 
@@ -87,7 +87,7 @@ def _graph(molecules: Molecules, bonds: Bonds, index: int) -> Graph:
 
 
 def edm_smiles(graph: Graph) -> str | None:
-    """Return the SMILES of the largest fragment, or None where EDM's molecule cannot be sanitised."""
+    """Return the SMILES of the largest fragment, or None if EDM's molecule cannot be sanitised."""
     molecule = Chem.RWMol()
     for number in graph.atomic_numbers:
         molecule.AddAtom(Chem.Atom(number))
@@ -98,19 +98,19 @@ def edm_smiles(graph: Graph) -> str | None:
         fragments = Chem.GetMolFrags(molecule, asMols=True)
     except ValueError:
         return None
-    # Of equally large fragments the first, as in EDM.
+    # The first of equally large fragments, as in EDM.
     return Chem.MolToSmiles(max(fragments, key=lambda fragment: fragment.GetNumAtoms()))
 
 
 def connected_smiles(graph: Graph) -> str | None:
-    """Return the SMILES of the whole molecule, or None where it is in pieces or has no Lewis structure."""
+    """Return the SMILES of the whole molecule, or None if it is not connected or has no Lewis structure."""
     numbers, pairs = graph.atomic_numbers, [(first, second) for first, second, _ in graph.bonds]
     single = LewisStructure(orders=[1] * len(pairs), charges=[0] * len(numbers))
     skeleton = _explicit_molecule(numbers, pairs, single)
     if len(Chem.GetMolFrags(skeleton)) != 1:
         return None
-    # Of equally good Lewis structures the search finds the first. In an order of the atoms that does not depend on the
-    # one they came in, the same molecule always gets the same one, hence the same SMILES.
+    # The search returns the first of equally good Lewis structures. In a canonical order of atoms, the same molecule
+    # always gets the same structure, hence the same SMILES.
     skeleton.UpdatePropertyCache(strict=False)
     rank = list(Chem.CanonicalRankAtoms(skeleton))
     numbers = [number for _, number in sorted(zip(rank, numbers, strict=True))]

@@ -1,8 +1,8 @@
-"""Atom and molecule stability, the figures every paper on QM9 reports (arXiv 2203.17003, section 5 and appendix C).
+"""Atom and molecule stability, which every paper on QM9 reports (arXiv 2203.17003, section 5 and appendix C).
 
 An atom is stable when the orders of its bonds (``pipeline.chemistry.bonds``) add up to the valence of its element:
-H 1, C 4, N 3, O 2, F 1. A molecule is stable when all of its atoms are. No charges, no aromaticity, no connectivity:
-two whole molecules far apart are "a stable molecule".
+H 1, C 4, N 3, O 2, F 1. A molecule is stable when all of its atoms are. Charges, aromaticity and
+connectivity are ignored: two complete molecules far apart count as one stable molecule.
 
 QM9 itself scores 99.36 % and 95.28 %, Gaussian noise 12 to 19 % and 0 %.
 """
@@ -22,20 +22,20 @@ _VALENCE: Final = np.array([element.valence for element in ELEMENTS])
 
 @dataclass(frozen=True, eq=False)
 class Stability:
-    """What is stable and what is not."""
+    """Stability of atoms and molecules."""
 
     atoms: npt.NDArray[np.bool_]
-    """[A] of all atoms, in the order of the molecules."""
+    """[A] whether each atom is stable, in the order of the molecules."""
     stable_atoms: npt.NDArray[np.int64]
     """[M] stable atoms of each molecule."""
     molecules: npt.NDArray[np.bool_]
     """[M] whether all atoms of the molecule are stable."""
     orders: npt.NDArray[np.int64]
-    """[A] sum of the orders of each atom's bonds."""
+    """[A] sum of the bond orders of each atom."""
 
 
 def stability(molecules: Molecules, bonds: Bonds | None = None) -> Stability:
-    """Judge every atom and every molecule; ``bonds`` spares finding them again."""
+    """Return the stability of every atom and molecule; ``bonds`` are found if not given."""
     bonds = find_bonds(molecules) if bonds is None else bonds
     total = len(molecules.atomic_numbers)
     orders = (np.bincount(bonds.first, bonds.order, total) + np.bincount(bonds.second, bonds.order, total)).astype(int)
@@ -46,15 +46,15 @@ def stability(molecules: Molecules, bonds: Bonds | None = None) -> Stability:
 
 
 def unstable_atoms(molecules: Molecules, judged: Stability, index: int) -> dict[int, str]:
-    """Return what is wrong with each unstable atom of one molecule, such as "C3 has 3 of 4 bonds".
+    """Return the error of each unstable atom of one molecule, such as "C3 has 3 of 4 bonds".
 
     Args:
-        molecules: M molecules.
-        judged: what ``stability`` returns for them.
-        index: of the molecule.
+      molecules: M molecules.
+      judged: their stability.
+      index: index of the molecule.
 
     Returns:
-        By atom, counted from 0; the text counts from 1, and a double bond counts as two.
+      Text by atom, counted from 0; the text counts atoms from 1, and a double bond as two.
     """
     own = slice(*molecules.offsets[index : index + 2].tolist())
     types, orders = types_of(molecules.atomic_numbers[own]), judged.orders[own]

@@ -1,4 +1,4 @@
-"""Evaluations as tables for people: what ``metrics.summarise`` returns, in per cent."""
+"""Tables of evaluations, the results of ``metrics.summarise``, in per cent."""
 
 import csv
 import io
@@ -22,21 +22,20 @@ _SUMMARY: Final = (
     "connected_validity",
     "connected_unique_and_valid",
 )
-"""What a summary has room for, side by side; the rest is in the CSV form and in the evaluations."""
+"""Metrics in a summary; the rest is in the CSV file and in the evaluations."""
 
 SUMMARY_NOTE: Final = (
-    "Per cent, with 95 % intervals. Novelty is of the distinct valid molecules. Seconds are those in network and "
-    "sampler, compilation not counted; minutes of training include those of the runs that a run started or learned "
-    "from."
+    "Per cent, with 95 % intervals. Novelty is that of the distinct valid molecules. Seconds are those of network and "
+    "sampler, without compilation; minutes of training include those of the runs that a run started or learned from."
 )
-"""What has to stand below a summary."""
+"""Note below a summary."""
 
-_COSTS: Final = ("network calls", "seconds a molecule")
+_COSTS: Final = ("network calls", "seconds per molecule")
 _TRAINING: Final = "minutes of training"
 
 
 def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return evaluations by name as plain text, a column for each and a line for each metric."""
+    """Return evaluations by name as plain text, a column for each and a row for each metric."""
     rows = [["", *evaluations], ["molecules", *(str(one["num_molecules"]) for one in evaluations.values())]]
     rows += [[label, *(_percent(one[key]) for one in evaluations.values())] for key, label in LABELS.items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -46,9 +45,9 @@ def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def comparison_table(evaluations: Mapping[str, Mapping[str, Any]], *, width: int) -> str:
-    """Return evaluations by path as plain text, a line for each, in per cent without intervals.
+    """Return evaluations by path as plain text, a row for each, in per cent without intervals.
 
-    Names are given without the folder that they share, and lose their beginning where the line is wider than ``width``.
+    Names omit the folder that they share, and are shortened at the start if a row is wider than ``width``.
     """
     shared = os.path.commonpath([os.path.dirname(name) for name in evaluations])
     names = [os.path.relpath(name, shared or ".") for name in evaluations]
@@ -93,13 +92,13 @@ def summary_rows(
     ceiling: Mapping[str, Any],
     training_minutes: Mapping[str, float] | None = None,
 ) -> list[list[str]]:
-    """Return the cells of a summary: the header, a line for the floor, one for each result, one for the ceiling.
+    """Return the cells of a summary: the header, then rows for the floor, each result and the ceiling.
 
     Args:
-        results: evaluations by name.
-        floor: the evaluation of noise.
-        ceiling: the evaluation of the data.
-        training_minutes: what the training behind each result took, by name, where it is known.
+      results: evaluations by name.
+      floor: the evaluation of noise.
+      ceiling: the evaluation of the data.
+      training_minutes: training time behind each result, by name, where known.
     """
     minutes = training_minutes or {}
     rows = [["", "molecules", *_COSTS, _TRAINING, *(LABELS[key] for key in _SUMMARY)]]
@@ -117,7 +116,7 @@ def summary_csv(
     ceiling: Mapping[str, Any],
     training_minutes: Mapping[str, float] | None = None,
 ) -> str:
-    """Return evaluations by name as CSV, a line for each metric of each, floor and ceiling beside it; fractions.
+    """Return evaluations by name as CSV, a row for each metric of each, with floor and ceiling; values are fractions.
 
     The arguments are those of ``summary_rows``.
     """
@@ -139,7 +138,7 @@ def _percent(estimate: Mapping[str, float] | None) -> str:
     if estimate is None:
         return _MISSING
     value, low, high = (100 * estimate[part] for part in ("value", "low", "high"))
-    digits = 2 if high - low < 0.5 else 1  # no more than the interval is worth
+    digits = 2 if high - low < 0.5 else 1  # no more than the interval supports
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
@@ -149,7 +148,7 @@ def _network_calls(evaluation: Mapping[str, Any]) -> str:
 
 
 def _seconds(evaluation: Mapping[str, Any]) -> float | None:
-    """Return the seconds that sampling took a molecule; None where the file of samples does not say."""
+    """Return the seconds per molecule of sampling; None if the sample file does not state them."""
     seconds = evaluation["metadata"].get("seconds")
     return seconds / evaluation["num_molecules"] if isinstance(seconds, int | float) else None
 

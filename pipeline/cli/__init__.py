@@ -1,1 +1,1 @@
-"""One file a stage: an argument parser and ``main(argv)``; the logic is in the packages below."""
+"""One module per stage: an argument parser and ``main(argv)``; the logic is in the packages below."""

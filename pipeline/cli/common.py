@@ -1,4 +1,4 @@
-"""What every stage's command line shares: how it ends, and where its log goes."""
+"""Code shared by the command lines of all stages: exit status, signals and log."""
 
 import argparse
 import contextlib
@@ -12,8 +12,8 @@ from pipeline.backends import BACKENDS
 from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import InputError
 
-# Ctrl-C, what a scheduler or `kill` sends, and what a closed terminal sends.
-STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# From Ctrl-C, from a scheduler or `kill`, and from a closed terminal.
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_log(parser: argparse.ArgumentParser) -> None:
@@ -21,17 +21,19 @@ def add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", type=Path, default=None, help="also write progress and errors to this file")
 
 
-def on_signals(handler: Callable[[int, object], None]) -> None:
-    """Let ``handler`` have the signals that ask a stage to end, but for those that are ignored, as under ``nohup``."""
-    for number in STOPPING:
+def handle_stop_signals(handler: Callable[[int, object], None]) -> None:
+    """Install ``handler`` for the signals that stop a stage, except for those that are ignored, as under ``nohup``."""
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 
 
 def add_backend(parser: argparse.ArgumentParser, *, override: bool) -> None:
-    """Add ``--devices``, and ``--backend`` where the run's own can be overridden."""
+    """Add ``--devices`` and, if ``override``, ``--backend`` to replace that of the run."""
     if override:
-        parser.add_argument("--backend", choices=BACKENDS, default=None, help="instead of the one it was trained on")
+        parser.add_argument(
+            "--backend", choices=BACKENDS, default=None, help="default: the one that the run was trained on"
+        )
     parser.add_argument("--devices", type=int, default=None, help="CPU cores to use; default: all")
 
 
@@ -40,15 +42,15 @@ def run(
 ) -> int:
     """Parse ``argv``, run ``stage`` and return the exit status.
 
-    0 on success; 2 with one line on stderr for anything the user can mend (``InputError``, a missing or
-    unreadable file, a full disk); 128 plus the signal's number, with one line, when a signal ended it. Anything else
-    is a defect of ours and keeps its traceback.
+    The status is 0 on success; 2, with one line on stderr, for errors that the user can fix (``InputError``, a missing
+    or unreadable file, a full disk); and 128 plus the signal number, with one line, after a signal. Any other exception
+    is a bug and keeps its traceback.
     """
     prepare_environment()
     args = parser.parse_args(argv)
     log: Path | None = getattr(args, "log", None)
     try:
-        with _stopped_by_signals():
+        with _interrupted_by_signals():
             if log:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text("", encoding="utf-8")
@@ -66,7 +68,7 @@ def run(
 def tell(*lines: str, log: Path | None) -> None:
     """Write lines to stderr and to the log."""
     text = "".join(f"{line}\n" for line in lines)
-    # The terminal may be gone, or the log be what could not be written.
+    # The terminal may be gone, or the log may be the file that could not be written.
     with contextlib.suppress(OSError):
         sys.stderr.write(text)
     if log:
@@ -75,14 +77,14 @@ def tell(*lines: str, log: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt in the block on a signal, so that temporary files go; leave the handlers as they were."""
+def _interrupted_by_signals() -> Iterator[None]:
+    """Turn stop signals in the block into KeyboardInterrupt, so that temporary files are deleted."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt(number)
 
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    on_signals(stop)
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    handle_stop_signals(stop)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Stage download: fetch QM9 from one of the places it is published at.
+"""Stage download: fetch QM9 from one of its two sources.
 
 python -m pipeline.cli.download --source qm9pack --output results/data/raw/qm9pack
 """
@@ -14,9 +14,9 @@ from pipeline.data.download import SOURCES
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="download", description="Fetch QM9, verified by checksum.")
-    parser.add_argument("--source", required=True, choices=list(SOURCES), help="where from")
-    parser.add_argument("--output", required=True, type=Path, help="directory that appears when all of it is there")
+    parser = argparse.ArgumentParser(prog="download", description="Download QM9 and verify its checksum.")
+    parser.add_argument("--source", required=True, choices=list(SOURCES), help="source")
+    parser.add_argument("--output", required=True, type=Path, help="directory to write, created when complete")
     add_log(parser)
     return run(lambda args: SOURCES[args.source](args.output, log=args.log), parser, argv)
 

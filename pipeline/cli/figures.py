@@ -23,13 +23,13 @@ from pipeline.data.molecule_parquet import read_molecules
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="figures", description="Draw all figures of a study.")
-    one_a_run = "one for each run, all in the same order"
-    parser.add_argument("--weights", required=True, type=Path, nargs="+", help=f"weights.safetensors, {one_a_run}")
-    parser.add_argument("--curves", required=True, type=Path, nargs="+", help=f"metrics.jsonl, {one_a_run}")
-    parser.add_argument("--metrics", required=True, type=Path, nargs="+", help=f"metrics.json, {one_a_run}")
+    one_per_run = "one per run, in the same order"
+    parser.add_argument("--weights", required=True, type=Path, nargs="+", help=f"weights.safetensors, {one_per_run}")
+    parser.add_argument("--curves", required=True, type=Path, nargs="+", help=f"metrics.jsonl, {one_per_run}")
+    parser.add_argument("--metrics", required=True, type=Path, nargs="+", help=f"metrics.json, {one_per_run}")
     parser.add_argument("--samples", required=True, type=Path, nargs="+", help="sample files of all runs, in any order")
     parser.add_argument("--molecules", required=True, type=Path, help="file written by the stage parse")
-    parser.add_argument("--dataset", default="qm9", help="what the data are called (default: %(default)s)")
+    parser.add_argument("--dataset", default="qm9", help="name of the data in figures (default: %(default)s)")
     parser.add_argument("--floor", required=True, type=Path, help="evaluation of the noise")
     parser.add_argument("--ceiling", required=True, type=Path, help="evaluation of the data")
     parser.add_argument("--trajectory", type=Path, help="frames of one molecule, written by the stage sample")
@@ -37,13 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--gallery-molecules", type=int, default=12, help="molecules in a run's gallery (default: %(default)s)"
     )
-    parser.add_argument("--output", required=True, type=Path, help="directory that appears when all of it is there")
+    parser.add_argument("--output", required=True, type=Path, help="directory to write, created when complete")
     add_log(parser)
     return run(_figures, parser, argv)
 
 
 def _figures(args: argparse.Namespace) -> None:
-    # Imported here: matplotlib looks for a home folder when it is imported, which ``run`` has seen to by now.
+    # Imported here: matplotlib needs a home folder when it is imported, which ``run`` has provided by now.
     from pipeline.figures.benchmark_results import read_benchmarks
     from pipeline.figures.inputs import read_runs, read_trajectory
     from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
@@ -73,7 +73,7 @@ def _check_output(path: Path, page: str) -> None:
     """Refuse to replace anything but earlier figures."""
     if path.is_dir():
         if any(path.iterdir()) and not (path / page).is_file():
-            raise InputError(f"--output: {path} holds something else than figures; name a new folder")
+            raise InputError(f"--output: {path} contains other files than figures; name a new folder")
     elif path.exists():
         raise InputError(f"--output: {path} is a file; name a new folder")
 

@@ -1,4 +1,4 @@
-"""Stage gather: all that was measured on a run, in one file.
+"""Stage gather: all results of a run in one file.
 
     python -m pipeline.cli.gather --run edm --evaluations results/runs/edm/evaluation/heun-50.json \
         --likelihood results/runs/edm/likelihood.json --output results/runs/edm/metrics.json
@@ -15,10 +15,14 @@ from pipeline.core.files import read_json, write_json
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="gather", description="Put all that was measured on a run into one file.")
+    parser = argparse.ArgumentParser(prog="gather", description="Collect all results of a run in one file.")
     parser.add_argument("--run", required=True, help="name of the run")
     parser.add_argument(
-        "--evaluations", required=True, type=Path, nargs="+", help="of its samplers, each named {sampler}.json"
+        "--evaluations",
+        required=True,
+        type=Path,
+        nargs="+",
+        help="evaluations of its samplers, each named {sampler}.json",
     )
     parser.add_argument("--likelihood", type=Path, help="file written by the stage likelihood")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")

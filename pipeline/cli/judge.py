@@ -1,4 +1,4 @@
-"""Stage judge: what takes long in scoring samples, for a part of them; the stage evaluate goes on from there.
+"""Stage judge: the slow part of scoring, for a part of the samples; the stage evaluate uses its results.
 
     python -m pipeline.cli.judge samples.parquet --part 1-of-4 --train results/data/qm9/molecules.parquet \
         --output records/1-of-4.parquet
@@ -23,10 +23,10 @@ from pipeline.sampling.parts import Part
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="judge", description="Judge a part of the molecules of a file.")
+    parser = argparse.ArgumentParser(prog="judge", description="Judge a part of the molecules in a file.")
     parser.add_argument("samples", type=Path, metavar="FILE", help="Parquet (molecule schema)")
-    parser.add_argument("--part", required=True, metavar="K-of-N", help="which part")
-    parser.add_argument("--train", type=Path, help="molecules whose training split tells what is novel")
+    parser.add_argument("--part", required=True, metavar="K-of-N", help="part to judge")
+    parser.add_argument("--train", type=Path, help="molecules whose training split defines novelty")
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     add_log(parser)
     return run(_judge, parser, argv)

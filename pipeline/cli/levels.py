@@ -1,4 +1,4 @@
-"""Stage levels: the noise levels of a few-step run's samplers, searched for on samples that no result is reported on.
+"""Stage levels: search for the noise levels of few-step samplers, on samples that are not reported.
 
     python -m pipeline.cli.levels --weights results/runs/tuned/weights.safetensors --calls 4 \
         --start results/runs/tuned/levels/2.json --output results/runs/tuned/levels/4.json
@@ -30,10 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
     parser.add_argument("--calls", required=True, type=int, help="number of network calls")
     parser.add_argument(
-        "--start", default=None, type=Path, help="what was found for the next smaller power of two; none: pure noise"
+        "--start", type=Path, help="levels found for the next smaller power of two (default: start from pure noise)"
     )
-    parser.add_argument("--num", type=int, default=256, help="molecules behind each score")
-    parser.add_argument("--seed", type=int, default=1, help="of these molecules; another one than the samplers'")
+    parser.add_argument("--num", type=int, default=256, help="molecules per score (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="seed of these molecules, different from the samplers' (default: %(default)s)",
+    )
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     add_backend(parser, override=True)
     add_log(parser)
@@ -67,12 +72,12 @@ def _levels(args: argparse.Namespace) -> None:
 
 
 def _read_spacing(path: Path, calls: int | None) -> Spacing:
-    """Read what this stage has found for a number of calls."""
+    """Read the spacing that this stage found for a number of calls."""
     found = read_json(path)
     spacing = found.get("spacing") if isinstance(found, dict) and str(calls) in found else None
     names = {field.name for field in dataclasses.fields(Spacing)}
     if not isinstance(spacing, dict) or spacing.keys() != names or not all(map(_is_positive, spacing.values())):
-        raise InputError(f"--start: {path} should be what this stage has found for {calls} calls")
+        raise InputError(f"--start: {path} should be the output of this stage for {calls} calls")
     return Spacing(**spacing)
 
 

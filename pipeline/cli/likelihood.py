@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
     parser.add_argument("--split", default="test", choices=["train", "validation", "test"], help="molecules to score")
-    parser.add_argument("--seed", type=int, default=0, help="of the steps t and the noise")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the steps t and the noise")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     add_backend(parser, override=True)
     add_log(parser)
@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _likelihood(args: argparse.Namespace) -> None:
     weights = read_weights(args.weights)
     if not OBJECTIVES[weights.config.objective].schedule:
-        raise InputError(f"{args.weights}: a run of objective {weights.config.objective} has no bound; one of edm has")
+        raise InputError(
+            f"{args.weights}: a run of objective {weights.config.objective} has no likelihood bound; objective edm has"
+        )
     shards = read_shards(args.shards, args.split)
     if not shards:
         raise InputError(f"{args.shards}: the split {args.split} has no molecules")

@@ -11,7 +11,7 @@ from typing import Final
 GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Use a trained model": {
         "sample": "draw molecules from weights",
-        "evaluate": "score molecules, ours or anyone's",
+        "evaluate": "score molecules from any source",
         "convert": "write molecules in another file format",
         "compare": "tell differences between two scores from noise",
     },
@@ -21,16 +21,16 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "shard": "pad molecules to a few sizes for training",
     },
     "Train": {
-        "train": "train a run, or go on with it",
+        "train": "train a run, or resume its training",
         "levels": "search for the noise levels of few-step samplers",
         "likelihood": "bound the likelihood of test molecules",
-        "release": "write a run as one file that sampling needs",
+        "release": "write the one file that sampling a run needs",
     },
     "Report": {
-        "noise": "draw noise, whose score is the floor of every metric",
+        "noise": "draw noise, whose scores are the floor of every metric",
         "gather": "collect the scores of a run's samplers in one file",
         "figures": "draw figures, table and page",
-        "benchmark": "time both backends beside the published EDM",
+        "benchmark": "time both backends and the published EDM",
     },
     "Split work over jobs": {
         "merge": "join parts of a sampler's molecules",
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return 0
-    print(f"consistent-edm: error: there is no stage {words[0]}; see consistent-edm --help", file=sys.stderr)
+    print(f"consistent-edm: error: no such stage: {words[0]}; see consistent-edm --help", file=sys.stderr)
     return 2
 
 

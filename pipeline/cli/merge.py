@@ -1,4 +1,4 @@
-"""Stage merge: samples that were drawn in parts, as if they had been drawn at once.
+"""Stage merge: join samples that were drawn in parts; equal to samples drawn in one job.
 
     python -m pipeline.cli.merge results/runs/edm/samples/heun-50/*.parquet \
         --output results/runs/edm/samples/heun-50.parquet
@@ -16,8 +16,10 @@ from pipeline.sampling.parts import merge_samples
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="merge", description="Put samples together that were drawn in parts.")
-    parser.add_argument("parts", nargs="+", type=Path, metavar="FILE", help="written by the stage sample with --part")
+    parser = argparse.ArgumentParser(prog="merge", description="Join samples that were drawn in parts.")
+    parser.add_argument(
+        "parts", nargs="+", type=Path, metavar="FILE", help="part written by the stage sample with --part"
+    )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     add_log(parser)
     return run(_merge, parser, argv)

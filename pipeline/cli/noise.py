@@ -1,4 +1,4 @@
-"""Stage noise: molecules made of noise, whose score is the floor under every result.
+"""Stage noise: molecules of pure noise, whose scores are the floor of every metric.
 
     python -m pipeline.cli.noise --statistics results/data/qm9/statistics.json --num 2000 --seed 0 \
         --output results/reference/noise.parquet
@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "from a centred Gaussian with the training molecules' standard deviation.",
     )
     parser.add_argument("--statistics", required=True, type=Path, help="file written by the stage shard")
-    parser.add_argument("--num", type=int, default=2000, help="how many clouds (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    parser.add_argument("--num", type=int, default=2000, help="number of clouds (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed (default: %(default)s)")
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     add_log(parser)
     return run(_noise, parser, argv)

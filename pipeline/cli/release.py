@@ -1,4 +1,4 @@
-"""Stage release: a run's weights and the noise levels found for them, as one file to share.
+"""Stage release: write the weights of a run and their noise levels to one file to share.
 
 python -m pipeline.cli.release --run results/runs/tuned --name few-step --output few-step.safetensors
 """
@@ -16,7 +16,7 @@ from pipeline.training.run_folder import read_weights, write_weights
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="release", description="Write a run as one file that sampling needs.")
+    parser = argparse.ArgumentParser(prog="release", description="Write the one file that sampling a run needs.")
     parser.add_argument("--run", required=True, type=Path, help="folder of the run, with weights.safetensors")
     parser.add_argument("--name", required=True, help="name of the model")
     parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
@@ -28,8 +28,8 @@ def _release(args: argparse.Namespace) -> None:
     weights = read_weights(args.run / "weights.safetensors")
     levels = {int(path.stem): found_levels(path, int(path.stem)) for path in (args.run / "levels").glob("*.json")}
     if weights.config.objective == "consistency" and not levels:
-        raise InputError(f"{args.run}/levels: no noise levels of a few-step model; run the stage levels")
-    # The runs that it started from are not in the file.
+        raise InputError(f"{args.run}/levels: has no noise levels for this few-step model; run the stage levels")
+    # The file does not contain the runs that it started from.
     config = weights.config.model_copy(update={"name": args.name, "init": None, "teacher": None})
     write_weights(
         args.output,

@@ -1,4 +1,4 @@
-"""What there is to set in a study, for people and for editors; and what a study asks to be installed.
+"""The settings of a study, as a table and as a schema for editors; and the backends that a study needs.
 
 python -m pipeline.cli.settings
 python -m pipeline.cli.settings --backends config.yaml
@@ -16,9 +16,9 @@ from pipeline.study.study import read_study, resolve_study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print or write what was asked for; return the exit status."""
+    """Print or write the requested output; return the exit status."""
     parser = argparse.ArgumentParser(prog="settings", description="List every setting of a study as a Markdown table.")
-    parser.add_argument("--readme", type=Path, help="bring the table in this document up to date instead")
+    parser.add_argument("--readme", type=Path, help="update the table in this document instead")
     parser.add_argument("--schema", type=Path, help="write the JSON schema of a study to this YAML file instead")
     parser.add_argument("--backends", type=Path, metavar="STUDY", help="list the backends of this study's runs instead")
     return run(_settings, parser, argv)

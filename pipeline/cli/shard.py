@@ -1,4 +1,4 @@
-"""Stage shard: the canonical molecules, padded in buckets of size, and what is measured on them.
+"""Stage shard: molecules padded in size buckets, and their statistics.
 
     python -m pipeline.cli.shard --molecules results/data/qm9/molecules.parquet --buckets 15 17 18 19 20 21 29 \
         --shards results/data/qm9/shards --statistics results/data/qm9/statistics.json
@@ -17,9 +17,13 @@ from pipeline.data.statistics import measure, write_statistics
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="shard", description="Pad molecules in buckets of size and measure them.")
+    parser = argparse.ArgumentParser(
+        prog="shard", description="Pad molecules in size buckets and compute their statistics."
+    )
     parser.add_argument("--molecules", required=True, type=Path, help="file written by the stage parse")
-    parser.add_argument("--buckets", type=int, nargs="+", help="sizes in atoms, ascending (default: quantiles)")
+    parser.add_argument(
+        "--buckets", type=int, nargs="+", help="sizes in atoms, ascending (default: quantiles of the sizes)"
+    )
     parser.add_argument("--shards", required=True, type=Path, help="directory to write, replaced as a whole")
     parser.add_argument("--statistics", required=True, type=Path, help="JSON file to write")
     add_log(parser)

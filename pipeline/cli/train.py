@@ -1,4 +1,4 @@
-"""Stage train: a run's configuration and shards to weights; interrupted at any moment, it goes on where it was.
+"""Stage train: train a run; after an interruption it resumes from its last checkpoint.
 
     python -m pipeline.cli.train --config results/runs/edm/config.json --shards results/data/qm9/shards \
         --statistics results/data/qm9/statistics.json --output results/runs/edm
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.backends import load_backend
-from pipeline.cli.common import add_backend, add_log, on_signals, run
+from pipeline.cli.common import add_backend, add_log, handle_stop_signals, run
 from pipeline.core.files import json_digest
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
@@ -23,11 +23,11 @@ from pipeline.training.run_folder import MetricsLog, provenance, read_pretrained
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the stage; return its exit status, 128 plus the number of a signal that made it save its state and end."""
-    parser = argparse.ArgumentParser(prog="train", description="Train a run, or go on training it.")
+    """Run the stage; return its exit status, 128 plus the signal number if a signal stopped it."""
+    parser = argparse.ArgumentParser(prog="train", description="Train a run, or resume its training.")
     parser.add_argument("--config", required=True, type=Path, help="the run's config.json")
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
-    parser.add_argument("--statistics", required=True, type=Path, help="statistics.json of the same stage")
+    parser.add_argument("--statistics", required=True, type=Path, help="statistics.json written by the stage shard")
     parser.add_argument("--init", default=None, type=Path, help="weights.safetensors of the run to start from")
     parser.add_argument("--teacher", default=None, type=Path, help="weights.safetensors of the run to learn from")
     parser.add_argument("--output", required=True, type=Path, help="the run's directory")
@@ -42,8 +42,8 @@ def _train(args: argparse.Namespace) -> None:
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
     pretrained = read_pretrained(config, init=args.init, teacher=args.teacher)
-    # A training is of this configuration and these molecules. Another one begins afresh in its own folder, and when
-    # all is changed back, this one goes on; a checkpoint that strays from one folder to the other is refused.
+    # The state belongs to this configuration and these molecules. If they change, training starts again in another
+    # folder; if they change back, it resumes; a checkpoint in the wrong folder is refused.
     content = [settings, statistics.to_json(), *(shard.digest() for shard in [*shards["train"], *shards["validation"]])]
     content += pretrained.digests()
     digest = json_digest(content)
@@ -54,10 +54,10 @@ def _train(args: argparse.Namespace) -> None:
         nonlocal received
         received = signal.Signals(number)
         stop.set()
-        # A second Ctrl-C does not wait for the state to be saved.
+        # A second Ctrl-C stops without waiting for the state to be saved.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    on_signals(save)
+    handle_stop_signals(save)
 
     backend = load_backend(config.backend, cores=args.devices)
     training = TrainingRun(config, digest, shards, statistics, state, pretrained, args.log, stop.is_set)

@@ -50,7 +50,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     no old file remains among the new ones.
 
     Raises:
-        NotADirectoryError: ``path`` is a file.
+      NotADirectoryError: ``path`` is a file.
     """
     path = Path(os.path.realpath(path))
     if path.is_file():
@@ -128,7 +128,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Return the JSON value in a file.
 
     Raises:
-        InputError: the file is missing, or not JSON.
+      InputError: the file is missing, or not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Download QM9 from either place it is published at, complete and verified or not at all."""
+"""Download of QM9 from either of its sources; a download is complete and verified, or absent."""
 
 import http
 import http.client
@@ -27,7 +27,7 @@ QM9PACK_SHA256: Final = "1d88c2988007c6778e717ee3224cf511bd60e10732ebe3b7ed500ea
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a web server, and what its content has to be."""
+    """A file on a web server, with its expected content."""
 
     name: str
     url: str
@@ -38,7 +38,7 @@ class RemoteFile:
 
 FIGSHARE_FILES: Final = (
     # figshare publishes the MD5 sums ad1ebd51ee7f5b3a6e32e974e5d54012 and a361887bacb427b8a0ce7903d92a53b4; the SHA-256
-    # sums are those that public data manifests record of files with these MD5 sums.
+    # sums are those of files with these MD5 sums in public data manifests.
     RemoteFile(
         name=ARCHIVE,
         url="https://figshare.com/ndownloader/files/3195389",
@@ -59,17 +59,16 @@ _BLOCK_BYTES: Final = 1 << 18
 
 
 def download_qm9pack(directory: str | os.PathLike[str], *, log: Path | None = None) -> None:
-    """Let pip fetch the wheel of qm9pack 1.0.3 into ``directory``, by version and SHA-256.
+    """Download the wheel of qm9pack 1.0.3 into ``directory`` with pip, by version and SHA-256.
 
-    pip is asked because it knows where the user's packages come from: its index, mirror, proxy and certificates are
-    those of its own configuration. Nothing is installed.
+    pip uses the index, mirror, proxy and certificates that the user has configured. Nothing is installed.
 
     Args:
-        directory: appears, or is replaced, when the wheel is complete and verified.
-        log: a file that receives what pip has to say when it fails.
+      directory: created or replaced when the wheel is complete and verified.
+      log: file for the output of pip if it fails.
 
     Raises:
-        InputError: pip is missing or failed, or the wheel is not the one expected.
+      InputError: pip is missing or failed, or the wheel is not the expected one.
     """
     if importlib.util.find_spec("pip") is None:
         raise InputError(f"{sys.executable} has no pip to download {QM9PACK_REQUIREMENT} with; try -m ensurepip")
@@ -81,7 +80,7 @@ def download_qm9pack(directory: str | os.PathLike[str], *, log: Path | None = No
         print(f"downloading {QM9PACK_REQUIREMENT} (104 MB) with pip", file=sys.stderr)
         result = subprocess.run(
             [*command, "--requirement", str(requirements)],
-            # pip's progress bar belongs with all other progress.
+            # pip prints its progress bar to stdout; all other progress is on stderr.
             stdout=_stderr_fileno(),
             stderr=subprocess.PIPE,
             text=True,
@@ -99,17 +98,17 @@ def download_qm9pack(directory: str | os.PathLike[str], *, log: Path | None = No
 def download_figshare(
     directory: str | os.PathLike[str], *, files: Sequence[RemoteFile] = FIGSHARE_FILES, log: Path | None = None
 ) -> None:
-    """Fetch the official archive of QM9 and its list of uncharacterised molecules into ``directory``.
+    """Download the official archive of QM9 and its list of uncharacterised molecules into ``directory``.
 
-    A connection that breaks or stalls is taken up again where it broke, until six attempts on end bring nothing.
+    Interrupted or stalled transfers resume, until six consecutive attempts receive nothing.
 
     Args:
-        directory: appears, or is replaced, when all files are complete and verified.
-        files: what to fetch.
-        log: a file that also receives the progress.
+      directory: created or replaced when all files are complete and verified.
+      files: files to download.
+      log: file for progress lines.
 
     Raises:
-        InputError: the server cannot be reached or refuses, or a file is not the one expected.
+      InputError: the server is unreachable or refuses, or a file is not the expected one.
     """
     with (
         atomic_directory(directory) as temporary,
@@ -121,15 +120,15 @@ def download_figshare(
 
 
 SOURCES: Final[dict[str, Callable[..., None]]] = {"qm9pack": download_qm9pack, "figshare": download_figshare}
-"""What to call for each source; every one takes the directory and ``log``."""
+"""Download function of each source, with the arguments directory and ``log``."""
 
 
-class _InterruptedError(Exception):
-    """The connection failed in a way that another attempt may mend."""
+class _RetryableError(Exception):
+    """The connection failed, but another attempt may succeed."""
 
 
 def _fetch(file: RemoteFile, path: Path, bar: Progress) -> None:
-    """Download ``file`` to ``path``, going on after interruptions."""
+    """Download ``file`` to ``path``, resuming after interruptions."""
     failures = 0
     with path.open("wb") as target:
         while (start := target.tell()) < file.size:
@@ -143,30 +142,30 @@ def _fetch(file: RemoteFile, path: Path, bar: Progress) -> None:
                         target.write(block)
                         bar.update(len(block))
                 reason = "the connection closed early"
-            except _InterruptedError as error:
+            except _RetryableError as error:
                 reason = str(error)
             failures = 0 if target.tell() > start else failures + 1
             if failures == _ATTEMPTS:
                 raise InputError(f"{file.url}: {reason}, {failures} times; is the network reachable?")
             if target.tell() < file.size:
-                bar.note(f"{file.name}: {reason}; going on in {2**failures} s")
+                bar.note(f"{file.name}: {reason}; resuming in {2**failures} s")
                 time.sleep(2**failures)
         if target.tell() > file.size:
-            raise InputError(f"{file.url}: sends more than the {file.size} bytes of {file.name}")
+            raise InputError(f"{file.url}: sent more than the {file.size} bytes of {file.name}")
 
 
 def _connect(file: RemoteFile, start: int) -> http.client.HTTPResponse:
-    """Return the response with the bytes from ``start`` on, or with all if the server cannot do that."""
+    """Return the response with the bytes from ``start`` on, or with all if the server does not support ranges."""
     request = urllib.request.Request(file.url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        reason = f"the server answers {error.code} {error.reason}"
+        reason = f"the server answered {error.code} {error.reason}"
         if error.code == http.HTTPStatus.TOO_MANY_REQUESTS or error.code >= 500:
-            raise _InterruptedError(reason) from None
+            raise _RetryableError(reason) from None
         raise InputError(f"{file.url}: {reason}") from None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise _InterruptedError(str(getattr(error, "reason", None) or error or type(error).__name__)) from None
+        raise _RetryableError(str(getattr(error, "reason", None) or error or type(error).__name__)) from None
     return response
 
 
@@ -174,23 +173,23 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(_BLOCK_BYTES)
     except (http.client.HTTPException, OSError) as error:
-        raise _InterruptedError(str(error) or type(error).__name__) from None
+        raise _RetryableError(str(error) or type(error).__name__) from None
 
 
 def _verify(path: Path, expected: str) -> None:
     if not path.is_file():
-        raise InputError(f"{path.name}: the download did not bring this file")
+        raise InputError(f"{path.name}: missing from the download")
     if (found := sha256(path)) != expected:
         raise InputError(f"{path.name}: SHA-256 {found} should be {expected}; the download is discarded")
 
 
 def _reason(output: str) -> str:
-    """Return the line of pip's complaints that says what went wrong."""
+    """Return the line of pip's output that gives the cause."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     broken = re.findall(r"connection broken by '(.*)':", output)
-    message = (errors or lines[-1:] or ["it says nothing"])[0]
-    # Without a connection pip ends with "no matching distribution", which is not what is wrong.
+    message = (errors or lines[-1:] or ["no output"])[0]
+    # Without a connection pip ends with "no matching distribution", which hides the cause.
     return f"{broken[-1]} ({message})" if broken else message
 
 

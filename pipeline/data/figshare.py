@@ -1,9 +1,9 @@
-r"""QM9 out of the official archive: 133,885 small files of text, read in place as the archive streams by.
+r"""QM9 from the official archive of 133,885 small text files, read as a stream without extracting it.
 
-A file (table 2 of the paper) is the number of atoms; "gdb", the index and the properties; a line an atom of symbol, x,
-y, z and partial charge; frequencies; SMILES; InChI. Fields are separated by tabs, sometimes with a space more, and
-small numbers are written the way Mathematica does, ``1.2*^-6``. Nothing is ever extracted to the disk, so that no name
-in an archive can lead anywhere.
+The lines of a file (table 2 of the paper) are: the number of atoms; "gdb", the index and the properties; for each atom
+symbol, x, y, z and partial charge; frequencies; SMILES; InChI. Fields are separated by tabs, sometimes with an extra
+space, and small numbers are in Mathematica's notation, ``1.2*^-6``. Since nothing is extracted to disk, no name in an
+archive can be used for an attack.
 """
 
 import bz2
@@ -28,7 +28,7 @@ UNCHARACTERIZED: Final = "uncharacterized.txt"
 
 _MEMBER: Final = re.compile(r"(?:.*/)?dsgdb9nsd_(\d{6})\.xyz")
 _MAX_MEMBER_BYTES: Final = 1 << 20
-_MOLECULES_A_CHUNK: Final = 8192
+_CHUNK_MOLECULES: Final = 8192
 
 _PROPERTY_TYPES: Final = {
     "tag": pa.string(),
@@ -39,7 +39,7 @@ _ATOM_TYPES: Final = {"symbol": pa.string(), **{name: pa.float64() for name in (
 
 
 class _Record(NamedTuple):
-    """One file of the archive, cut into lines."""
+    """Parsed lines of one file of the archive."""
 
     number: int
     size: int
@@ -51,14 +51,14 @@ class _Record(NamedTuple):
 def parse_figshare(
     directory: str | os.PathLike[str], *, advance: Callable[[int], None] = lambda count: None
 ) -> SourceData:
-    """Return QM9 from the folder that the stage download left the official files in.
+    """Return QM9 from the official files written by the stage download.
 
     Args:
-        directory: the folder with the archive and the list of uncharacterised molecules, which are left out.
-        advance: is told the number of molecules after every chunk of them.
+      directory: folder with the archive and the list of uncharacterised molecules, which are left out.
+      advance: called with the number of molecules in every chunk.
 
     Raises:
-        InputError: a file is missing, truncated or damaged, or not what it should be.
+      InputError: a file is missing, truncated, damaged or invalid.
     """
     archive = Path(directory) / ARCHIVE
     excluded = _read_excluded(Path(directory) / UNCHARACTERIZED)
@@ -78,18 +78,18 @@ def parse_figshare(
         if index in excluded:
             continue
         records.append(_record(archive, index, text))
-        if len(records) == _MOLECULES_A_CHUNK:
+        if len(records) == _CHUNK_MOLECULES:
             flush()
     if records:
         flush()
-    # The list is of molecules that are in the archive; one that is not there tells of an archive cut short.
+    # The listed molecules are in the complete archive: if one is missing, the archive is truncated.
     if missing := excluded - seen:
         raise InputError(f"{archive}: ends without molecule {min(missing)}, which {UNCHARACTERIZED} names: incomplete")
     return assemble(chunks, source="figshare")
 
 
 def _read_excluded(path: Path) -> set[int]:
-    """Return the numbers of the uncharacterised molecules: the lines that begin with a whole number."""
+    """Return the numbers of the uncharacterised molecules, from the lines that start with a whole number."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def _read_excluded(path: Path) -> set[int]:
 def _members(archive: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the number and the content of every molecule's file in the archive."""
     try:
-        # Not tarfile's own "r|bz2": it takes the end of a truncated file for the end of the archive.
+        # Not tarfile's own "r|bz2", which does not detect a truncated file.
         with bz2.open(archive) as plain, tarfile.open(fileobj=plain, mode="r|") as members:
             for member in members:
                 if not (member.isfile() and (match := _MEMBER.fullmatch(member.name))):
@@ -113,7 +113,7 @@ def _members(archive: Path) -> Iterator[tuple[int, bytes]]:
                     raise InputError(f"{archive}: {member.name} is not the file of a molecule")
                 yield int(match[1]), file.read()
             while plain.read(1 << 20):
-                pass  # what follows the last member, up to the checksum at the end
+                pass  # read past the last member, so that the checksum at the end is verified
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(
             f"{archive}: truncated or damaged ({error}); delete its folder and download it again"
@@ -128,7 +128,7 @@ def _record(archive: Path, index: int, text: bytes) -> _Record:
             raise ValueError
         smiles = lines[size + 3].split()[0].decode("ascii")
     except (ValueError, IndexError):
-        raise InputError(f"{archive}: molecule {index}: its file is not in the format of QM9") from None
+        raise InputError(f"{archive}: molecule {index}: its file is not in the QM9 format") from None
     return _Record(index, size, b"\t".join(lines[1].split()), b"\n".join(lines[2 : size + 2]), smiles)
 
 
@@ -136,14 +136,14 @@ def _chunk(archive: Path, records: Sequence[_Record]) -> Chunk:
     try:
         return _convert(records)
     except (pa.ArrowInvalid, ValueError) as error:
-        # Arrow does not say in which line: the same again, a molecule at a time, finds it.
+        # Arrow does not report the line: convert molecules one by one to find it.
         for record in records if len(records) > 1 else ():
             _chunk(archive, [record])
         raise InputError(f"{archive}: molecule {records[0].number}: {' '.join(str(error).split())[:200]}") from None
 
 
 def _convert(records: Sequence[_Record]) -> Chunk:
-    """Return the chunk of well-formed records; raises ValueError (or Arrow's subclass of it) if one is not."""
+    """Return records as a chunk; raises ValueError (or Arrow's subclass of it) if one is malformed."""
     properties = read_columns(b"\n".join(record.properties for record in records).replace(b"*^", b"e"), _PROPERTY_TYPES)
     atoms = read_columns(
         b"\n".join(record.atoms for record in records).replace(b"*^", b"e").translate(None, delete=b" \r"), _ATOM_TYPES
@@ -151,13 +151,13 @@ def _convert(records: Sequence[_Record]) -> Chunk:
     index = properties["index"].to_numpy()
     sizes = np.array([record.size for record in records], dtype=np.int32)
     if not np.array_equal(index, [record.number for record in records]):
-        raise ValueError(f"the name of its file does not agree with the index {index[0]} inside")
+        raise ValueError(f"its file name does not match the index {index[0]} in the file")
     if atoms.num_rows != sizes.sum():
-        raise ValueError(f"{atoms.num_rows} lines of atoms where {sizes.sum()} are announced")
+        raise ValueError(f"{atoms.num_rows} lines of atoms, but {sizes.sum()} are declared")
     types = pc.index_in(atoms["symbol"], pa.array(SYMBOLS))
     if types.null_count:
         symbol = atoms["symbol"].filter(pc.is_null(types))[0].as_py()
-        raise ValueError(f"unknown element {symbol!r}; known are {', '.join(SYMBOLS)}")
+        raise ValueError(f"unknown element {symbol!r}; supported are {', '.join(SYMBOLS)}")
     return Chunk(
         index=index,
         smiles=[record.smiles for record in records],

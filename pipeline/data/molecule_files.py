@@ -94,13 +94,13 @@ def read_molecule_files(
     Titles, tags of SDF and further columns of Parquet become columns: of float64 where each molecule has a number.
 
     Args:
-        path: the file or folder.
-        invalid: what to do about molecules that cannot be used.
-        advance: is told the number of molecules, now and then.
+      path: the file or folder.
+      invalid: what to do about molecules that cannot be used.
+      advance: is told the number of molecules, now and then.
 
     Raises:
-        InputError: there is no such file, it is truncated, damaged or of none of these formats, or has molecules that
-            cannot be used; the line names the file and, where it can, the line, the molecule and its title.
+      InputError: there is no such file, it is truncated, damaged or of none of these formats, or has molecules that
+        cannot be used; the line names the file and, where it can, the line, the molecule and its title.
     """
     files, not_read = _files(Path(path))
     parts: list[_Part] = []
@@ -346,7 +346,7 @@ def _problems(found: _Part) -> dict[int, _Problem]:
     ):
         for atom in reversed(np.flatnonzero(wrong).tolist()):
             one, symbol = int(owner[atom]), element_symbol(int(found.atomic_numbers[atom]))
-            elements = f"has {symbol}; there are {there}, and known are {', '.join(SYMBOLS)}"
+            elements = f"has {symbol}; its elements are {there}, supported are {', '.join(SYMBOLS)}"
             reason = elements if kind == _ELEMENTS else f"a coordinate is not finite ({found.positions[atom]})"
             problems[one] = _Problem(kind, atom - int(starts[one]), reason)
     problems |= {one: _Problem(_UNREADABLE, 0, error) for one, error in found.errors.items()}

@@ -27,7 +27,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
     """Check the name of a file to write, before there is anything to write.
 
     Raises:
-        InputError: its suffix is not one of ``SUFFIXES``.
+      InputError: its suffix is not one of ``SUFFIXES``.
     """
     if not Path(path).name.lower().endswith(SUFFIXES):
         raise InputError(f"{path}: molecules are written to {', '.join(SUFFIXES)} files")
@@ -48,15 +48,15 @@ def write_molecule_file(
     SMILES and the other columns too, but for those of more than one value a molecule; XYZ has neither.
 
     Args:
-        path: the file to write.
-        molecules: M molecules.
-        index: see ``write_molecules``, as the others; for Parquet alone.
-        columns: [M] values each.
-        units: for Parquet alone.
-        metadata: for Parquet alone.
+      path: the file to write.
+      molecules: M molecules.
+      index: see ``write_molecules``, as the others; for Parquet alone.
+      columns: [M] values each.
+      units: for Parquet alone.
+      metadata: for Parquet alone.
 
     Raises:
-        InputError: see ``check_output``.
+      InputError: see ``check_output``.
     """
     check_output(path)
     columns = columns or {}

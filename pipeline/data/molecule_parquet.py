@@ -56,12 +56,12 @@ def write_molecules(
     """Write molecules to a Parquet file, atomically.
 
     Args:
-        path: the file to write; its folder is made if need be.
-        molecules: M molecules.
-        index: [M] number of each molecule in its source; 0, 1, ... by default.
-        extra_columns: more columns of M values each: NumPy arrays, Arrow arrays or sequences.
-        units: unit of any of the extra columns.
-        metadata: where the molecules come from, a JSON object; by default that of ``molecules``.
+      path: the file to write; its folder is made if need be.
+      molecules: M molecules.
+      index: [M] number of each molecule in its source; 0, 1, ... by default.
+      extra_columns: more columns of M values each: NumPy arrays, Arrow arrays or sequences.
+      units: unit of any of the extra columns.
+      metadata: where the molecules come from, a JSON object; by default that of ``molecules``.
     """
     extra_columns = extra_columns or {}
     if taken := [name for name in _TYPES if name in extra_columns]:
@@ -107,12 +107,12 @@ def read_molecules(path: str | os.PathLike[str], *, split: str | None = None) ->
     """Return the molecules of a Parquet file: ours, or anyone's with the columns atomic_numbers and positions.
 
     Args:
-        path: the file.
-        split: only the molecules of this split ("train", "validation" or "test"), in the order of the file.
+      path: the file.
+      split: only the molecules of this split ("train", "validation" or "test"), in the order of the file.
 
     Raises:
-        InputError: the file is missing, truncated, corrupt or of another kind, has nothing in that split, or holds
-            what cannot be a molecule (see ``Molecules``).
+      InputError: the file is missing, truncated, corrupt or of another kind, has nothing in that split, or holds
+        what cannot be a molecule (see ``Molecules``).
     """
     found = read_molecule_table(path, split=split, optional=["smiles"])
     try:
@@ -127,13 +127,13 @@ def read_molecule_table(
     """Return what a Parquet file has of molecules, not checked for what cannot be one.
 
     Args:
-        path: the file.
-        split: see ``read_molecules``.
-        optional: columns to read if they are there, or None for all.
+      path: the file.
+      split: see ``read_molecules``.
+      optional: columns to read if they are there, or None for all.
 
     Raises:
-        InputError: the file is missing, truncated, corrupt or of another kind, has nothing in that split, or its
-            columns do not fit each other.
+      InputError: the file is missing, truncated, corrupt or of another kind, has nothing in that split, or its
+        columns do not fit each other.
     """
     required = ["atomic_numbers", "positions"] + (["split"] if split else [])
     table, metadata = read_table(path, kind=KIND, required=required, optional=optional)
@@ -165,7 +165,7 @@ def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str
     """Return columns of a molecule file with one value a molecule, such as index, split or a property, each [M].
 
     Raises:
-        InputError: the file is missing, truncated or corrupt, or lacks a column or a value in it.
+      InputError: the file is missing, truncated or corrupt, or lacks a column or a value in it.
     """
     table, _ = read_table(path, kind=KIND, required=names)
     for name in names:

@@ -1,8 +1,8 @@
-"""QM9 (Ramakrishnan et al. 2014, doi:10.1038/sdata.2014.22; CC0): what its two publications have in common.
+"""QM9 (Ramakrishnan et al. 2014, doi:10.1038/sdata.2014.22; CC0): code shared by the parsers of both sources.
 
-``qm9pack`` and ``figshare`` parse one each and give the same molecules in the same order: those of the official index
-without the 3,054 whose geometry the authors call uncharacterised. Neither takes its text apart atom by atom in Python:
-it is rewritten as plain columns of numbers for Arrow's CSV reader, which makes all of QM9 a matter of seconds.
+``qm9pack`` and ``figshare`` parse one each and return the same molecules in the same order: those of the official index
+without the 3,054 whose geometry the authors call uncharacterised. Neither parses text atom by atom in Python: it is
+rewritten as columns of numbers for Arrow's CSV reader, which reads all of QM9 in seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class Property(NamedTuple):
     name: str
     unit: str
     qm9pack: str
-    """Its column in qm9pack."""
+    """Name of its column in qm9pack."""
 
 
 PROPERTIES: Final = (
@@ -52,12 +52,12 @@ MULLIKEN_CHARGES: Final = "mulliken_charges"
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """M molecules with A atoms on their way from text to a ``SourceData``."""
+    """M parsed molecules with A atoms, to be assembled into a ``SourceData``."""
 
     index: npt.NDArray[np.int32]
     """[M] official number, 1 to 133,885."""
     smiles: list[str | None]
-    """[M] of GDB-17, from which the geometries were made."""
+    """[M] SMILES of GDB-17, from which the geometries were generated."""
     sizes: npt.NDArray[np.int32]
     """[M] atoms."""
     atomic_numbers: npt.NDArray[np.uint8]
@@ -65,7 +65,7 @@ class Chunk:
     positions: npt.NDArray[np.float32]
     """[A, 3] in angstrom."""
     charges: npt.NDArray[np.float32]
-    """[A] Mulliken's partial charges, in e."""
+    """[A] Mulliken partial charges, in e."""
     properties: Mapping[str, npt.NDArray[np.float64]]
     """[M] each, by name."""
 
@@ -74,13 +74,13 @@ def assemble(chunks: Sequence[Chunk], *, source: str) -> SourceData:
     """Return all chunks as one, in the order of the official index.
 
     Raises:
-        InputError: there are no molecules, one is out of order, or a number of one is not finite.
+      InputError: there are no molecules, one is out of order, or a value is not finite.
     """
     if not chunks:
         raise InputError(f"{source}: has no molecules")
     index = np.concatenate([chunk.index for chunk in chunks])
     if (repeated := index[1:][np.diff(index) <= 0]).size:
-        raise InputError(f"{source}: molecule {repeated[0]} is out of order or there twice")
+        raise InputError(f"{source}: molecule {repeated[0]} is out of order or repeated")
     sizes = np.concatenate([chunk.sizes for chunk in chunks])
     positions = np.concatenate([chunk.positions for chunk in chunks])
     charges = np.concatenate([chunk.charges for chunk in chunks])
@@ -112,10 +112,10 @@ def _check_finite(source: str, index: npt.NDArray[np.int32], values: npt.NDArray
 
 
 def read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
-    """Return tab-separated text without a header as columns of the names and types given; blank lines are passed over.
+    """Return tab-separated text without a header as columns with the given names and types; blank lines are skipped.
 
     Raises:
-        pyarrow.ArrowInvalid: a line has not that many fields, or a field is not of its type.
+      pyarrow.ArrowInvalid: a line has another number of fields, or a field is not of its type.
     """
     if not text.strip():
         return pa.schema(list(types.items())).empty_table()
@@ -123,6 +123,6 @@ def read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
         pa.BufferReader(text),
         read_options=csv.ReadOptions(column_names=list(types), block_size=1 << 24),
         parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
-        # Nothing stands for "missing": an empty field or "NA" is an error like any other word.
+        # No null values: an empty field or "NA" is an error.
         convert_options=csv.ConvertOptions(column_types=dict(types), null_values=[], strings_can_be_null=False),
     )

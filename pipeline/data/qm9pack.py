@@ -1,4 +1,4 @@
-"""QM9 out of the wheel of the Python package qm9pack 1.0.3, read as the archive it is: nothing of it is imported."""
+"""QM9 from the wheel of the Python package qm9pack 1.0.3, read as a zip archive without importing any of it."""
 
 import os
 import re
@@ -28,7 +28,7 @@ _TYPES: Final = {
     **{name: pa.int32() for name in ("Index", "N_atoms")},
     **{p.qm9pack: pa.float64() for p in PROPERTIES},
 }
-# One value an atom, written as a list in Python: what a list looks like, and what stands between two atoms.
+# Columns with a Python list of one entry per atom: pattern of the list, and separator between atoms.
 _LISTS: Final = {
     "Elements": (re.compile(r"\['[A-Za-z]+'(?:,'[A-Za-z]+')*\]"), ","),
     "XYZ_Ang": (re.compile(r"\[\[[^\[\]]+\](?:,\[[^\[\]]+\])*\]"), "],["),
@@ -39,21 +39,21 @@ _BLOCK_BYTES: Final = 1 << 24
 _ATOMIC_NUMBER_OF_LETTER: Final = np.zeros(256, np.uint8)
 _ATOMIC_NUMBER_OF_LETTER[[ord(symbol) for symbol in SYMBOLS]] = list(ATOMIC_NUMBER_OF_SYMBOL.values())
 
-# "[[1.0,2.0,3.0],[4.0,5.0,6.0]]" becomes one number a line; the empty lines that are left are passed over.
-_ONE_A_LINE: Final = bytes.maketrans(b",]", b"\n\n")
+# "[[1.0,2.0,3.0],[4.0,5.0,6.0]]" becomes one number per line; the remaining empty lines are skipped.
+_ONE_PER_LINE: Final = bytes.maketrans(b",]", b"\n\n")
 
 
 def parse_qm9pack(
     directory: str | os.PathLike[str], *, advance: Callable[[int], None] = lambda count: None
 ) -> SourceData:
-    """Return QM9 from the folder that the stage download left the wheel in.
+    """Return QM9 from the wheel written by the stage download.
 
     Args:
-        directory: the folder.
-        advance: is told the number of molecules after every chunk of them.
+      directory: folder with the wheel.
+      advance: called with the number of molecules in every chunk.
 
     Raises:
-        InputError: the wheel is missing, truncated or damaged, or its tables are not what they should be.
+      InputError: the wheel is missing, truncated or damaged, or its tables are invalid.
     """
     wheel = Path(directory) / WHEEL
     if not wheel.is_file():
@@ -69,13 +69,13 @@ def parse_qm9pack(
     except KeyError as error:
         raise InputError(f"{wheel}: {' '.join(map(str, error.args))}") from None
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        # What zipfile makes of a damaged archive is not always a BadZipFile.
+        # zipfile raises all of these for damaged archives.
         raise InputError(f"{wheel}: truncated or damaged ({error}); download it again") from None
     return assemble(chunks, source="qm9pack")
 
 
 def _chunks(name: str, file: IO[bytes]) -> Iterator[Chunk]:
-    """Yield a table in blocks, so that never more than one block of text is in memory."""
+    """Yield a table in blocks, so that only one block of text is in memory."""
     try:
         blocks = csv.open_csv(
             pa.PythonFile(file),
@@ -97,7 +97,7 @@ def _chunk(name: str, block: pa.RecordBatch) -> Chunk:
         if (wrong := np.flatnonzero(counts != sizes)).size:
             row = wrong[0]
             raise InputError(
-                f"{name}: molecule {index[row]}: its {sizes[row]} atoms do not fit the {column} {text[column][row]:.60}"
+                f"{name}: molecule {index[row]}: its {sizes[row]} atoms do not match {column} {text[column][row]:.60}"
             )
     charges = _numbers(text["Mulliken_pop"])
     coordinates = _numbers(text["XYZ_Ang"])
@@ -105,7 +105,7 @@ def _chunk(name: str, block: pa.RecordBatch) -> Chunk:
     if not 3 * len(atomic_numbers) == 3 * len(charges) == len(coordinates):
         raise InputError(
             f"{name}: molecules {index[0]} to {index[-1]}: {len(atomic_numbers)} elements, {len(charges)} charges and "
-            f"{len(coordinates)} coordinates do not belong together"
+            f"{len(coordinates)} coordinates do not match"
         )
     return Chunk(
         index=index,
@@ -119,20 +119,20 @@ def _chunk(name: str, block: pa.RecordBatch) -> Chunk:
 
 
 def _numbers(lists: list[str]) -> npt.NDArray[np.float64]:
-    """Return the numbers of Python-like lists, nested or not, one after the other."""
-    text = "".join(lists).encode().translate(_ONE_A_LINE, delete=b"[ ")
+    """Return the concatenated numbers of Python lists, nested or not."""
+    text = "".join(lists).encode().translate(_ONE_PER_LINE, delete=b"[ ")
     numbers: npt.NDArray[np.float64] = read_columns(text, {"number": pa.float64()})["number"].to_numpy()
     return numbers
 
 
 def _atomic_numbers(name: str, index: npt.NDArray[np.int32], lists: list[str]) -> npt.NDArray[np.uint8]:
-    """Return the atomic numbers of lists such as "['C','H']", one after the other."""
+    """Return the concatenated atomic numbers of lists such as "['C','H']"."""
     letters = "".join(lists).encode().translate(None, delete=b"[]', ")
     numbers = _ATOMIC_NUMBER_OF_LETTER[np.frombuffer(letters, np.uint8)]
     if not numbers.all():
         known = set("[]', ").union(SYMBOLS)
         row = next(row for row, elements in enumerate(lists) if not known.issuperset(elements))
         raise InputError(
-            f"{name}: molecule {index[row]}: unknown element in {lists[row]:.60}; known are {', '.join(SYMBOLS)}"
+            f"{name}: molecule {index[row]}: unknown element in {lists[row]:.60}; supported are {', '.join(SYMBOLS)}"
         )
     return numbers

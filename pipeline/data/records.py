@@ -71,13 +71,13 @@ def read_records(paths: Sequence[str | os.PathLike[str]], *, of: str, number: in
     """Return the records of all parts of a file as one.
 
     Args:
-        paths: of all parts, in any order.
-        of: SHA-256 of the file.
-        number: M, the molecules in it.
+      paths: of all parts, in any order.
+      of: SHA-256 of the file.
+      number: M, the molecules in it.
 
     Raises:
-        InputError: a file is missing, damaged or of another kind; is of another file; or together they do not have
-            every molecule once.
+      InputError: a file is missing, damaged or of another kind; is of another file; or together they do not have
+        every molecule once.
     """
     tables: list[tuple[pa.Table, bool]] = []
     for path in paths:

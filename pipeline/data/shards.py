@@ -1,7 +1,7 @@
-"""Shards: molecules as padded arrays in buckets of size, so that every training step has one of a few static shapes.
+"""Shards: molecules as padded arrays in size buckets, so that training steps have few static shapes.
 
-A molecule goes to the smallest bucket that holds it. Which atoms are real follows from its size: the first ``size``
-ones. Positions are centred on the unweighted mean of the atoms and zero in the padding.
+A molecule belongs to the smallest bucket that it fits. Its atoms are the first ``size`` entries. Positions are centred
+on the unweighted mean of the atoms and zero in the padding.
 
 A directory of shards has one file ``{split}-{bucket}.parquet`` for every split and bucket, empty ones included:
 
@@ -10,7 +10,7 @@ A directory of shards has one file ``{split}-{bucket}.parquet`` for every split 
 | index          | int32                               | number of the molecule in its source |
 | size           | uint16                              | atoms                             |
 | atomic_numbers | fixed_size_list<uint8>[bucket]      | 0 in the padding                  |
-| positions      | fixed_size_list<float>[3 * bucket]  | angstrom, x y z of atom after atom |
+| positions      | fixed_size_list<float>[3 * bucket]  | angstrom, x y z of each atom in turn |
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Shard:
     """M molecules of one split that share a bucket."""
 
     bucket: int
-    """Number of atoms there is room for."""
+    """Padded number of atoms."""
     index: npt.NDArray[np.int32]
     """[M] number of each molecule in its source."""
     sizes: npt.NDArray[np.int32]
@@ -70,13 +70,13 @@ def make_shards(
     """Return the shards of every split, one for each bucket, empty ones included, in ascending order of bucket.
 
     Args:
-        molecules: M molecules.
-        index: [M] their numbers in the source.
-        split: [M] "train", "validation" or "test".
-        buckets: sizes in atoms, ascending; by default those of ``even_buckets``.
+      molecules: M molecules.
+      index: [M] number of each molecule in its source.
+      split: [M] "train", "validation" or "test".
+      buckets: sizes in atoms, ascending; ``even_buckets`` by default.
 
     Raises:
-        InputError: the buckets are not ascending, or a molecule is larger than the largest.
+      InputError: the buckets are not ascending, or a molecule is larger than the largest.
     """
     buckets = even_buckets(molecules.sizes) if buckets is None else buckets
     edges = np.asarray(buckets, dtype=np.int32)
@@ -102,18 +102,18 @@ def make_shards(
 
 
 def even_buckets(sizes: npt.NDArray[np.integer[Any]], most: int = 7) -> list[int]:
-    """Return sizes in atoms that deal molecules out evenly: the quantiles of their sizes, the largest included.
+    """Return buckets with about equal numbers of molecules: quantiles of the sizes, including the largest size.
 
     Args:
-        sizes: [M] atoms of each molecule.
-        most: buckets at most; fewer where many molecules are of one size.
+      sizes: [M] atoms of each molecule.
+      most: maximum number of buckets; fewer if many molecules have the same size.
     """
     quantiles = np.quantile(sizes, np.arange(1, most + 1) / most, method="higher")
     return [int(size) for size in np.unique(quantiles)]
 
 
 def write_shards(directory: str | os.PathLike[str], shards: Mapping[str, Sequence[Shard]]) -> None:
-    """Write the shards of every split to ``directory``, which is replaced as a whole when all of it is on disk."""
+    """Write the shards of every split to ``directory``, which is replaced as a whole when complete."""
     with atomic_directory(directory) as temporary:
         for split, of_split in shards.items():
             for shard in of_split:
@@ -121,15 +121,15 @@ def write_shards(directory: str | os.PathLike[str], shards: Mapping[str, Sequenc
 
 
 def shard_name(split: str, bucket: int) -> str:
-    """Return the name of a shard's file."""
+    """Return the file name of a shard."""
     return f"{split}-{bucket:03d}.parquet"
 
 
 def read_shards(directory: str | os.PathLike[str], split: str) -> list[Shard]:
-    """Return the shards of a split in ascending order of bucket; those without molecules are left out.
+    """Return the shards of a split in ascending order of bucket; empty ones are left out.
 
     Raises:
-        InputError: a file is missing, truncated or damaged, or not a shard of this split.
+      InputError: a file is missing, truncated or damaged, or is not a shard of this split.
     """
     directory = Path(directory)
     paths = sorted(directory.glob(f"{split}-*.parquet"))
@@ -142,8 +142,8 @@ def read_shards(directory: str | os.PathLike[str], split: str) -> list[Shard]:
         expected |= set(buckets)
     if expected != (found := {shard.bucket for shard in shards}):
         raise InputError(
-            f"{directory}: the shards of the split {split} are of buckets {sorted(found)}, "
-            f"but should be of {sorted(expected)}; run the stage shard again"
+            f"{directory}: the shards of the split {split} have buckets {sorted(found)}, "
+            f"but should have {sorted(expected)}; run the stage shard again"
         )
     return sorted((shard for shard in shards if len(shard)), key=lambda shard: shard.bucket)
 
@@ -154,7 +154,7 @@ def _pad(molecules: Molecules, *, index: npt.NDArray[np.integer[Any]], bucket: i
     positions = np.zeros((number, bucket, 3), np.float32)
     if number:
         present = np.arange(bucket) < sizes[:, None]
-        # In double precision, or the centre of a molecule far from the origin would be off by more than rounding.
+        # In double precision, since a molecule far from the origin would not be centred accurately in float32.
         exact = molecules.positions.astype(np.float64)
         means = np.add.reduceat(exact, molecules.offsets[:-1]) / sizes[:, None]
         atomic_numbers[present] = molecules.atomic_numbers
@@ -194,7 +194,7 @@ def _write_shard(path: Path, shard: Shard, split: str, buckets: Iterable[int]) -
 
 
 def _read_shard(path: Path, split: str) -> tuple[Shard, list[int]]:
-    """Return a shard and the buckets that there are in its split."""
+    """Return a shard and all buckets of its split."""
     table, metadata = read_table(path, kind=KIND, required=["index", "size", "atomic_numbers", "positions"])
     bucket, buckets = metadata.get("bucket"), metadata.get("buckets")
     if not isinstance(bucket, int) or not isinstance(buckets, list) or metadata.get("split") != split:

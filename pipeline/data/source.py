@@ -1,4 +1,4 @@
-"""What a parser of any source returns, the split of it, and the canonical file that it becomes."""
+"""Result of every parser, its split, and the canonical file that it is written to."""
 
 import os
 from collections.abc import Mapping
@@ -15,40 +15,40 @@ from pipeline.data.molecule_parquet import SPLIT, SPLITS, write_molecules
 
 @dataclass(frozen=True, eq=False)
 class SourceData:
-    """M molecules of a source, in its own order, with what it says about them."""
+    """M molecules of a source in its order, with their properties."""
 
     molecules: Molecules
     index: npt.NDArray[np.int32]
     """[M] number of each molecule in the source."""
     columns: Mapping[str, Any] = field(default_factory=dict)
-    """Properties by name: M values each, NumPy or Arrow."""
+    """Properties by name, [M] each, NumPy or Arrow."""
     units: Mapping[str, str] = field(default_factory=dict)
-    """Unit of the properties that have one."""
+    """Units of the properties that have one."""
 
 
 def split_labels(num_molecules: int, *, seed: int, train: float, validation: float) -> npt.NDArray[np.object_]:
     """Return "train", "validation" or "test" for every molecule, in the order of the source, [M].
 
     This is the split of EDM (Hoogeboom et al. 2022, ``qm9/data/prepare/qm9.py``), which seeds NumPy's global generator
-    with 0, permutes all molecules and cuts the permutation in three: with seed 0, 100,000 and 17,748 it is the same
-    to the molecule. ``RandomState`` is that generator and its stream is frozen by NumPy's compatibility policy.
+    with 0, permutes all molecules and cuts the permutation in three: with seed 0, 100,000 and 17,748 it is identical.
+    ``RandomState`` is that generator; NumPy's compatibility policy freezes its stream.
 
     Args:
-        num_molecules: M.
-        seed: of the permutation.
-        train: size of the training split, at least 1, or its share of the molecules, below 1.
-        validation: size of the validation split, likewise; what remains is the test split.
+      num_molecules: M.
+      seed: seed of the permutation.
+      train: size of the training split, at least 1, or its fraction of the molecules, below 1.
+      validation: size of the validation split, likewise; what remains is the test split.
 
     Raises:
-        InputError: the sizes do not fit the number of molecules.
+      InputError: the sizes do not fit the number of molecules.
     """
-    # Shares are rounded down: together they are never too many.
+    # Fractions are rounded down, so that their sum is never too large.
     train, validation = (int(size * num_molecules if 0 < size < 1 else size) for size in (train, validation))
     for key, size, least in (("train", train, 1), ("validation", validation, 0)):
         if size < least:
             raise InputError(f"data.split.{key}: {size} should be at least {least}")
     if train > num_molecules:
-        raise InputError(f"data.split.train: {train} is more than the {num_molecules} molecules that there are")
+        raise InputError(f"data.split.train: {train} is more than the {num_molecules} molecules of the data")
     if train + validation > num_molecules:
         raise InputError(
             f"data.split.validation: {validation} is more than the {num_molecules - train} molecules that "
@@ -66,17 +66,17 @@ def split_labels(num_molecules: int, *, seed: int, train: float, validation: flo
 def write_canonical(
     path: str | os.PathLike[str], data: SourceData, *, seed: int, train: float, validation: float
 ) -> Mapping[str, int]:
-    """Write the one file that every later stage reads, and return the number of molecules in each split.
+    """Write the file that every later stage reads, and return the number of molecules in each split.
 
     Raises:
-        InputError: the sizes of the splits do not fit (see ``split_labels``).
+      InputError: the sizes of the splits do not fit (see ``split_labels``).
     """
     labels = split_labels(len(data.molecules), seed=seed, train=train, validation=validation)
     write_molecules(
         path,
         data.molecules,
         index=data.index,
-        # A file of ours may have a split already; this is another.
+        # A file written by this project may already have a split, which this one replaces.
         extra_columns={SPLIT: labels} | {name: values for name, values in data.columns.items() if name != SPLIT},
         units=data.units,
         metadata={**data.molecules.metadata, "split": {"seed": seed, "train": train, "validation": validation}},

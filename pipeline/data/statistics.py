@@ -1,4 +1,4 @@
-"""What is measured on a data set once and read by everything that would otherwise hard-code it."""
+"""Statistics of a data set, measured once and read wherever they would otherwise be hard-coded."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ TYPE_FEATURE_SCALE: Final = 0.25
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts of a data set, and the scales of what the model is given, measured on the training split."""
+    """Counts of a data set, and the scales of the model's inputs, measured on the training split."""
 
     dataset: str | None
-    """Where the molecules are from, as the data file says it."""
+    """Source of the molecules, as stated in the data file."""
     num_molecules: Mapping[str, int]
     """Molecules by split."""
     size_histogram: Mapping[str, Mapping[int, int]]
-    """By split, the number of molecules by number of atoms."""
+    """Number of molecules by number of atoms, for each split."""
     atom_counts: Mapping[str, int]
     """Training atoms by symbol, in the order of ``elements.ELEMENTS``."""
     coordinate_scale: float
@@ -38,7 +38,7 @@ class Statistics:
     length_unit: str = "angstrom"
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; numbers that are keys become strings."""
+        """Return a JSON object; numeric keys become strings."""
         return {
             "dataset": self.dataset,
             "num_molecules": dict(self.num_molecules),
@@ -58,7 +58,7 @@ class Statistics:
         """Return the statistics of a JSON object.
 
         Raises:
-            InputError: it has not the keys and types that ``to_json`` writes.
+          InputError: it does not have the keys and types that ``to_json`` writes.
         """
         try:
             statistics = cls(
@@ -87,11 +87,11 @@ def measure(shards: Mapping[str, Sequence[Shard]], *, dataset: str | None) -> St
     """Return the statistics of a data set.
 
     Args:
-        shards: by split, the shards of all buckets, as ``make_shards`` returns them.
-        dataset: where the molecules are from.
+      shards: shards of all buckets by split, from ``make_shards``.
+      dataset: source of the molecules.
 
     Raises:
-        InputError: the training split is empty, or its coordinates or types do not vary.
+      InputError: the training split is empty, or its coordinates or types do not vary.
     """
     train = shards["train"]
     if not any(len(shard) for shard in train):
@@ -122,10 +122,10 @@ def write_statistics(path: str | os.PathLike[str], statistics: Statistics) -> No
 
 
 def read_statistics(path: str | os.PathLike[str]) -> Statistics:
-    """Return the statistics that a file holds.
+    """Return the statistics in a file.
 
     Raises:
-        InputError: the file is missing or not what ``write_statistics`` wrote.
+      InputError: the file is missing or invalid.
     """
     value = read_json(path)
     try:

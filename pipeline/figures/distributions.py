@@ -146,9 +146,9 @@ def draw(run: Run, *, reference: Measured, dataset: str) -> style.Picture:
     """Draw the samples of a run, a line for each sampler, over the data.
 
     Args:
-        run: the run.
-        reference: distributions of the data.
-        dataset: name of the data.
+      run: the run.
+      reference: distributions of the data.
+      dataset: name of the data.
     """
     measured = {sampler: measure(molecules) for sampler, molecules in run.samples.items()}
     colours = dict(zip(measured, style.shades(run.colour, len(measured)), strict=True))

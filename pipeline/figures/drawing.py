@@ -84,7 +84,7 @@ def best_side(positions: npt.ArrayLike) -> Floats:
     tail to the right and up), so that the same molecule always looks the same. It is never mirrored.
 
     Args:
-        positions: [N, 3], the whole molecule.
+      positions: [N, 3], the whole molecule.
     """
     points = np.asarray(positions, dtype=np.float64)
     points = points - points.mean(axis=0)
@@ -115,12 +115,12 @@ def draw_molecule(
     """Draw a molecule into axes whose data units are angstrom.
 
     Args:
-        axes: where to draw, of equal aspect.
-        view: the molecule.
-        scale: factor on all lengths, for a molecule too large for its panel.
-        ball: further factor on the radii of balls and sticks.
-        fog: paleness of the farthest atom, 0 to 1.
-        zorder: drawing order among the artists of the axes.
+      axes: where to draw, of equal aspect.
+      view: the molecule.
+      scale: factor on all lengths, for a molecule too large for its panel.
+      ball: further factor on the radii of balls and sticks.
+      fog: paleness of the farthest atom, 0 to 1.
+      zorder: drawing order among the artists of the axes.
     """
     points = view.molecule.positions.astype(np.float64) * scale
     symbols = [SYMBOL_OF_ATOMIC_NUMBER[number] for number in view.molecule.atomic_numbers.tolist()]

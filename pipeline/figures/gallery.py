@@ -29,9 +29,9 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, molecules: int) -> style.
     """Draw the first molecules of each of a run's sample files.
 
     Args:
-        run: the run.
-        judged: evaluation of its samples, by sampler.
-        molecules: how many in total; samplers share them equally, in full rows of six, with at least one row each.
+      run: the run.
+      judged: evaluation of its samples, by sampler.
+      molecules: how many in total; samplers share them equally, in full rows of six, with at least one row each.
     """
     share = max(1, -(-molecules // len(run.samples)))
     if len(run.samples) > 1:  # full rows

@@ -175,13 +175,13 @@ def read_runs(
     """Read the runs of a study.
 
     Args:
-        weights: weights.safetensors of each run, in the order of the study; their metadata has the settings.
-        curves: metrics.jsonl of each run, in the same order.
-        metrics: metrics.json of each run, in the same order.
-        samples: sample files of all runs, in any order; their metadata names run and sampler.
+      weights: weights.safetensors of each run, in the order of the study; their metadata has the settings.
+      curves: metrics.jsonl of each run, in the same order.
+      metrics: metrics.json of each run, in the same order.
+      samples: sample files of all runs, in any order; their metadata names run and sampler.
 
     Raises:
-        InputError: a file is invalid, or the files do not belong together.
+      InputError: a file is invalid, or the files do not belong together.
     """
     if not weights:
         raise InputError("no runs: give at least one weights.safetensors to --weights")
@@ -217,7 +217,7 @@ def read_trajectory(path: Path) -> Trajectory:
     """Read a trajectory written by ``sample --trajectory``.
 
     Raises:
-        InputError: the file is not a trajectory, or has several molecules.
+      InputError: the file is not a trajectory, or has several molecules.
     """
     frames = read_molecules(path)
     columns = read_columns(path, ("frame", "sigma"))

@@ -67,15 +67,15 @@ def html_page(
     """Return the page as HTML.
 
     Args:
-        title: title of the page.
-        introduction: a few sentences below the title.
-        runs: the runs, in the order of the study.
-        floor: the evaluation of noise.
-        ceiling: the evaluation of the data.
-        dataset: name of the data.
-        figures: all figures, in the order of the page.
-        viewer: data of the viewer, see ``molecules.viewer``.
-        folder: folder of the figures.
+      title: title of the page.
+      introduction: a few sentences below the title.
+      runs: the runs, in the order of the study.
+      floor: the evaluation of noise.
+      ceiling: the evaluation of the data.
+      dataset: name of the data.
+      figures: all figures, in the order of the page.
+      viewer: data of the viewer, see ``molecules.viewer``.
+      folder: folder of the figures.
     """
     library, script = _asset("3Dmol-min.js"), _asset("page.js")
     policy = (

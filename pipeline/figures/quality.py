@@ -46,10 +46,10 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     """Draw a row of panels for each metric: against network calls on the left, against seconds on the right.
 
     Args:
-        runs: the runs, in the order of the study.
-        floor: the evaluation of noise.
-        ceiling: the evaluation of the data.
-        dataset: name of the data.
+      runs: the runs, in the order of the study.
+      floor: the evaluation of noise.
+      ceiling: the evaluation of the data.
+      dataset: name of the data.
     """
     looks = {name: look for name, look in (*_LINES.values(), _OTHER) if name in _names(runs)}
     header = 0.24 + 0.17 * (len(runs) + -(-len(looks) // _LEGEND_COLUMNS))

@@ -27,10 +27,10 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     """Draw a bar with its interval for each sampler of each run.
 
     Args:
-        runs: the runs, in the order of the study.
-        floor: the evaluation of noise.
-        ceiling: the evaluation of the data.
-        dataset: name of the data.
+      runs: the runs, in the order of the study.
+      floor: the evaluation of noise.
+      ceiling: the evaluation of the data.
+      dataset: name of the data.
     """
     # Rows from the top: for each run a heading, its samplers and a gap.
     headings, row = [], 0.0

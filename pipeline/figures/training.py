@@ -42,10 +42,10 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     """Draw the curves of all runs: a row of panels for each kind of stability, and one for each objective's loss.
 
     Args:
-        runs: the runs, in the order of the study.
-        floor: the evaluation of noise.
-        ceiling: the evaluation of the data.
-        dataset: name of the data.
+      runs: the runs, in the order of the study.
+      floor: the evaluation of noise.
+      ceiling: the evaluation of the data.
+      dataset: name of the data.
     """
     budgets = [f"{run.name}: {run.budget}" for run in runs]
     runs = [replace(run, checkups=[one for one in run.checkups if len(one) >= _FEWEST]) for run in runs]

@@ -33,8 +33,8 @@ def draw(trajectory: Trajectory, *, colour: str = style.INK) -> style.Picture:
     """Draw frames of a trajectory, from noise to molecule, all on the scale of the finished one.
 
     Args:
-        trajectory: one molecule in F frames.
-        colour: colour of its run.
+      trajectory: one molecule in F frames.
+      colour: colour of its run.
     """
     last, size = len(trajectory.frames) - 1, int(trajectory.frames.sizes[0])
     turned = drawing.turned(trajectory.frames, drawing.best_side(trajectory.frames[last][1]))

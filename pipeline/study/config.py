@@ -312,7 +312,7 @@ class Sampler(Group):
         """Check that this sampler suits runs of an objective.
 
         Raises:
-            ValueError: it does not.
+          ValueError: it does not.
         """
         kinds = _KINDS[objective]
         if self.kind not in kinds:
@@ -348,7 +348,7 @@ def read_run_config(path: str | os.PathLike[str]) -> RunConfig:
     """Read a run's ``config.json``; keys with a default may be missing.
 
     Raises:
-        InputError: the file is not JSON, or not a valid configuration of a run.
+      InputError: the file is not JSON, or not a valid configuration of a run.
     """
     return _read(RunConfig, path)
 
@@ -357,7 +357,7 @@ def run_config(raw: Mapping[str, Any]) -> RunConfig:
     """Return a JSON value as the configuration of a run.
 
     Raises:
-        InputError: it is not a valid one.
+      InputError: it is not a valid one.
     """
     return parse(RunConfig, raw)
 
@@ -366,7 +366,7 @@ def read_sampler_config(path: str | os.PathLike[str]) -> SamplerConfig:
     """Read a sampler's JSON file; keys with a default may be missing.
 
     Raises:
-        InputError: the file is not JSON, or not a valid configuration of a sampler.
+      InputError: the file is not JSON, or not a valid configuration of a sampler.
     """
     return _read(SamplerConfig, path)
 
@@ -375,7 +375,7 @@ def sampler_config(raw: Mapping[str, Any]) -> SamplerConfig:
     """Return a JSON value as the configuration of a sampler.
 
     Raises:
-        InputError: it is not a valid one.
+      InputError: it is not a valid one.
     """
     return parse(SamplerConfig, raw)
 
@@ -384,7 +384,7 @@ def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
     """Check that a sampler suits a run; the two may come from different studies.
 
     Raises:
-        InputError: it is for runs of another objective.
+      InputError: it is for runs of another objective.
     """
     try:
         sampler.check_for(run.objective)

@@ -16,11 +16,11 @@ def check_framework(name: str, who: str) -> None:
     """Check that jax or torch is installed, without importing it.
 
     Args:
-        name: the framework.
-        who: what needs it; the message starts with this.
+      name: the framework.
+      who: what needs it; the message starts with this.
 
     Raises:
-        InputError: it is not installed.
+      InputError: it is not installed.
     """
     if not find_spec(name):
         raise InputError(f"{who} needs {_PACKAGES[name]}, which is not installed: {_ADVICE[name]}")

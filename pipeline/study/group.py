@@ -73,7 +73,7 @@ def parse(model: type[_Settings], raw: Any, *, context: Any = None) -> _Settings
     """Return ``raw`` as a model with defaults filled in; ``context`` is passed to its validators.
 
     Raises:
-        InputError: a key is unknown, missing, of the wrong type or out of range, or two are inconsistent.
+      InputError: a key is unknown, missing, of the wrong type or out of range, or two are inconsistent.
     """
     try:
         return model.model_validate(raw, context=context)

@@ -33,7 +33,7 @@ def with_settings_table(document: str) -> str:
     """Return a document with the table between its two markers updated.
 
     Raises:
-        InputError: a marker is missing.
+      InputError: a marker is missing.
     """
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -325,10 +325,10 @@ def resolve_study(raw: Mapping[str, Any]) -> Json:
     """Return a study with every default filled in, in the order of the schema, and ``hours`` applied to its steps.
 
     Args:
-        raw: content of a study file.
+      raw: content of a study file.
 
     Raises:
-        InputError: a key is unknown, missing, of the wrong type or out of range, or two are inconsistent.
+      InputError: a key is unknown, missing, of the wrong type or out of range, or two are inconsistent.
     """
     raw = _with_released(raw)
     hours = {key: raw[key] for key in raw if key == "hours"} if isinstance(raw, Mapping) else {}
@@ -357,7 +357,7 @@ def check_installed(study: Json) -> None:
     """Check that the frameworks of the runs of a resolved study are installed.
 
     Raises:
-        InputError: one is not.
+      InputError: one is not.
     """
     for name, run in study["runs"].items():
         check_framework(run["backend"], f"runs.{name}.backend: {run['backend']}")
@@ -381,7 +381,7 @@ def read_study(path: str | os.PathLike[str]) -> Any:
     """Return the content of a study file, in YAML or JSON.
 
     Raises:
-        InputError: the file is missing, is neither, or gives a name twice in one group, so that one would be lost.
+      InputError: the file is missing, is neither, or gives a name twice in one group, so that one would be lost.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

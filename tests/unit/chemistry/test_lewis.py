@@ -153,7 +153,7 @@ def test_a_large_molecule_needs_no_recursion() -> None:
 def test_the_search_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     nitric_acid = graph("H0 O1 N2 O3 O4; 0-1 1-2 2-3 2-4")
     assert lewis_structure(*nitric_acid) is not None
-    monkeypatch.setattr(lewis, "_MOST_STEPS", 3)
+    monkeypatch.setattr(lewis, "_MAX_STEPS", 3)
     assert lewis_structure(*nitric_acid) is None
 
 

@@ -126,7 +126,7 @@ def test_unsound_molecules_are_refused(change: dict[str, Any], message: str) -> 
 
 
 def test_padded_sizes_beyond_the_padding_are_refused() -> None:
-    with pytest.raises(InputError, match="size 3 is more than the 2 atoms"):
+    with pytest.raises(InputError, match="size 3 exceeds the width of 2 atoms"):
         Molecules.from_padded(positions=np.zeros((1, 2, 3)), atomic_numbers=np.ones((1, 2), int), sizes=[3])
     with pytest.raises(InputError, match="should be"):
         Molecules.from_padded(positions=np.zeros((1, 3, 3)), atomic_numbers=np.ones((1, 2), int), sizes=[2])

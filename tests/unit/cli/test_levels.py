@@ -48,8 +48,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (tuned, ("--calls", "2", "--seed", "-1"), least),
         (weights, ("--calls", "2"), "a run of objective edm has no levels to search for"),
         (denoiser, ("--calls", "2"), "a run of objective denoiser has no levels to search for"),
-        (tuned, ("--calls", "2", "--start", str(start)), "start.json should be what this stage has found for 1 calls"),
-        (tuned, ("--calls", "4", "--start", str(start)), "start.json should be what this stage has found for 2 calls"),
+        (tuned, ("--calls", "2", "--start", str(start)), "start.json should be the output of this stage for 1 calls"),
+        (tuned, ("--calls", "4", "--start", str(start)), "start.json should be the output of this stage for 2 calls"),
         (tmp_path / "none", ("--calls", "2"), "none: no such file; train the run first"),
     ]:
         assert run(of, tmp_path / "levels.json", *options) == 2

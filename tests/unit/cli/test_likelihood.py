@@ -35,7 +35,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     capfd.readouterr()
     for of, shards, message in [
-        (denoiser, data.shards, "a run of objective denoiser has no bound; one of edm has"),
+        (denoiser, data.shards, "a run of objective denoiser has no likelihood bound; objective edm has"),
         (tmp_path / "none", data.shards, "none: no such file"),
         (weights, tmp_path, "has no shards of the split test"),
     ]:

@@ -58,7 +58,7 @@ def test_a_file_of_ours_gets_a_split_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "path", "sizes", "message"),
     [
-        ("path", SDF, {"train": 65}, "data.split.train: 65 is more than the 64 molecules that there are"),
+        ("path", SDF, {"train": 65}, "data.split.train: 65 is more than the 64 molecules of the data"),
         ("path", SDF, {"validation": 17}, "data.split.validation: 17 is more than the 16 molecules"),
         ("path", SDF.parent / "none.sdf", {}, "none.sdf: no such file or folder"),
         ("path", SDF.parent / "README.md", {}, "README.md: not molecules in a format that is read"),

@@ -25,7 +25,7 @@ H 0.63 -0.63 -0.63
 # A stage that waits halfway in writing its output for what nobody will say.
 WAITS = """
 import argparse, signal, sys
-from pipeline.cli.common import STOPPING, run
+from pipeline.cli.common import STOP_SIGNALS, run
 from pipeline.core.files import atomic_path
 
 def stage(args):
@@ -34,7 +34,7 @@ def stage(args):
         print("ready", flush=True)
         sys.stdin.read()
 
-for number in STOPPING:  # which a test in the background ignores
+for number in STOP_SIGNALS:  # which a test in the background ignores
     signal.signal(number, signal.SIG_DFL)
 sys.exit(run(stage, argparse.ArgumentParser(prog="stage"), []))
 """

@@ -46,7 +46,7 @@ def test_chunks_make_no_difference(
 ) -> None:
     directory = figshare(members.values(), excluded=[2])
     whole = parse_figshare(directory)
-    monkeypatch.setattr("pipeline.data.figshare._MOLECULES_A_CHUNK", 2)
+    monkeypatch.setattr("pipeline.data.figshare._CHUNK_MOLECULES", 2)
     parts = parse_figshare(directory)
     assert parts.molecules.positions.tobytes() == whole.molecules.positions.tobytes()
     assert parts.columns["mulliken_charges"] == whole.columns["mulliken_charges"]
@@ -72,16 +72,16 @@ def test_nothing_is_written_whatever_the_names_in_the_archive(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("C\t-0.0126981359", "Si\t-0.0126981359", "molecule 1: unknown element 'Si'; known are H, C, N, O, F"),
+        ("C\t-0.0126981359", "Si\t-0.0126981359", "molecule 1: unknown element 'Si'; supported are H, C, N, O, F"),
         ("C\t-0.0126981359", "C\tnan", "figshare: molecule 1: a coordinate is not finite"),
         ("C\t-0.0126981359", "C\tx", "molecule 1: .*conversion error to double"),
         ("C\t-0.0126981359\t", "C\t", "molecule 1: .*Expected 5 columns, got 4"),
-        ("5\n", "five\n", "molecule 1: its file is not in the format of QM9"),
-        ("5\n", "0\n", "molecule 1: its file is not in the format of QM9"),
-        ("5\n", "9\n", "molecule 1: its file is not in the format of QM9"),
-        ("5\n", "6\n", "molecule 1: its file is not in the format of QM9"),
-        ("5\n", "4\n", "molecule 1: its file is not in the format of QM9"),
-        ("gdb 1\t", "gdb 7\t", "molecule 1: the name of its file does not agree with the index 7 inside"),
+        ("5\n", "five\n", "molecule 1: its file is not in the QM9 format"),
+        ("5\n", "0\n", "molecule 1: its file is not in the QM9 format"),
+        ("5\n", "9\n", "molecule 1: its file is not in the QM9 format"),
+        ("5\n", "6\n", "molecule 1: its file is not in the QM9 format"),
+        ("5\n", "4\n", "molecule 1: its file is not in the QM9 format"),
+        ("gdb 1\t", "gdb 7\t", "molecule 1: its file name does not match the index 7"),
         ("gdb 1\t157.7118\t", "gdb 1\t", "molecule 1: .*Expected 17 columns, got 16"),
         ("157.7118", "lots", "molecule 1: .*conversion error to double"),
     ],

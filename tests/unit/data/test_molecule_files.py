@@ -135,8 +135,8 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
     assert report([reading]) == [
         "2 molecules from 2 files; 1 not finite, 1 of other elements, 1 unreadable, 1 empty, left out",
         f"left out: {tmp_path}/a.xyz, line 8: molecule 1 (broken): a coordinate is not finite ([nan  0.  0.])",
-        f"left out: {tmp_path}/a.xyz, line 12: molecule 2 (sulfur): has S; there are H, C, O, S, "
-        "and known are H, C, N, O, F",
+        f"left out: {tmp_path}/a.xyz, line 12: molecule 2 (sulfur): has S; its elements are H, C, O, S, "
+        "supported are H, C, N, O, F",
         f"left out: {tmp_path}/b.xyz: molecule 0 (odd): line 3: unknown element 'Xx'",
         f"left out: {tmp_path}/b.xyz, line 13: molecule 2 (nothing): has no atoms",
     ]
@@ -161,7 +161,7 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
         (
             WATER + BROKEN + SULFUR,
             "unstable",
-            r"line 12: molecule 2 \(sulfur\): has S; there are H, C, O, S, and known",
+            r"line 12: molecule 2 \(sulfur\): has S; its elements are H, C, O, S, supported",
         ),
         (BROKEN + UNREADABLE, "unstable", r"molecule 1 \(odd\): line 7: unknown element 'Xx'"),
     ],

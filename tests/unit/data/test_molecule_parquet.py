@@ -173,7 +173,7 @@ def test_other_kinds_and_versions_are_refused(tmp_path: Path) -> None:
         ("[]", "not a JSON object"),
         ("{", "not a JSON object"),
         ('{"kind": "molecules", "version": 1, "num_rows": 3}', "holds 2 molecules, its metadata says 3"),
-        ('{"kind": "molecules", "version": 1, "columns": ["a"]}', "has not the columns that its metadata names"),
+        ('{"kind": "molecules", "version": 1, "columns": ["a"]}', "does not have the columns that its metadata"),
     ]:
         table = pa.table(table_of()).replace_schema_metadata({METADATA_KEY: text})
         pq.write_table(table, tmp_path / "m.parquet")

@@ -147,7 +147,7 @@ def test_missing_shards_are_missed(tmp_path: Path, shards: dict[str, list[Shard]
         read_shards(tmp_path / "shards", "train")
     write_shards(tmp_path / "shards", shards)
     (tmp_path / "shards" / "train-006.parquet").unlink()
-    with pytest.raises(InputError, match=r"are of buckets \[4, 10\], but should be of \[4, 6, 10\]"):
+    with pytest.raises(InputError, match=r"have buckets \[4, 10\], but should have \[4, 6, 10\]"):
         read_shards(tmp_path / "shards", "train")
     assert len(read_shards(tmp_path / "shards", "test")) == 2
 
