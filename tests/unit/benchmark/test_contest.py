@@ -62,9 +62,9 @@ class FakeProcess:
         self._do("start")
         return {"seconds": 1.0, "base_mb": 1.0, "shares": {"all": 1.0}, "molecules": 1}
 
-    def ask(self, what: str, **details: Any) -> dict[str, Any]:
-        self._do(what)
-        if what == "warm":
+    def request(self, action: str, **details: Any) -> dict[str, Any]:
+        self._do(action)
+        if action == "warm":
             return {"first_seconds": 0.0, "seconds": 0.4}
         passes = details["passes"]
         return {
