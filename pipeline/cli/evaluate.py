@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     parser.add_argument("--train", type=Path, help="molecules whose training split tells what is novel")
     parser.add_argument("--together", action="store_true", help="score all files as one set, and not each for itself")
+    parser.add_argument(
+        "--distances", action="store_true", help="also distances from the data of --train, and novelty by InChIKey"
+    )
     parser.add_argument("--records", nargs="+", type=Path, help="of all parts of the one FILE, by the stage judge")
     parser.add_argument(
         "--posebusters",
@@ -63,6 +66,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     for option in ("seed", "posebusters", "relax"):
         if getattr(args, option) < 0:
             raise InputError(f"--{option} should be at least 0, not {getattr(args, option)}")
+    if args.distances and not args.train:
+        raise InputError("--distances are from the data of --train, which is missing")
     if args.posebusters:
         require_posebusters()
     if args.output.suffix != ".json":
@@ -97,7 +102,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     resampling = {"replicates": args.bootstrap, "seed": args.seed}
     reference = None
-    if train:
+    if train and args.distances:
         test = read_molecules(args.train, split="test") if has_split(args.train, "test") else None
         reference = Reference.of(train, test, generated, processes=args.processes, **resampling)
     details = [

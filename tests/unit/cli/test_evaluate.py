@@ -62,6 +62,25 @@ def test_novelty_is_against_the_training_split_alone(tmp_path: Path, molecules: 
     assert result(tmp_path / "m.json")["connected_novelty"]["value"] == 0.5
 
 
+def test_distances_are_from_the_training_split_with_the_test_split_as_floor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Molecules.from_list([METHANE, WATER])
+    write_molecules(tmp_path / "data.parquet", data, extra_columns={"split": ["train", "test"]})
+    options = ["--train", tmp_path / "data.parquet", "--distances", "--relax", 1, "--output", tmp_path / "m.json"]
+    found = {}
+    for name, molecule in (("water", WATER), ("methane", METHANE)):
+        write_molecule_file(tmp_path / f"{name}.xyz", Molecules.from_list([molecule]))
+        assert run(tmp_path / f"{name}.xyz", *options) == 0
+        found[name] = result(tmp_path / "m.json")
+    assert found["water"]["distances"] == found["water"]["distances_floor"]
+    assert found["water"]["distances"]["size"]["value"] == 2
+    assert found["methane"]["distances"]["size"]["value"] == 0
+    assert [found[name]["inchikey_novelty"]["value"] for name in ("water", "methane")] == [1, 0]
+    assert found["methane"]["relaxation"]["molecules"] == 1
+    assert "distance of size, atoms (test split 2)" in capsys.readouterr().out
+
+
 def test_several_files_are_scored_each_and_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_molecule_file(tmp_path / "a.xyz", Molecules.from_list([METHANE, TORN]))
     write_molecule_file(tmp_path / "b.xyz", Molecules.from_list([METHANE, WATER]))
@@ -179,6 +198,8 @@ def test_bad_training_molecules_are_refused_before_the_work(
     [
         (["--bootstrap", "0"], "--bootstrap should be at least 1, not 0"),
         (["--processes", "-1"], "--processes should be at least 1, not -1"),
+        (["--relax", "-1"], "--relax should be at least 0, not -1"),
+        (["--distances"], "--distances are from the data of --train, which is missing"),
         (["--seed", "-1"], "--seed should be at least 0, not -1"),
         (["--output", "m.xyz"], "--output should be a .json file, not m.xyz"),
     ],
