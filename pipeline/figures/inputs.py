@@ -246,7 +246,7 @@ def _read_samples(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[Path, Mo
         if not isinstance(run, str) or not isinstance(sampler, str):
             raise InputError(f"{path}: its metadata names no run and sampler; give a file that sample wrote")
         if (run, sampler) in found:
-            raise InputError(f"{path}: samples of run {run}, sampler {sampler}, like {found[run, sampler][0]}")
+            raise InputError(f"{path}: samples of run {run}, sampler {sampler}, the same as {found[run, sampler][0]}")
         if not len(molecules):
             raise InputError(f"{path}: holds no molecules")
         found[run, sampler] = path, molecules

@@ -224,7 +224,7 @@ class InTorch:
 
 @contextlib.contextmanager
 def in_precision(precision: str) -> Iterator[None]:
-    """Let JAX compute in double precision where that is asked for."""
+    """Let JAX compute in double precision where a test requests it."""
     with jax.enable_x64(precision == "float64"):
         yield
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 PROGRAMS: Final = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
-# What stands in for a GPU's device file: SLURM deals out files and does not look into them.
+# Stub of a GPU's device file: SLURM allocates files and does not open them.
 DEVICES: Final = ("/dev/null", "/dev/zero")
 PARTITIONS: Final = ("cpu", "gpu")
 
@@ -42,9 +42,9 @@ class Cluster:
     """
 
     def __init__(self, directory: Path, *, cpus: int = 16, megabytes: int = 64_000):
-        """Configure a cluster in an empty folder; its node says that it has so many cores and so much memory."""
+        """Configure a cluster in an empty folder; its node reports this many cores and this much memory."""
         self._directory = directory
-        # Munge wants to be reached by everybody.
+        # Munge's socket has to be accessible to every user.
         directory.chmod(0o755)
         self._node = socket.gethostname().split(".")[0]
         ports = free_ports(2)
@@ -171,7 +171,7 @@ class Cluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
+    """Return free ports."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

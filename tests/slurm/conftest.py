@@ -31,7 +31,7 @@ def cluster() -> Iterator[Cluster]:
     """Return a cluster that runs. Where SLURM is missing its tests are skipped, or fail where it has to be there."""
     if missing := missing_programs():
         (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"{HOW} (no {', '.join(missing)})")
-    # Not in pytest's folders: sockets have short names, and the daemons want everybody to reach them.
+    # Not in pytest's folders: socket paths have to be short, and accessible to every user.
     directory = Path(tempfile.mkdtemp(prefix="slurm-"))
     cluster = Cluster(directory)
     try:

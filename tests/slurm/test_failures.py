@@ -20,7 +20,7 @@ ENOUGH = "train:mem_mb=3000"
 
 @dataclass(frozen=True)
 class Disturbed:
-    """A training and what has befallen it so far.
+    """A training job and the failures it has had so far.
 
     Attributes:
       study: the training.
@@ -44,7 +44,7 @@ class Disturbed:
     def frozen(self) -> int:
         """Wait until the training has come further than it is, and stop its process there; return the process's number.
 
-        What is to befall it then finds it at work, however slow or fast the machine is.
+        Failures injected after that hit it while it trains, however slow or fast the machine is.
         """
         before = self.study.reached()
         eventually(lambda: self.study.reached() > before, f"more than {before} steps", seconds=600)

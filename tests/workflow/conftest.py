@@ -37,7 +37,7 @@ class Workflow:
 
     Attributes:
       directory: where results go.
-      path: a folder whose programs are found first, such as a stand-in for Python.
+      path: a folder whose programs are found first, such as a stub of Python.
       umask: what its files withhold from others; as the test's own if left out.
       within: a command that runs Snakemake, such as one that takes its network away.
     """

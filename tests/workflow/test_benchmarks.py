@@ -1,4 +1,4 @@
-"""When the benchmarks are measured, and when they are drawn. The stages are stood in for."""
+"""When benchmarks are measured, and when they are drawn. Stages are replaced by stubs."""
 
 import shutil
 from pathlib import Path

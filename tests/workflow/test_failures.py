@@ -1,4 +1,4 @@
-"""What disturbs Snakemake itself. The stages are stood in for."""
+"""Failures of Snakemake itself. Stages are replaced by stubs."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The same command goes on after whatever ended Snakemake, its job or both. The stages are stood in for."""
+"""The same command resumes after any end of Snakemake, its job or both. Stages are replaced by stubs."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def outputs(folder: Path) -> list[Path]:
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process is there and at work."""
+    """Return whether a process is running."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -110,7 +110,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, number: signal.Signals, vict
     else:
         os.kill(pid if victims == "job" else first.pid, number)
     assert first.wait(timeout=60) != 0
-    # Nothing is left at work that could write into what comes next.
+    # No process is left that could write into the next run's results.
     while alive(pid):
         time.sleep(0.05)
     job.unlink()

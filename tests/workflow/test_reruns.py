@@ -1,4 +1,4 @@
-"""What a change of the study makes again: exactly what hangs on it. The stages are stood in for."""
+"""A change of the study reruns exactly what depends on it. Stages are replaced by stubs."""
 
 import copy
 import shutil

@@ -1,4 +1,4 @@
-"""How jobs share the machine. The stages are stood in for."""
+"""How jobs share the machine. Stages are replaced by stubs."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Runs that start from runs: what is made before what, and what a change makes again. The stages are stood in for."""
+"""Runs that start from other runs: order of jobs, and reruns after a change. Stages are replaced by stubs."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Studies: what the schema says of itself, and what a user is told."""
+"""Studies: their schema, and messages to users."""
 
 import json
 import re

@@ -53,10 +53,10 @@ def molecule_source(wildcards):
 def newest_molecules(wildcards):
     """Return when something in the user's folder of molecules last changed, in nanoseconds; 0 for any other source.
 
-    The time of the folder itself says nothing of what is in its files. These are no inputs: there may be a hundred
+    The time of a folder does not change with the content of its files. They are not inputs: there may be a hundred
     thousand, with names that Snakemake would take for patterns.
     """
-    # Of the wildcards alone: a change of what a function makes of the input is no reason to Snakemake.
+    # A function of the wildcards alone, since Snakemake reruns no job for a changed param that depends on the input.
     within = Path(molecule_source(wildcards)).rglob("*") if config["data"]["source"] == "path" else []
     return max((entry.lstat().st_mtime_ns for entry in within if not entry.name.startswith(".")), default=0)
 

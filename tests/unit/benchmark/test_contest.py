@@ -1,4 +1,4 @@
-"""Who takes turns when, and what becomes of the seconds; no contestant runs."""
+"""Order of turns and averages of their times, with fake processes."""
 
 from collections import Counter
 from typing import Any
@@ -49,7 +49,7 @@ def test_without_the_reference_there_are_rates_alone() -> None:
 
 
 class FakeProcess:
-    """Answers at once; fails when it is told to."""
+    """Answers immediately; fails on request."""
 
     log: list[str]
     fails: dict[str, str]
@@ -115,7 +115,7 @@ def test_who_fails_drops_out_and_the_others_go_on(process: type[FakeProcess], wh
     assert process.log.count("measure edm") <= 1
 
 
-def test_who_failed_starts_afresh_in_the_next_measurement(process: type[FakeProcess]) -> None:
+def test_a_failed_contestant_gets_a_new_process_in_the_next_measurement(process: type[FakeProcess]) -> None:
     process.fails = {"edm": "measure"}
     tasks = {name: outcome(name, []).task for name in ("edm", "jax")}
     with Arena(parallel_starts=1) as arena:

@@ -129,7 +129,7 @@ def test_agrees_with_itself_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> 
         positions=generator.normal(scale=1.5, size=(97, 3)).astype(np.float32),
     )
     whole = find_bonds(molecules)
-    # Fewer pairs at once than one molecule has: both the molecules and the rows of each are split.
+    # Fewer pairs per block than one molecule has: molecules and their rows are split.
     monkeypatch.setattr(bonds_module, "_PAIRS_AT_ONCE", 100)
     parts = find_bonds(molecules)
     assert len(whole.first) > 20
@@ -143,7 +143,7 @@ def test_no_molecules_no_bonds() -> None:
     assert bonds.offsets.tolist() == [0]
 
 
-def test_atoms_astronomically_far_apart_are_not_bonded() -> None:
+def test_atoms_at_extreme_distances_are_not_bonded() -> None:
     molecules = Molecules.from_list([([6, 6], [[-3e38, 0, 0], [3e38, 0, 0]])])
     assert find_bonds(molecules).sizes.tolist() == [0]
 

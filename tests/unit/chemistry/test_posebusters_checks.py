@@ -11,7 +11,7 @@ Molecule = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_spoilt_molecules_fail_the_check_that_is_about_it(examples: dict[str, Molecule]) -> None:
+def test_distorted_molecules_fail_the_matching_check(examples: dict[str, Molecule]) -> None:
     numbers, positions = examples["methane"]
     fragments = np.concatenate([numbers, numbers]), np.concatenate([positions, positions + 30])
     molecules = [examples["methane"], examples["ethanol"], (numbers[:-1], positions[:-1]), fragments]

@@ -77,7 +77,7 @@ def test_two_molecules_are_one_to_edm_and_none_to_us(examples: Examples) -> None
     assert result.connected == (None,)
 
 
-def test_a_broken_fragment_spoils_edm_validity_whatever_its_size(examples: Examples) -> None:
+def test_a_fragment_of_any_size_can_make_a_molecule_invalid_by_edm(examples: Examples) -> None:
     broken = np.array([1, 1, 1], np.uint8), np.array([[0, 0, 0], [0.7, 0, 0], [0.35, 0.6, 0]], np.float32)
     assert perceived(beside(examples["ethanol"], broken)).edm == (None,)
 

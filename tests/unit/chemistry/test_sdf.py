@@ -99,7 +99,7 @@ def test_what_a_generator_failed_on_is_a_record() -> None:
         (V3000.replace("D -0.24", "R# -0.24"), "line 10: unknown element 'R#'"),
     ],
 )
-def test_an_atom_that_cannot_be_read_spoils_its_molecule_alone(block: str, error: str) -> None:
+def test_an_unreadable_atom_invalidates_only_its_molecule(block: str, error: str) -> None:
     record, after = read_sdf(f"{block}$$$$\n{WATER}$$$$\n".splitlines())
     assert after.error is None
     assert record.error is not None

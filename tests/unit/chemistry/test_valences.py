@@ -41,7 +41,7 @@ def test_aromatic_and_charged_atoms_are_stable(examples: dict[str, Molecule], na
     assert stable(examples[name]) == [len(examples[name][0])]
 
 
-def test_spoilt_atoms_are_not(examples: dict[str, Molecule]) -> None:
+def test_distorted_atoms_are_not(examples: dict[str, Molecule]) -> None:
     numbers, positions = examples["methane"]
     without_hydrogen = numbers[:-1], positions[:-1]
     assert stable(without_hydrogen) == [3]  # the three hydrogens

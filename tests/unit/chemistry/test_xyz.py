@@ -64,7 +64,7 @@ def test_what_a_generator_failed_on_is_a_record() -> None:
         (WATER.replace("water", "Properties=species:S:1:pos:R:3").replace(" 0\n", " 0 1\n"), "line 3: has more than"),
     ],
 )
-def test_an_atom_that_cannot_be_read_spoils_its_molecule_alone(text: str, error: str) -> None:
+def test_an_unreadable_atom_invalidates_only_its_molecule(text: str, error: str) -> None:
     before, record, after = read_xyz((WATER + text + WATER).splitlines())
     assert before.error is after.error is None
     number = int(error.split(":")[0].removeprefix("line ")) + 5

@@ -16,7 +16,7 @@ from pipeline.training.run_folder import read_weights
 STEPS = 16
 
 # In a mount namespace of its own: a small disk that fills up while a training writes to it, is then cleared, set to
-# read-only, and at last usable again. The results leave it by `cp`. Arguments: folder, result, a command.
+# read-only, and finally usable again. Results are copied out with `cp`. Arguments: folder, result, a command.
 SCRIPT = """
 set -u
 disk=$1 result=$2
@@ -78,7 +78,7 @@ def test_a_full_disk_and_a_read_only_one_are_one_line_and_nothing_is_lost(
     arguments = ["sh", "-c", SCRIPT, "sh", str(disk), str(result), *train]
     done = subprocess.run([*isolated, *arguments], capture_output=True, text=True, timeout=120)
     if done.returncode in (1, 77) and not (result / "full.status").exists():
-        pytest.skip(f"this machine lets nobody mount a disk for a test: {done.stderr.strip()}")
+        pytest.skip(f"this machine does not allow mounting a disk for a test: {done.stderr.strip()}")
 
     def told(name: str) -> tuple[int, list[str]]:
         lines = (result / f"{name}.err").read_text().splitlines()

@@ -24,7 +24,7 @@ def test_the_bound_is_the_sum_of_its_terms(weights: Path, data: Any, tmp_path: P
     assert found["nll"]["value"] - found["nll_without_size"]["value"] == pytest.approx(terms["size"], rel=1e-4)
     for interval in (found["nll"], found["nll_without_size"]):
         assert interval["low"] < interval["value"] < interval["high"]
-    # Next to nothing of the data is left at t = T, and hardly any doubt at t = 0.
+    # Almost none of the data is left at t = T, and almost no uncertainty at t = 0.
     assert 0 < terms["prior"] < 0.01
     assert terms["constant"] < 0
     assert 3.5 < terms["size"] < 4.5

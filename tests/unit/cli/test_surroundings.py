@@ -22,7 +22,7 @@ H -0.63 -0.63 0.63
 H -0.63 0.63 -0.63
 H 0.63 -0.63 -0.63
 """
-# A stage that waits halfway in writing its output for what nobody will say.
+# A stage that blocks forever halfway through writing its output.
 WAITS = """
 import argparse, signal, sys
 from pipeline.cli.common import STOP_SIGNALS, run
@@ -41,7 +41,7 @@ sys.exit(run(stage, argparse.ArgumentParser(prog="stage"), []))
 
 
 def bare(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    """Run this Python as nobody in ``folder``, with no variables but these and where to find the project."""
+    """Run this Python as an unknown user in ``folder``, with only these variables and the project's path."""
     if not shutil.which("unshare") or subprocess.run([*NOBODY, "true"], capture_output=True).returncode:
         pytest.skip("this machine does not let its users run unshare --user")
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
@@ -49,7 +49,7 @@ def bare(folder: Path, *command: str, **variables: str) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("home", ["none", "missing", "read-only"])
-def test_no_home_and_no_user_are_no_hindrance(tmp_path: Path, home: str) -> None:
+def test_a_missing_home_and_user_name_are_replaced(tmp_path: Path, home: str) -> None:
     folder = tmp_path / "home"
     if home == "read-only":
         folder.mkdir(mode=0o555)
@@ -69,7 +69,7 @@ def test_no_home_and_no_user_are_no_hindrance(tmp_path: Path, home: str) -> None
 
 
 def test_figures_start_without_a_home_folder(tmp_path: Path) -> None:
-    names = ("configs", "curves", "metrics", "samples", "molecules", "floor", "ceiling", "output")
+    names = ("weights", "curves", "metrics", "samples", "molecules", "floor", "ceiling", "output")
     done = bare(tmp_path, "-m", "pipeline.cli.figures", *(word for name in names for word in (f"--{name}", name)))
     assert (done.returncode, done.stderr) == (2, b"figures: error: samples: no such file\n")
 

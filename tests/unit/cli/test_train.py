@@ -56,7 +56,7 @@ class Training:
         return sorted(self.output.glob(f"state/*/checkpoints/{pattern}"))
 
     def reached(self, step: int) -> Callable[[], bool]:
-        """Return whether a checkpoint of this step or a later one is there."""
+        """Return whether there is a checkpoint of this step or a later one."""
         return lambda: any(int(path.name) >= step for path in self.checkpoints())
 
     def steps_logged(self) -> list[tuple[str, int]]:
@@ -149,7 +149,7 @@ def run(config: Path, data: Any, output: Path, *more: str | Path) -> int:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_another_configuration_begins_afresh(
+def test_another_configuration_starts_from_scratch(
     tmp_path: Path, make_settings: Callable[..., dict[str, Any]], data: Any
 ) -> None:
     config, output = tmp_path / "config.json", tmp_path / "run"
@@ -208,7 +208,7 @@ DISTILLED: dict[str, Any] = {
 
 
 @pytest.mark.usefixtures("in_process")
-def test_other_weights_to_start_from_begin_afresh(
+def test_other_pretrained_weights_start_from_scratch(
     tmp_path: Path, make_settings: Callable[..., dict[str, Any]], data: Any, denoiser: Path, train_two_steps: Any
 ) -> None:
     config, output = tmp_path / "config.json", tmp_path / "run"

@@ -6,7 +6,7 @@ from pipeline.core.progress import progress
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that advances on request."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -32,7 +32,7 @@ def test_batches_are_full_and_of_one_bucket_and_nothing_is_left_out(
         full, remainder = divmod(count, batch_size)
         number = sum(batch.bucket == bucket for batch in plan)
         assert number in ({full} if remainder == 0 else {full, full + 1})
-        if number == full:  # the remainder sits this epoch out, nobody comes twice
+        if number == full:  # the remainder is left out of this epoch, no molecule is repeated
             assert sorted(visits) == [0] * remainder + [1] * (count - remainder)
         else:  # all are there, and some come again as evenly as can be
             assert visits.min() >= 1

@@ -1,4 +1,4 @@
-"""Files spoiled at random: the right molecules or one clear error, never anything else, never fewer without a word."""
+"""Randomly damaged files: the right molecules or one clear error, never a silent loss."""
 
 import gzip
 import itertools
@@ -129,7 +129,7 @@ def test_a_truncated_file_is_refused_unless_whole_molecules_are_left(
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_flipped_bit_changes_one_atom_at_most(dialects: dict[str, Content], dialect: str, tmp_path: Path) -> None:
-    """A digit may have become another, or a letter another element's: nobody can tell. Everything else is told."""
+    """Changing a digit or an element to another cannot be detected; everything else must be."""
     content = "".join(dialects[dialect]).encode()
     for place, byte in enumerate(content):
         # A digit becomes another, a blank or a letter in turn.

@@ -28,8 +28,8 @@ class Browser:
     """One page in a browser of its own.
 
     Attributes:
-      requests: addresses that the page asked for, the data in it left out.
-      complaints: messages of its console and exceptions nobody caught.
+      requests: addresses that the page requested, except data URLs.
+      complaints: console messages and uncaught exceptions.
     """
 
     def __init__(self, profile: Path):
@@ -77,7 +77,7 @@ class Browser:
         return self._send(method, session=self._session, **params)
 
     def open(self, path: Path, *, width: int, height: int) -> None:
-        """Open a file in a window of this size in pixels and wait until it is there."""
+        """Open a file in a window of this size in pixels and wait until it has loaded."""
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )

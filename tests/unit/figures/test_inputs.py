@@ -70,11 +70,12 @@ def test_a_run_counts_the_training_of_all_that_it_goes_back_to(many_runs: FakeSt
 
 def test_each_ancestor_counts_once_and_an_unknown_one_is_named(one_run: FakeStudy, tmp_path: Path) -> None:
     files: dict[str, list[Path]] = {"weights": [], "metrics": [], "samples": []}
+    distilled = {"objective": "consistency", "consistency": {"kind": "distillation"}}
     starts: dict[str, dict[str, Any]] = {
         "a": {"objective": "edm"},
         "b": {"objective": "edm", "init": "a"},
-        "c": {"objective": "matching", "init": "b", "teacher": "a"},
-        "d": {"objective": "matching", "init": None, "teacher": "gone"},
+        "c": {**distilled, "init": "b", "teacher": "a"},
+        "d": {**distilled, "init": None, "teacher": "gone"},
     }
     for name, start in starts.items():
         (tmp_path / name).mkdir()

@@ -72,7 +72,7 @@ def test_the_viewer_has_the_first_molecules_of_each_kind(
 
 
 def check_molecule(expected: Molecules, molecule: Mapping[str, Any]) -> None:
-    """Check that what is shown is the same molecule, only turned, and that what is wrong with it is told."""
+    """Check that the viewer has the same molecule, only rotated, with its errors."""
     symbols = {element.atomic_number: element for element in ELEMENTS}
     assert molecule["elements"] == [symbols[number].symbol for number in expected.atomic_numbers.tolist()]
     shown = np.reshape(molecule["positions"], (-1, 3))

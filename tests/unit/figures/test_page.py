@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tests.unit.figures.conftest import FakeStudy
 
 HOSTILE = """</script><script>a(1)</script><!--"'&$css"""
-"""A name that wants to be more."""
+"""A name with an injection attack."""
 
-# What the registry's package 3dmol of that version holds as build/3Dmol-min.js.
+# SHA-256 of build/3Dmol-min.js in that version of the npm package 3dmol.
 LIBRARY = "f7cc78921ae72e7623e89cdd111434f58c2efddd2ffda1cd212644b406fb8016"
 
 

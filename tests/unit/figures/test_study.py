@@ -135,7 +135,7 @@ def test_refuses_samples_that_are_missing_foreign_or_nobodys(
         path = tmp_path / f"{name}.parquet"
         write_molecules(path, molecules, metadata=metadata)
         assert str(path) in refused(one_run, drawn, capsys, samples=[*one_run.options["samples"], path])
-    assert "as is" in refused(one_run, drawn, capsys, samples=one_run.options["samples"] * 2)
+    assert "the same as" in refused(one_run, drawn, capsys, samples=one_run.options["samples"] * 2)
 
 
 def test_refuses_a_run_given_twice_and_lists_of_different_length(

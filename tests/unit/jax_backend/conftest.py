@@ -21,11 +21,11 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass
 class FakeNetwork:
-    """A network that answers with given clouds, whatever it is asked; it keeps the questions."""
+    """A network that returns given clouds for any input, and records its inputs."""
 
     answer: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     preconditioned: bool = False
-    asked: list[Any] = field(default_factory=list)
+    recorded: list[Any] = field(default_factory=list)
 
     @property
     def config(self) -> SimpleNamespace:
@@ -34,7 +34,7 @@ class FakeNetwork:
     def apply(
         self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array, step: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        self.asked.append((x, h))
+        self.recorded.append((x, h))
         return self.answer(x, h)
 
 
@@ -63,7 +63,7 @@ def make_objective() -> Callable[..., EDM]:
 
 
 class LinearNetwork:
-    """A network of two parameters: factors of the coordinates and of the types that it is given."""
+    """A network of two parameters: factors of its input coordinates and types."""
 
     def apply(
         self, params: jax.Array, x: jax.Array, h: jax.Array, mask: jax.Array, step: jax.Array | None = None

@@ -151,15 +151,15 @@ def test_the_target_has_no_gradient(kind: str) -> None:
 
 
 class Oracle:
-    """A network that makes the denoiser find the data, whatever it is asked."""
+    """A network with which the denoiser always returns the data."""
 
     def apply(self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         del params, mask
         sigma = np.exp(4 * np.asarray(h, np.float64)[:, 0, TYPES])
         answers = []
-        for asked, data, scale in ((x / 2, DATA.x, SCALES.coordinates), (h[..., :TYPES], DATA.h, SCALES.types)):
+        for recorded, data, scale in ((x / 2, DATA.x, SCALES.coordinates), (h[..., :TYPES], DATA.h, SCALES.types)):
             c_skip, c_out, c_in = factors(sigma, scale)
-            answers.append(jnp.asarray((data - c_skip * np.asarray(asked, np.float64) / c_in) / c_out, jnp.float32))
+            answers.append(jnp.asarray((data - c_skip * np.asarray(recorded, np.float64) / c_in) / c_out, jnp.float32))
         return answers[0], answers[1]
 
 

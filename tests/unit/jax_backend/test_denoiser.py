@@ -129,7 +129,7 @@ def test_the_network_is_given_unit_variance(sigma: float, form: str) -> None:
     state = Cloud(*(jnp.asarray(x + sigma * generator.normal(size=x.shape), jnp.float32) for x in data))
     network = FakeNetwork(zero)
     around(network, form=form).denoise({}, jnp.ones((2000, 4)), state, jnp.float32(sigma))
-    x, h = network.asked[-1]
+    x, h = network.recorded[-1]
     # Coordinates twice as wide.
     assert np.square(x).mean() == pytest.approx(4.0, rel=0.05)
     assert np.square(h[..., :TYPES]).mean() == pytest.approx(1.0, rel=0.05)

@@ -177,7 +177,7 @@ def test_preconditioned_input_and_target_have_unit_variance(make_objective: Make
         target = (noise[part] - skip[part]) / (with_one[part] - skip[part])
         np.testing.assert_allclose(np.square(target).mean((0, 1)), 1.0, rtol=0.08)
     network: Any = objectives[0].model
-    x, h = network.asked[-1]
+    x, h = network.recorded[-1]
     assert np.square(x).mean() == pytest.approx(4.0, rel=0.05)
     np.testing.assert_allclose(np.square(h[..., :FEATURES]).mean((0, 1)), 1.0, rtol=0.08)
     # And the level itself, as Karras et al. have it.
@@ -189,7 +189,7 @@ def test_the_reference_form_is_given_z_and_the_share_of_steps(make_objective: Ma
     z = draw_noise(keys(2), jnp.ones((2, 4)), FEATURES)
     predict(objective, z, 30)
     network: Any = objective.model
-    x, h = network.asked[-1]
+    x, h = network.recorded[-1]
     assert (x == z.x).all()
     assert (h[..., :FEATURES] == z.h).all()
     np.testing.assert_allclose(h[..., FEATURES], 0.3, rtol=1e-6)
@@ -212,16 +212,16 @@ def test_denoising_asks_at_the_step_that_has_the_level(make_objective: MakeObjec
     for t in (0, 1, 42, 100):
         sigma = float(objective.schedule.sigma_ve[t])
         objective.denoise({}, MASK, noisy, jnp.array(sigma))
-        x, h = network.asked[-1]
+        x, h = network.recorded[-1]
         np.testing.assert_allclose(h[1, :, FEATURES], t / 100, atol=1e-4)
         # In the units of the variance-preserving process.
         np.testing.assert_allclose(x[1], 1 / np.hypot(1, sigma), rtol=1e-4)
     # Between two steps it is between; beyond the last it is the last.
     middle = float(np.sqrt(objective.schedule.sigma_ve[40] * objective.schedule.sigma_ve[41]))
     objective.denoise({}, MASK, noisy, jnp.array(middle))
-    np.testing.assert_allclose(network.asked[-1][1][1, :, FEATURES], 0.405, atol=1e-4)
+    np.testing.assert_allclose(network.recorded[-1][1][1, :, FEATURES], 0.405, atol=1e-4)
     objective.denoise({}, MASK, noisy, jnp.array(1e6))
-    np.testing.assert_allclose(network.asked[-1][1][1, :, FEATURES], 1.0)
+    np.testing.assert_allclose(network.recorded[-1][1][1, :, FEATURES], 1.0)
 
 
 def test_without_a_network_the_preconditioned_estimate_is_the_best_for_gaussian_data(

@@ -187,7 +187,7 @@ def test_padding_changes_nothing(network: Network, seed: int, size: int) -> None
     x, h, mask = molecules(seed, sizes=(size, ATOMS))
     generator = np.random.default_rng(seed)
     outputs = network(x, h, mask)
-    # Whatever is in the padding: other numbers there are no other molecule.
+    # The padding is ignored: other numbers there do not change the result.
     noise_x, noise_h = generator.normal(size=x.shape) * 5, generator.normal(size=h.shape) * 5
     padding = 1 - mask[..., None]
     for changed, original in zip(network(x + noise_x * padding, h + noise_h * padding, mask), outputs, strict=True):

@@ -82,18 +82,18 @@ def test_one_network_call_for_each_that_is_reported(kind: str) -> None:
     schedule = polynomial_schedule(steps=6, precision=1e-3)
     config = sampler_config({"name": "", "kind": kind, "steps": 4, "sigma_min": 0.01})
     levels = noise_levels(config, schedule)
-    asked: list[float] = []
+    recorded: list[float] = []
 
     def counting(noisy: Cloud, sigma: jax.Array) -> Cloud:
-        jax.debug.callback(lambda value: asked.append(float(value)), sigma, ordered=True)
+        jax.debug.callback(lambda value: recorded.append(float(value)), sigma, ordered=True)
         return gaussian(noisy, sigma)
 
     method: Any = {"heun": heun, "ddim": ddim, "ancestral": lambda d, n, s: ancestral(d, n, s, draw)}[kind]
     jax.block_until_ready(jax.jit(lambda start: method(counting, start, jnp.asarray(levels, jnp.float32)))(noise(0)))
-    assert len(asked) == network_calls(config, schedule)
-    assert asked[0] == pytest.approx(levels[0], rel=1e-6)
+    assert len(recorded) == network_calls(config, schedule)
+    assert recorded[0] == pytest.approx(levels[0], rel=1e-6)
     # Never at zero, and down to the lowest level above it.
-    assert min(asked) == pytest.approx(levels[levels > 0].min(), rel=1e-6)
+    assert min(recorded) == pytest.approx(levels[levels > 0].min(), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["heun", "ddim", "ancestral"])

@@ -55,8 +55,8 @@ def make_trainer(
 
 def after(calls: int) -> Callable[[], bool]:
     """Return a request to stop that comes at the given step of a session."""
-    asked = iter(range(1, 1000))
-    return lambda: next(asked) == calls
+    counter = iter(range(1, 1000))
+    return lambda: next(counter) == calls
 
 
 def logged(directory: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Sampling in a few steps, around stand-ins for a network."""
+"""Few-step sampling with stubs of a network."""
 
 from collections.abc import Callable
 
@@ -25,14 +25,14 @@ def shrinking(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
 
 
 class Recording:
-    """A denoiser that keeps what it was asked."""
+    """A denoiser that records its inputs."""
 
     def __init__(self, denoise: Denoise = shrinking):
-        self.asked: list[tuple[Floats, float]] = []
+        self.recorded: list[tuple[Floats, float]] = []
         self._denoise = denoise
 
     def __call__(self, clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
-        self.asked.append((clouds.copy(), sigma))
+        self.recorded.append((clouds.copy(), sigma))
         return self._denoise(clouds, sigma, sizes)
 
 
@@ -53,16 +53,16 @@ def test_one_call_is_the_estimate_from_noise_as_wide_as_noisy_data(alignment: st
     np.testing.assert_allclose(states[0][..., :3], (1.2**2 + 1.4**2) ** 0.5 * noise[..., :3], rtol=1e-6)
     np.testing.assert_allclose(states[0][..., 3:], (1.2**2 + 0.1**2) ** 0.5 * noise[..., 3:], rtol=1e-6)
     np.testing.assert_allclose(states[1], shrinking(states[0], 1.2, SIZES), rtol=1e-6)
-    assert [sigma for _, sigma in network.asked] == [1.2]
+    assert [sigma for _, sigma in network.recorded] == [1.2]
 
 
 @alignments
 def test_every_level_is_one_call_on_the_state_before_it(alignment: str) -> None:
     network = Recording()
     states = few_step(network, draws(SIZES, 9), [20.0, 3.0, 0.4], SIZES, alignment=alignment, sigma_data=SCALES)
-    assert [sigma for _, sigma in network.asked] == [20.0, 3.0, 0.4]
-    for state, (asked, _) in zip(states, network.asked, strict=False):
-        assert (state == asked).all()
+    assert [sigma for _, sigma in network.recorded] == [20.0, 3.0, 0.4]
+    for state, (recorded, _) in zip(states, network.recorded, strict=False):
+        assert (state == recorded).all()
     assert (states[3] == shrinking(states[2], 0.4, SIZES)).all()
 
 

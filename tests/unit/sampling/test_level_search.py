@@ -21,14 +21,14 @@ def chain(score: Score, last: int) -> dict[int, tuple[tuple[float, ...], float]]
 
 
 class Toy:
-    """A score that is best at certain levels, and falls with the distance from them; it keeps what it was asked."""
+    """A score that is best at certain levels, and falls with the distance from them; it records its inputs."""
 
     def __init__(self, best: dict[int, tuple[float, ...]]):
         self._best = best
-        self.asked: list[tuple[float, ...]] = []
+        self.recorded: list[tuple[float, ...]] = []
 
     def __call__(self, levels: tuple[float, ...]) -> float:
-        self.asked.append(levels)
+        self.recorded.append(levels)
         best = self._best[len(levels)]
         return -sum(math.log(level / goal) ** 2 for level, goal in zip(levels, best, strict=True))
 
@@ -55,7 +55,7 @@ def test_levels_of_many_calls_come_near_the_best_ones() -> None:
     best: dict[int, tuple[float, ...]] = {8: (14.0, 4.0, 2.0, 1.0, 0.6, 0.3, 0.15, 0.07)}
     alone = Toy(best)
     score = search(alone, 8, sigma_max=SIGMA_MAX)[1]
-    assert score > 0.3 * alone(alone.asked[0])
+    assert score > 0.3 * alone(alone.recorded[0])
     # From the best of fewer calls, near with a single round.
     fewer: dict[int, tuple[float, ...]] = {1: (14.0,), 2: (14.0, 0.07), 4: (14.0, 2.4, 0.4, 0.07)}
     assert chain(Toy(best | fewer), 8)[8][1] > -0.2
@@ -63,10 +63,10 @@ def test_levels_of_many_calls_come_near_the_best_ones() -> None:
 
 @given(st.integers(0, 1000), st.integers(1, 16), st.booleans())
 def test_whatever_the_score_levels_descend_from_at_most_the_largest(seed: int, calls: int, started: bool) -> None:
-    asked: list[tuple[float, ...]] = []
+    recorded: list[tuple[float, ...]] = []
 
     def score(levels: tuple[float, ...]) -> float:
-        asked.append(levels)
+        recorded.append(levels)
         return float(np.random.default_rng((seed, *(int(1e6 * level) for level in levels))).random())
 
     if started:
@@ -75,11 +75,11 @@ def test_whatever_the_score_levels_descend_from_at_most_the_largest(seed: int, c
         spacing, best = search(score, calls, sigma_max=SIGMA_MAX)
         levels = spacing.levels(calls)
     # None is tried twice for one number of calls, for a try takes seconds.
-    assert len(set(asked)) == len(asked)
-    for tried in asked:
+    assert len(set(recorded)) == len(recorded)
+    for tried in recorded:
         assert tried[0] <= SIGMA_MAX and tried[-1] > 0
         assert all(before > after for before, after in pairwise(tried))
-    assert best == max(score(tried) for tried in set(asked) if len(tried) == calls)
+    assert best == max(score(tried) for tried in set(recorded) if len(tried) == calls)
     assert score(levels) == best
 
 

@@ -156,20 +156,20 @@ def numbered(width: int) -> Draw:
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_samples_are_in_the_order_asked_for(batch: int) -> None:
     sizes = np.random.default_rng(0).permutation(np.repeat([3, 9, 12, 31], 130)).astype(np.int32)
-    asked: list[int] = []
+    recorded: list[int] = []
 
     def draw(width: int) -> Draw:
         def draw_batch(
             numbers: npt.NDArray[np.int32], of: npt.NDArray[np.int32]
         ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-            asked.append(len(numbers))
+            recorded.append(len(numbers))
             assert (of <= width).all()
             return numbered(width)(numbers, of)
 
         return draw_batch
 
     samples = sample_in_batches(draw, sizes, buckets=BUCKETS, batch=batch, progress=None)
-    assert set(asked) == {batch}
+    assert set(recorded) == {batch}
     assert samples.non_finite == 0
     assert (samples.molecules.sizes == sizes).all()
     for number, (atomic_numbers, positions) in enumerate(samples.molecules):

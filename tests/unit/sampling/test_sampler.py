@@ -1,4 +1,4 @@
-"""What samplers of both backends share, around a stand-in for a network."""
+"""Code shared by the samplers of both backends, with a stub of a network."""
 
 from typing import Any
 

@@ -289,7 +289,7 @@ def test_levels_are_as_many_steps() -> None:
         ({"runs__tuned__samplers__two__steps": 3}, "two.steps: 3 should be left out beside levels"),
     ],
 )
-def test_a_mistake_in_how_runs_hang_together_is_one_line(overrides: dict[str, Any], message: str) -> None:
+def test_an_inconsistency_between_runs_is_one_line(overrides: dict[str, Any], message: str) -> None:
     resolve_study(starting())
     with pytest.raises(InputError) as caught:
         resolve_study(starting(**overrides))
@@ -300,7 +300,7 @@ def test_a_mistake_in_how_runs_hang_together_is_one_line(overrides: dict[str, An
 def test_edm_has_no_levels_to_align_at() -> None:
     with pytest.raises(InputError, match="runs.edm.levels.alignment: should be left out; objective edm has no levels"):
         resolve_study(study(runs__edm__levels={"alignment": "full"}))
-    # What it does not use is not looked at.
+    # Settings that it does not use are not compared.
     resolve_study(study(runs__edm__levels={"mean": 40}))
 
 

@@ -298,7 +298,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path, value: floa
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
-    # The weights broke at the very step that is looked at, so that no training loss tells it yet.
+    # The weights broke at the step that is validated, so that no training loss shows it yet.
     trainer = FakeTrainer()
     trainer.validation = np.nan
     with pytest.raises(InputError, match="not finite near step 5"):

@@ -161,17 +161,17 @@ def test_the_curriculum_goes_by_the_share_of_steps_done() -> None:
 
 
 class Preparation:
-    """Makes batches that tell their step, and keeps which were asked for and made."""
+    """Makes batches that state their step, and records which were requested and made."""
 
     def __init__(self, *, fails_at: int | None = None):
-        self.asked: list[int] = []
+        self.recorded: list[int] = []
         self.made: list[int] = []
         self.threads: set[int] = set()
         self._fails_at = fails_at
 
     def steps(self, count: int) -> Iterator[tuple[int, float, Batch]]:
         for step in range(count):
-            self.asked.append(step)
+            self.recorded.append(step)
             yield step, step / 10, BATCH
 
     def __call__(self, batch: Batch, step: int) -> HostBatch:
@@ -194,10 +194,10 @@ def test_batches_come_in_order_each_with_its_step(count: int) -> None:
 def test_one_batch_is_made_ahead_and_no_more_by_another_thread() -> None:
     preparation = Preparation()
     batches = prepared(preparation.steps(100), preparation)
-    assert preparation.asked == []
+    assert preparation.recorded == []
     for step in range(4):
         assert next(batches)[0] == step
-        assert preparation.asked == list(range(step + 2))
+        assert preparation.recorded == list(range(step + 2))
         assert set(preparation.made) <= set(range(step + 2))
     # A training that stops leaves it at that.
     del batches
