@@ -138,7 +138,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (damaged, sampler, (), "damaged: its content does not match its checksum"),
         (cut, sampler, (), "cut: not a complete safetensors file"),
         (foreign, sampler, (), "foreign: not a complete safetensors file"),
-        (tmp_path / "none", sampler, (), "none: no such file; train the run first"),
+        (tmp_path / "none", sampler, (), "none: no such file, nor a released model"),
         (weights, wrong, (), "wrong.json: kind: "),
         (weights, sampler, ("--num", "0"), "--num should be at least 1"),
         (weights, sampler, ("--sizes", "5", "1"), "each of --sizes at least 2"),
