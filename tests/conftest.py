@@ -1,6 +1,7 @@
 """What holds in every test: reproducible examples, no silent promotion of types, compilations kept from run to run."""
 
 import os
+import signal
 from pathlib import Path
 
 from hypothesis import settings
@@ -10,6 +11,8 @@ settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
 
 # JAX reads these when it is imported, which other conftest.py files do; the processes that tests start inherit them.
+import pytest
+
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "d"
 JAX = {
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
@@ -22,3 +25,12 @@ JAX = {
 }
 for name, value in JAX.items():
     os.environ.setdefault(name, value)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Let the processes that tests start receive SIGINT: `make test` runs half of them in a shell's background.
+
+    A shell makes its background jobs ignore SIGINT, and programs inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -20,11 +20,12 @@ from pipeline.study.config import ModelConfig
 from pipeline.jax_backend.build import build_layout
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
-from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.jax_backend.objective import Draws
+from pipeline.jax_backend.features import node_mask, noisy_batch
 from pipeline.jax_backend.parallel import make_mesh, partial_value_and_grad, use_cpu_cores
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.diffusion.feature_scales import FEATURES, Scales
+from pipeline.diffusion.training_levels import Levels
+from pipeline.training.noisy_batches import HostBatch
 
 use_cpu_cores(8)
 model = ModelConfig(hidden=8, edge_hidden=8, layers=1, attention=True, radial_features="gaussian", node_norm="rms",
@@ -34,16 +35,18 @@ objective = EDM(EGNN(model, output_features=FEATURES), polynomial_schedule(steps
 layout = build_layout(objective)
 generator = np.random.default_rng(0)
 params = jnp.asarray(generator.normal(size=layout.size) / 3, jnp.float32)
-batch = (generator.integers(0, 21, (8, 1)).astype(np.float32), generator.integers(2, 6, 8).astype(np.int32),
-    generator.normal(size=(8, 5, 3)).astype(np.float32), generator.choice([1, 6], (8, 5)).astype(np.uint8),
-    generator.normal(size=(8, 5, 3 + FEATURES)).astype(np.float32))
+sizes = generator.integers(2, 6, 8).astype(np.int32)
+mask = np.asarray(node_mask(sizes, 5))
+batch = HostBatch(
+    generator.normal(size=(8, 5, 3)).astype(np.float32) * mask[..., None],
+    generator.choice([1, 6], (8, 5)).astype(np.uint8) * mask.astype(np.uint8),
+    sizes,
+    generator.normal(size=(8, 5, 3 + FEATURES)).astype(np.float32) * mask[..., None],
+    Levels(generator.integers(0, 21, 8).astype(np.int32)),
+)
 
 def losses(flat, part, factor):
-    levels, sizes, positions, atomic_numbers, noise = part
-    mask = node_mask(sizes, 5)
-    cloud = objective.clean(positions * mask[..., None], atomic_numbers * mask.astype(jnp.uint8))
-    draws = Draws(Cloud(noise[..., :3], noise[..., 3:] * mask[..., None]), levels)
-    return factor * objective.losses(layout.unravel(flat), cloud, mask, draws)
+    return factor * objective.losses(layout.unravel(flat), noisy_batch(part, FEATURES))
 
 found = {}
 for count in (1, 2, 8):
