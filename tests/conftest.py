@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # The same examples on every machine; no deadline, since a first call may compile.
@@ -11,8 +12,6 @@ settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
 
 # JAX reads these when it is imported, which other conftest.py files do; the processes that tests start inherit them.
-import pytest
-
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "d"
 JAX = {
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
