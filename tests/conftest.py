@@ -1,10 +1,8 @@
 """What holds in every test: reproducible examples, no silent promotion of types, compilations kept from run to run."""
 
 import os
-import signal
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 
 # The same examples on every machine; no deadline, since a first call may compile.
@@ -24,12 +22,3 @@ JAX = {
 }
 for name, value in JAX.items():
     os.environ.setdefault(name, value)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def interruptible() -> None:
-    """Let the processes that tests start receive SIGINT: `make test` runs half of them in a shell's background.
-
-    A shell makes its background jobs ignore SIGINT, and programs inherit that.
-    """
-    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -49,8 +49,9 @@ for path in "$@"; do echo whole >"$path"; done
 
 
 def outputs(folder: Path) -> list[Path]:
-    """Return the files that the stages made, without logs, timings and what Snakemake and the study leave."""
+    """Return the files that the stages made, without logs, timings, settings and what Snakemake and the study leave."""
     files = [path for path in (folder / "results").rglob("*") if path.is_file()]
+    files = [path for path in files if path.name != "config.json" and path.parent.name != "samplers"]
     return [
         path for path in files if path.suffix not in (".log", ".tsv") and path.name[0] != "." and path.stem != "study"
     ]
