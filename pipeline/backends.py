@@ -1,6 +1,6 @@
 """Which framework a stage runs on: the one that is named, and no other, is imported."""
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from pipeline.core.cores import available_cores
 from pipeline.core.errors import InputError
@@ -12,8 +12,6 @@ from pipeline.study.config import SamplerConfig
 from pipeline.study.frameworks import check_framework
 from pipeline.training.loop import Trained, TrainingRun
 from pipeline.training.run_folder import Weights
-
-BACKENDS: Final = ("jax", "torch")
 
 
 class Backend(Protocol):

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from pipeline.backends import BACKENDS
 from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import InputError
+from pipeline.study.frameworks import FRAMEWORKS
 
 # From Ctrl-C, from a scheduler or `kill`, and from a closed terminal.
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,7 +32,7 @@ def add_backend(parser: argparse.ArgumentParser, *, override: bool) -> None:
     """Add ``--devices`` and, if ``override``, ``--backend`` to replace that of the run."""
     if override:
         parser.add_argument(
-            "--backend", choices=BACKENDS, default=None, help="default: the one that the run was trained on"
+            "--backend", choices=FRAMEWORKS, default=None, help="default: the one that the run was trained on"
         )
     parser.add_argument("--devices", type=int, default=None, help="CPU cores to use; default: all")
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from pipeline.core.errors import InputError
 
-_PACKAGES: Final = {"jax": "JAX", "torch": "PyTorch"}
+FRAMEWORKS: Final = {"jax": "JAX", "torch": "PyTorch"}
 _ADVICE: Final = {
     "jax": "pip install -r requirements/runtime.txt",
     "torch": "make torch, or pip install -r requirements/torch.txt",
@@ -23,4 +23,4 @@ def check_framework(name: str, who: str) -> None:
       InputError: it is not installed.
     """
     if not find_spec(name):
-        raise InputError(f"{who} needs {_PACKAGES[name]}, which is not installed: {_ADVICE[name]}")
+        raise InputError(f"{who} needs {FRAMEWORKS[name]}, which is not installed: {_ADVICE[name]}")

@@ -94,10 +94,12 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, number: signal.Signals, vict
         "--configfile",
         str(tmp_path / "study.yaml"),
     ]
+    # The folder of this Python behind that of the stub, or the Snakefile would put it before.
+    folders = [str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
     first = subprocess.Popen(
         [*command, "--directory", str(tmp_path), "--cores", "2", OUTPUTS[stage]],
         cwd=ROOT,
-        env=os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}", "HELD": stage},
+        env=os.environ | {"PATH": os.pathsep.join(folders), "HELD": stage},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
