@@ -30,6 +30,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.posebusters_checks import posebusters_checks
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.chemistry.relaxation import Relaxation, relax
+from pipeline.chemistry.tables import aligned
 from pipeline.chemistry.valences import stable_atoms
 
 FURTHER_LABELS: Final[dict[str, str]] = {
@@ -191,10 +192,7 @@ def further_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
         below = f" (test split {floor['value']:.2g})" if floor and first["distances_floor"] else ""
         unit = f", {floor['unit']}" if floor else ""
         rows.append([f"distance of {name.replace('_', ' ')}{unit}{below}", *values])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    )
+    return aligned(rows)
 
 
 def _percent(estimate: Mapping[str, float] | None) -> str:

@@ -34,14 +34,19 @@ _COSTS: Final = ("network calls", "seconds per molecule")
 _TRAINING: Final = "minutes of training"
 
 
-def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return evaluations by name as plain text, a column for each and a row for each metric."""
-    rows = [["", *evaluations], ["molecules", *(str(one["num_molecules"]) for one in evaluations.values())]]
-    rows += [[label, *(_percent(one[key]) for one in evaluations.values())] for key, label in LABELS.items()]
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return the cells of a table as plain text: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
     )
+
+
+def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return evaluations by name as plain text, a column for each and a row for each metric."""
+    rows = [["", *evaluations], ["molecules", *(str(one["num_molecules"]) for one in evaluations.values())]]
+    rows += [[label, *(_percent(one[key]) for one in evaluations.values())] for key, label in LABELS.items()]
+    return aligned(rows)
 
 
 def comparison_table(evaluations: Mapping[str, Mapping[str, Any]], *, width: int) -> str:
