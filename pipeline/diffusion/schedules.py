@@ -8,11 +8,18 @@ subscript is the VE noise level.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+
+CHURN_NOISE: Final = 1.003
+"""Deviation of the noise that churn adds (S_noise of Karras et al.)."""
+
+_CHURNED: Final = (0.02, 5.0)
+"""The levels at which churn adds noise (S_tmin and S_tmax)."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +71,15 @@ def karras_levels(*, steps: int, sigma_min: float, sigma_max: float, rho: float 
     ramp = np.linspace(0.0, 1.0, steps) if steps > 1 else np.zeros(1)
     low, high = sigma_min ** (1.0 / rho), sigma_max ** (1.0 / rho)
     return np.append((high + ramp * (low - high)) ** rho, 0.0)
+
+
+def churned_levels(levels: Array, churn: float) -> Array:
+    """Return the levels to which noise is added before each step (Karras et al., algorithm 2), at least ``levels``.
+
+    Args:
+      levels: of a sampler, decreasing, the last one 0, [S + 1].
+      churn: S_churn; divided by S it is the factor by which a level rises, at most by sqrt(2) - 1.
+    """
+    low, high = _CHURNED
+    factor = min(churn / (len(levels) - 1), np.sqrt(2.0) - 1.0)
+    return np.where((levels >= low) & (levels <= high), (1.0 + factor) * levels, levels)

@@ -13,6 +13,7 @@ from jax import Array
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.feature_scales import TYPES
+from pipeline.diffusion.schedules import churned_levels
 from pipeline.jax_backend import samplers
 from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
@@ -129,4 +130,9 @@ class JaxSampler(MoleculeSampler):
         start = draw(jnp.array(len(self._levels)))
         if self._config.kind == "ancestral":
             return samplers.ancestral(denoise, start, levels, draw)
-        return {"heun": samplers.heun, "ddim": samplers.ddim}[self._config.kind](denoise, start, levels)
+        if self._config.kind == "ddim":
+            return samplers.ddim(denoise, start, levels)
+        if not self._config.churn:
+            return samplers.heun(denoise, start, levels)
+        churned = jnp.asarray(churned_levels(self._levels, self._config.churn), jnp.float32)
+        return samplers.heun(denoise, start, levels, churned=churned, draw=draw)

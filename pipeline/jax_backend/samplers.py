@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pipeline.diffusion.schedules import CHURN_NOISE
 from pipeline.jax_backend.features import Cloud
 
 Denoise = Callable[[Cloud, Array], Cloud]
@@ -37,26 +38,36 @@ def ddim(denoise: Denoise, noise: Cloud, sigmas: Array) -> tuple[Cloud, Cloud]:
     return sample, states
 
 
-def heun(denoise: Denoise, noise: Cloud, sigmas: Array) -> tuple[Cloud, Cloud]:
+def heun(
+    denoise: Denoise, noise: Cloud, sigmas: Array, *, churned: Array | None = None, draw: DrawNoise | None = None
+) -> tuple[Cloud, Cloud]:
     """Karras et al. 2022, algorithm 1: Heun's second-order method, with an Euler step to sigma = 0 at the end.
 
     Args:
       denoise: the model.
       noise: unit noise, [B, N, .].
       sigmas: levels that end in 0, [S + 1]; 2 S - 1 network calls.
+      churned: levels that fresh noise raises each state to before its step (algorithm 2), [S + 1]; None adds none.
+      draw: that noise, for steps 0 to S - 2.
     """
+    churned = sigmas if churned is None else churned
 
     def slope(state: Cloud, sigma: Array) -> Cloud:
         return Cloud(*jax.tree.map(lambda x, d: (x - d) / sigma, state, denoise(state, sigma)))
 
-    def step(state: Cloud, levels: tuple[Array, Array]) -> tuple[Cloud, Cloud]:
-        sigma, following = levels
+    def step(before: Cloud, inputs: tuple[Array, Array, Array, Array]) -> tuple[Cloud, Cloud]:
+        index, lower, sigma, following = inputs
+        state = before
+        if draw is not None:
+            deviation = CHURN_NOISE * jnp.sqrt(sigma**2 - lower**2)
+            state = jax.tree.map(lambda x, e: x + deviation * e, before, draw(index))
         first = slope(state, sigma)
         euler = jax.tree.map(lambda x, d: x + (following - sigma) * d, state, first)
         second = slope(euler, following)
-        return jax.tree.map(lambda x, a, b: x + (following - sigma) * 0.5 * (a + b), state, first, second), state
+        return jax.tree.map(lambda x, a, b: x + (following - sigma) * 0.5 * (a + b), state, first, second), before
 
-    last, states = lax.scan(step, _start(noise, sigmas), (sigmas[:-2], sigmas[1:-1]))
+    steps = jnp.arange(len(sigmas) - 2)
+    last, states = lax.scan(step, _start(noise, sigmas), (steps, sigmas[:-2], churned[:-2], sigmas[1:-1]))
     return denoise(last, sigmas[-2]), jax.tree.map(lambda all_, one: jnp.concatenate([all_, one[None]]), states, last)
 
 

@@ -273,7 +273,7 @@ class Sampler(Group):
     """One way to sample a model."""
 
     kind: Literal["heun", "ddim", "ancestral", "consistency"]
-    """heun is deterministic and second order with 2 steps - 1 network calls, ddim deterministic and first order;
+    """heun is second order with 2 steps - 1 network calls, ddim deterministic and first order;
     ancestral draws fresh noise in each step, for objective edm; consistency is for that objective."""
     steps: PositiveInt = 1
     """Steps from noise to molecule."""
@@ -287,6 +287,9 @@ class Sampler(Group):
     """Last noise level before 0, for heun and ddim."""
     rho: PositiveFloat = 7.0
     """Exponent of the level spacing, for heun and ddim (Karras et al. 2022, eq. 5); larger is denser at low levels."""
+    churn: NonNegativeFloat = 0.0
+    """For heun, fresh noise added before each step (S_churn of Karras et al. 2022, algorithm 2, with S_tmin 0.02,
+    S_tmax 5 and S_noise 1.003); 0 is deterministic."""
     levels: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """For consistency, the noise level of each step, descending; null uses the levels that the stage levels finds for
     that many steps."""
@@ -298,6 +301,8 @@ class Sampler(Group):
         for key in ("levels", "alignment"):
             if getattr(self, key) is not None and self.kind != "consistency":
                 raise ValueError(f"{key}: should be left out, or kind should be consistency")
+        if self.churn and self.kind != "heun":
+            raise ValueError("churn: should be left out, or kind should be heun")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min: {self.sigma_min} should be below sigma_max, {self.sigma_max}")
         if self.levels is None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.feature_scales import TYPES
+from pipeline.diffusion.schedules import churned_levels
 from pipeline.sampling.few_step import Denoise
 from pipeline.sampling.molecule_batches import Draw
 from pipeline.sampling.sampler import MoleculeSampler
@@ -99,7 +100,12 @@ class TorchSampler(MoleculeSampler):
         levels = self._levels.tolist()
         if self._config.kind == "ancestral":
             return samplers.ancestral(denoise, draw(), levels, draw)
-        return {"heun": samplers.heun, "ddim": samplers.ddim}[self._config.kind](denoise, draw(), levels)
+        if self._config.kind == "ddim":
+            return samplers.ddim(denoise, draw(), levels)
+        if not self._config.churn:
+            return samplers.heun(denoise, draw(), levels)
+        churned = churned_levels(self._levels, self._config.churn).tolist()
+        return samplers.heun(denoise, draw(), levels, churned=churned, draw=draw)
 
 
 def _types(h: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ Each sampler is a generator: it yields the noisy cloud before every step, and at
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from pipeline.diffusion.schedules import CHURN_NOISE
 from pipeline.torch_backend.features import Cloud, combine
 
 Denoise = Callable[[Cloud, float], Cloud]
@@ -32,21 +33,34 @@ def ddim(denoise: Denoise, noise: Cloud, sigmas: Sequence[float]) -> Iterator[Cl
     yield state
 
 
-def heun(denoise: Denoise, noise: Cloud, sigmas: Sequence[float]) -> Iterator[Cloud]:
+def heun(
+    denoise: Denoise,
+    noise: Cloud,
+    sigmas: Sequence[float],
+    *,
+    churned: Sequence[float] | None = None,
+    draw: DrawNoise | None = None,
+) -> Iterator[Cloud]:
     """Karras et al. 2022, algorithm 1: Heun's second-order method, with an Euler step to sigma = 0 at the end.
 
     Args:
       denoise: the model.
       noise: unit noise, [B, N, .].
       sigmas: levels that end in 0, [S + 1]; 2 S - 1 network calls.
+      churned: levels that fresh noise raises each state to before its step (algorithm 2), [S + 1]; None adds none.
+      draw: that noise.
     """
+    churned = sigmas if churned is None else churned
 
     def slope(state: Cloud, sigma: float) -> Cloud:
         return combine(lambda x, d: (x - d) / sigma, state, denoise(state, sigma))
 
     state = combine(lambda e: sigmas[0] * e, noise)
-    for sigma, following in pairwise(sigmas[:-1]):
+    for lower, sigma, following in zip(sigmas[:-2], churned[:-2], sigmas[1:-1], strict=True):
         yield state
+        if draw is not None:
+            deviation = CHURN_NOISE * (sigma**2 - lower**2) ** 0.5
+            state = combine(lambda x, e, deviation=deviation: x + deviation * e, state, draw())
         step = following - sigma
         first = slope(state, sigma)
         euler = combine(lambda x, d, step=step: x + step * d, state, first)

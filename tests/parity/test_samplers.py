@@ -14,6 +14,7 @@ import pipeline.jax_backend.samplers
 import pipeline.torch_backend.sample
 import pipeline.torch_backend.samplers
 from pipeline.diffusion.objectives import run_schedule
+from pipeline.diffusion.schedules import churned_levels
 from pipeline.sampling.molecule_batches import noise_levels
 from pipeline.study.config import RunConfig, sampler_config
 from pipeline.torch_backend.parallel import Workers
@@ -35,6 +36,7 @@ DENOISER: dict[str, Any] = {"objective": "denoiser", "model": {"layers": 1}}
     [
         ("heun", PRECONDITIONED, "float32"),
         ("heun", PRECONDITIONED, "float64"),
+        ("heun with churn", DENOISER, "float64"),
         ("ddim", PLAIN, "float64"),
         ("ancestral", PRECONDITIONED, "float32"),
         ("ancestral", PLAIN, "float64"),
@@ -51,11 +53,13 @@ def test_states_and_sample(kind: str, run: dict[str, Any], precision: str) -> No
 def compare_states(kind: str, run: RunConfig, precision: str) -> None:
     problem = Problem(run)
     ours, theirs = InTorch.of(problem, precision), InJax(problem, np.dtype(precision))
+    kind, _, churn = kind.partition(" with ")
     settings = {"name": "any", "kind": kind, "steps": 8, "sigma_max": 20.0, "sigma_min": 0.05}
     levels = noise_levels(sampler_config(settings), run_schedule(run))
     generator = np.random.default_rng(3)
     mask = problem.batch.mask
     start, *fresh = (problem.draw(generator, mask) for _ in range(1 + len(levels)))
+    churned = churned_levels(levels, 3.0)
 
     objective, mask_there = theirs.objective, theirs.array(mask)
 
@@ -66,21 +70,23 @@ def compare_states(kind: str, run: RunConfig, precision: str) -> None:
 
         sampler = getattr(pipeline.jax_backend.samplers, kind)
         noise: Any = jax.tree.map(lambda *values: jnp.stack(values), *map(theirs.cloud, fresh))
-        draws = [lambda step: jax.tree.map(lambda value: value[step], noise)] if kind == "ancestral" else []
-        return sampler(denoise, theirs.cloud(start), theirs.array(levels), *draws)
+        draw = {"draw": lambda step: jax.tree.map(lambda value: value[step], noise)}
+        options = draw | {"churned": theirs.array(churned)} if churn else draw if kind == "ancestral" else {}
+        return sampler(denoise, theirs.cloud(start), theirs.array(levels), **options)
 
     sample, states = in_jax(theirs.vector)
     expected = [*zip(states.x, states.h, strict=True), sample]
 
     noises: Iterator[Any] = (ours.cloud(noise) for noise in fresh)
-    draws: list[Any] = [lambda: next(noises)] if kind == "ancestral" else []
+    draw: dict[str, Any] = {"draw": lambda: next(noises)}
+    options = draw | {"churned": churned.tolist()} if churn else draw if kind == "ancestral" else {}
     with torch.no_grad():
         found = list(
             getattr(pipeline.torch_backend.samplers, kind)(
                 lambda noisy, sigma: ours.objective.denoise(ours.array(mask), noisy, sigma),
                 ours.cloud(start),
                 levels.tolist(),
-                *draws,
+                **options,
             )
         )
     assert len(found) == len(expected)
