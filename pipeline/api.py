@@ -72,6 +72,16 @@ class Run:
             )
         return sampler_config(settings | {"name": f"steps-{calls}", "kind": "consistency", "levels": list(levels)})
 
+    def with_levels(self, sampler: SamplerConfig) -> SamplerConfig:
+        """Return a sampler with the noise levels that were found for it, if it is few-step and states none.
+
+        Raises:
+          InputError: none were found.
+        """
+        if sampler.kind != "consistency" or sampler.levels is not None:
+            return sampler
+        return sampler.model_copy(update={"levels": self.sampler(calls=sampler.steps).levels})
+
     def sample(
         self,
         *,

@@ -29,6 +29,10 @@ REFERENCE_SAMPLES: Final = 100
 ALL_STEPS: Final = 1000
 """Network calls of the published sampler."""
 
+PUBLISHED_SIZE: Final = (256, 9)
+PUBLISHED_STABILITY: Final = 0.82
+"""Features and layers of the published network, and the share of stable molecules of its samples."""
+
 PEAK_ROWS: Final = 2048
 PEAK_REPETITIONS: Final = 5
 PEAK_SECONDS: Final = 0.3
@@ -91,7 +95,9 @@ def training(inputs: Inputs) -> Json:
 def sampling(inputs: Inputs) -> Json:
     """Measure how fast the contestants sample and, if there are trained weights, how many stable molecules per second.
 
-    All but the part ``trained`` use random weights in EDM's form, ancestral sampling and the same number of calls.
+    All but the part ``trained`` use random weights in EDM's form, ancestral sampling and the same number of calls. At
+    the published size, the trained weights are compared with the published model: the reference's time for all of its
+    calls, and the stability that Hoogeboom et al. report (table 1).
     """
     settings = inputs.settings.sampling
     inputs.note(f"sampling, {settings.hidden} x {settings.layers}, {settings.calls} calls")
@@ -105,7 +111,7 @@ def sampling(inputs: Inputs) -> Json:
                 each = summary["seconds_per_molecule"]
                 factor = ALL_STEPS / settings.calls
                 summary["seconds_per_molecule_at_all_steps"] = {key: factor * each[key] for key in each}
-        found = {
+        found: Json = {
             "hidden": settings.hidden,
             "layers": settings.layers,
             "calls": settings.calls,
@@ -115,7 +121,31 @@ def sampling(inputs: Inputs) -> Json:
         }
         if inputs.weights and inputs.sampler:
             found["trained"] = _sample_trained(inputs, arena, inputs.weights, inputs.sampler)
+            reference = contestants.get(REFERENCE, {"failed": ""})
+            if "failed" not in reference and (settings.hidden, settings.layers) == PUBLISHED_SIZE:
+                compared = found["trained"]["contestants"]
+                found["trained"]["contestants"] = _beside_published(compared, reference, ALL_STEPS / settings.calls)
     return found
+
+
+def _beside_published(contestants: Json, reference: Json, factor: float) -> Json:
+    """Return contestants with the published model, whose calls take ``factor`` times those of the reference, added."""
+    rate = {key: value / factor for key, value in reference["molecules_per_second"].items()}
+    stable = {key: PUBLISHED_STABILITY * value for key, value in rate.items()}
+    published = reference | {
+        "label": f"{reference['label']}, {ALL_STEPS:,} calls",
+        "molecules_per_second": rate,
+        "seconds_per_molecule": reference["seconds_per_molecule_at_all_steps"],
+        "molecule_stability": dict.fromkeys(stable, PUBLISHED_STABILITY),
+        "stable_molecules_per_second": stable,
+    }
+    opposite = {"value": "value", "low": "high", "high": "low"}
+    for summary in contestants.values():
+        if "failed" not in summary:
+            own = summary["stable_molecules_per_second"]
+            # Of both bounds: wider than a 95 % interval.
+            summary["speed_up"] = {key: own[key] / stable[opposite[key]] for key in own}
+    return {REFERENCE: published} | contestants
 
 
 def _sample_trained(inputs: Inputs, arena: Arena, path: Path, sampler: SamplerConfig) -> Json:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.api import load_run
 from pipeline.benchmark.sections import Inputs
 from pipeline.benchmark.settings import check_installed
 from pipeline.benchmark.study import run_benchmark
@@ -27,7 +28,6 @@ from pipeline.data.statistics import read_statistics
 from pipeline.study.benchmark import Benchmark
 from pipeline.study.config import read_sampler_config
 from pipeline.study.group import parse
-from pipeline.training.run_folder import read_weights
 
 TABLE = "table.md"
 
@@ -59,15 +59,14 @@ def _benchmark(args: argparse.Namespace) -> None:
     read_statistics(args.statistics)
     if not read_shards(args.shards, "train"):
         raise InputError(f"{args.shards}: has no training molecules")
-    if args.weights:
-        read_weights(args.weights)
+    sampler = load_run(args.weights).with_levels(read_sampler_config(args.sampler)) if args.weights else None
     inputs = Inputs(
         settings=settings,
         shards=args.shards.absolute(),
         statistics=args.statistics.absolute(),
         cores=cores,
         weights=args.weights.absolute() if args.weights else None,
-        sampler=read_sampler_config(args.sampler) if args.sampler else None,
+        sampler=sampler,
     )
     with (
         atomic_directory(args.output) as folder,

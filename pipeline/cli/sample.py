@@ -102,10 +102,9 @@ def _sampler(args: argparse.Namespace, trained: Run) -> SamplerConfig:
     sampler = read_sampler_config(args.sampler) if args.sampler else trained.sampler(calls=args.calls)
     given = {key: value for key, value in (("num", args.num), ("seed", args.seed)) if value is not None}
     sampler = sampler.model_copy(update=given)
-    if sampler.kind != "consistency" or sampler.levels is not None:
-        return sampler
-    found = found_levels(args.levels, sampler.steps) if args.levels else trained.sampler(calls=sampler.steps).levels
-    return sampler.model_copy(update={"levels": found})
+    if args.levels and sampler.kind == "consistency" and sampler.levels is None:
+        sampler = sampler.model_copy(update={"levels": found_levels(args.levels, sampler.steps)})
+    return trained.with_levels(sampler)
 
 
 if __name__ == "__main__":

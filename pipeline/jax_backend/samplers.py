@@ -59,7 +59,8 @@ def heun(
         index, lower, sigma, following = inputs
         state = before
         if draw is not None:
-            deviation = CHURN_NOISE * jnp.sqrt(sigma**2 - lower**2)
+            # As a product, since a fused sigma^2 - lower^2 can round to below 0.
+            deviation = CHURN_NOISE * jnp.sqrt((sigma - lower) * (sigma + lower))
             state = jax.tree.map(lambda x, e: x + deviation * e, before, draw(index))
         first = slope(state, sigma)
         euler = jax.tree.map(lambda x, d: x + (following - sigma) * d, state, first)

@@ -59,7 +59,7 @@ def heun(
     for lower, sigma, following in zip(sigmas[:-2], churned[:-2], sigmas[1:-1], strict=True):
         yield state
         if draw is not None:
-            deviation = CHURN_NOISE * (sigma**2 - lower**2) ** 0.5
+            deviation = CHURN_NOISE * ((sigma - lower) * (sigma + lower)) ** 0.5
             state = combine(lambda x, e, deviation=deviation: x + deviation * e, state, draw())
         step = following - sigma
         first = slope(state, sigma)

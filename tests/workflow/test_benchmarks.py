@@ -51,6 +51,13 @@ def test_trained_weights_come_first(tmp_path: Path) -> None:
     assert "train run=two" not in planned
 
 
+def test_searched_levels_come_first_too(tmp_path: Path) -> None:
+    study = changed(benchmark__sampling__trained={"run": "two", "sampler": "steps-2"})
+    study["runs"]["two"] |= {"objective": "consistency", "samplers": {"steps-2": {"kind": "consistency", "steps": 2}}}
+    planned = Workflow(tmp_path).planned(BENCHMARKS, study=study)
+    assert {"benchmark", "train run=two", "levels run=two calls=2"} <= set(planned)
+
+
 def test_once_there_they_are_drawn_and_not_measured_again(measured: Workflow) -> None:
     assert measured.planned("results/figures", study=STUDY) == ["figures"]
 

@@ -3,6 +3,7 @@ import json
 import math
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 from pipeline.sampling.level_search import fewer_calls
 from pipeline.sampling.parts import LARGEST_BATCH
@@ -261,12 +262,14 @@ def trajectory_file():
 
 
 def trained_files(wildcards):
-    """Return the trained weights and sampler to benchmark, by name, or none."""
+    """Return the trained weights, sampler and its levels to benchmark, by name, or none."""
     trained = config["benchmark"]["sampling"]["trained"]
     if not trained:
         return {}
     run = f"results/runs/{trained['run']}"
-    return {"weights": f"{run}/weights.safetensors", "sampler": f"{run}/samplers/{trained['sampler']}.json"}
+    files = {"weights": f"{run}/weights.safetensors", "sampler": f"{run}/samplers/{trained['sampler']}.json"}
+    levels = levels_file(SimpleNamespace(**trained))
+    return files | ({"levels": levels} if levels else {})
 
 
 def benchmark_results(wildcards):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipeline.benchmark import sections
 from pipeline.cli.benchmark import main
 from pipeline.figures.benchmark_results import read_benchmarks
+from pipeline.study.released import released_path
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Data
@@ -82,6 +84,30 @@ def test_it_measures_what_it_is_asked_for(data: Data, tmp_path: Path, capsys: py
     (output / "table.md").unlink()
     assert benchmark(data, output) == 2
     assert "contains other files than benchmarks" in capsys.readouterr().err
+
+
+def test_trained_weights_are_compared_with_the_published_model(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sections, "PUBLISHED_SIZE", (4, 1))
+    sampler = tmp_path / "sampler.json"
+    sampler.write_text('{"name": "steps-1", "kind": "consistency", "steps": 1}')
+    settings = {"training": {}, "scaling": {"contestants": []}, "startup": []}
+    settings["sampling"] = SETTINGS["sampling"] | {"contestants": ["edm", "jax"]}
+    options = {"settings": json.dumps(settings), "weights": released_path("few-step"), "sampler": sampler}
+    assert benchmark(data, tmp_path / "benchmarks", **options) == 0
+    found = json.loads((tmp_path / "benchmarks/sampling.json").read_text())
+    published, ours = found["trained"]["contestants"].values()
+    theirs = found["contestants"]["edm"]
+    assert published["seconds_per_molecule"]["value"] == 500 * theirs["seconds_per_molecule"]["value"]
+    assert published["stable_molecules_per_second"]["value"] == pytest.approx(
+        0.82 * theirs["molecules_per_second"]["value"] / 500
+    )
+    ratio, rate = ours["speed_up"], ours["stable_molecules_per_second"]
+    assert ratio["value"] == pytest.approx(rate["value"] / published["stable_molecules_per_second"]["value"])
+    assert ratio["low"] <= ratio["value"] <= ratio["high"]
+    assert "PyTorch EDM, as published, 1,000 calls" in capsys.readouterr().out
+    read_benchmarks(tmp_path / "benchmarks")
 
 
 @pytest.mark.parametrize(
