@@ -19,6 +19,7 @@ from pipeline.study.config import (
     run_config,
     sampler_config,
 )
+from pipeline.study.released import released_settings
 from pipeline.study.study import check_installed, read_study, resolve_study, run_settings, sampler_settings
 
 MINIMAL = """
@@ -255,7 +256,7 @@ def test_levels_are_as_many_steps() -> None:
         ({"runs__denoiser__levels": {"mean": -15, "std": 0.5}}, "runs.denoiser.levels.mean: -15.0 should be within"),
         (
             {"runs__tuned__consistency": {"first_stage": 7}},
-            "runs.tuned.consistency.first_stage: 7 should be at most last_stage, 6",
+            "runs.tuned.consistency.first_stage: 7 should be at most last_stage, 5",
         ),
         (
             {"runs__tuned__consistency": {"last_levels": 9}},
@@ -342,7 +343,22 @@ def test_what_a_run_leaves_out_is_as_in_the_run_that_it_starts_from() -> None:
     model = resolve_study(study)["runs"]["tuned"]["model"]
     assert model == runs["denoiser"]["model"] | {"layers": 4}
     assert runs["tuned"]["levels"]["preconditioning"] == "karras"
-    assert runs["tuned"]["levels"]["mean"] == -1.0
+    assert runs["tuned"]["levels"]["mean"] == -0.8
+
+
+def test_a_consistency_model_has_the_released_recipe_by_default() -> None:
+    run = run_settings(resolve_study(starting()), "tuned")
+    released = released_settings("few-step")
+    assert {key: run[key] for key in ("levels", "consistency")} == {
+        key: released[key] for key in ("levels", "consistency")
+    }
+    assert run["training"]["optimizer"] == released["training"]["optimizer"]
+    given = starting(
+        runs__tuned__levels={"mean": -0.5}, runs__tuned__training={"steps": 9, "optimizer": {"warmup_steps": 3}}
+    )
+    run = run_settings(resolve_study(given), "tuned")
+    assert (run["levels"]["mean"], run["levels"]["std"]) == (-0.5, 1.8)
+    assert (run["training"]["optimizer"]["warmup_steps"], run["training"]["optimizer"]["learning_rate"]) == (3, 1e-3)
 
 
 def test_a_warm_up_may_be_a_share_of_the_steps() -> None:
