@@ -1,7 +1,7 @@
 """What sampling needs before and after any network: noise levels, sizes, batches of one width, and the molecules."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -101,6 +101,32 @@ def network_calls(sampler: SamplerConfig, schedule: VariancePreserving | None) -
     return {"heun": 2 * levels - 3, "ddim": levels - 1, "ancestral": levels}[sampler.kind]
 
 
+def choose_sizes(
+    statistics: Statistics, sampler: SamplerConfig, sizes: Sequence[int] | None
+) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """Return the numbers of atoms [M] to sample, and a warning if training had none as small or large.
+
+    Args:
+      statistics: of the training molecules.
+      sampler: its number of molecules and seed draw the sizes.
+      sizes: numbers of atoms instead of drawn ones.
+
+    Raises:
+      InputError: a size is below 2.
+    """
+    if sizes is None:
+        return draw_sizes(statistics, sampler.num, sampler.seed), []
+    if not len(sizes) or min(sizes) < 2:
+        raise InputError("sizes: there should be at least one, and each at least 2")
+    known = statistics.size_histogram["train"]
+    outside = sorted({int(size) for size in sizes if not min(known) <= size <= max(known)})
+    if not outside:
+        return np.array(sizes, np.int32), []
+    some = f"{', '.join(map(str, outside[:5]))}{', ...' if len(outside) > 5 else ''}"
+    warning = f"sizes outside those of the training molecules, {min(known)} to {max(known)} atoms: {some}"
+    return np.array(sizes, np.int32), [f"{warning}; expect worse molecules"]
+
+
 def draw_sizes(statistics: Statistics, num: int, seed: int) -> npt.NDArray[np.int32]:
     """Draw ``num`` numbers of atoms from the training molecules' histogram."""
     histogram = statistics.size_histogram["train"]
@@ -168,7 +194,11 @@ def sample_in_batches(
     programs: dict[int, Draw] = {}
     for one in batches:
         if one.width not in programs:
+            if progress:
+                progress.show(compiling=f"{one.width} atoms")
             programs[one.width] = draw(one.width)
+            if progress:
+                progress.show()
         draw_batch = programs[one.width]
         width, members = min(one.width, positions.shape[1]), one.members
         fill = -len(members) % (multiple or batch)
