@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
-from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
 from pipeline.core.progress import Progress
@@ -22,9 +22,6 @@ from pipeline.study.config import SamplerConfig
 
 SMALLEST_GROUP = 128
 """Fewer molecules than this are padded to the next larger width: cheaper than compiling another program."""
-
-
-CARBON: Final = 6
 
 Draw = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 """Maps numbers [B] and sizes [B] of molecules to their positions [B, N, 3] and places in ``ATOMIC_NUMBERS`` [B, N]."""
@@ -38,8 +35,7 @@ class Samples:
       molecules: the samples, in the order of their numbers.
       numbers: [M] of each among all samples; 0, 1, ... unless only a part of them was drawn.
       seconds: spent in the network and sampler, compilation not counted.
-      non_finite: samples that overflowed; they are given as carbon atoms at one point, where no metric calls them
-        stable.
+      non_finite: samples that overflowed, replaced by ``STAND_IN`` atoms at one point: unstable and invalid.
     """
 
     molecules: Molecules
@@ -181,8 +177,9 @@ def sample_in_batches(
     Raises:
       InputError: there are more parts than batches.
     """
-    positions = np.zeros((len(sizes), int(sizes.max()), 3), np.float32)
-    atomic_numbers = np.zeros((len(sizes), int(sizes.max())), np.uint8)
+    widest = max(int(sizes.max()), STAND_IN_SIZE)
+    positions = np.zeros((len(sizes), widest, 3), np.float32)
+    atomic_numbers = np.zeros((len(sizes), widest), np.uint8)
     seconds = 0.0
     batches = [
         Group(group.width, group.members[start : start + batch])
@@ -200,7 +197,7 @@ def sample_in_batches(
             if progress:
                 progress.show()
         draw_batch = programs[one.width]
-        width, members = min(one.width, positions.shape[1]), one.members
+        width, members = min(one.width, widest), one.members
         fill = -len(members) % (multiple or batch)
         padded = np.concatenate([members, np.full(fill, members[0])])
         began = time.perf_counter()
@@ -214,7 +211,8 @@ def sample_in_batches(
     positions, atomic_numbers, sizes = positions[numbers], atomic_numbers[numbers], sizes[numbers]
     broken = ~np.isfinite(positions).all(axis=(1, 2))
     positions[broken] = 0.0
-    atomic_numbers[broken] = CARBON
+    atomic_numbers[broken] = STAND_IN
+    sizes[broken] = np.maximum(sizes[broken], STAND_IN_SIZE)
     molecules = Molecules.from_padded(positions=positions, atomic_numbers=atomic_numbers, sizes=sizes)
     return Samples(molecules, numbers, seconds, int(broken.sum()))
 

@@ -71,6 +71,15 @@ def test_a_mistake_in_a_study_is_one_line(workflow: Workflow) -> None:
     assert done.stderr == "study: figures.galery_molecules: no such setting; did you mean gallery_molecules?\n"
 
 
+def test_a_target_that_is_taken_for_a_study_gets_a_hint(workflow: Workflow, tmp_path: Path) -> None:
+    target = tmp_path / "metrics.json"
+    target.write_text('{"run": "edm"}')
+    done = workflow.run(target, "--cores", "1", "--configfile", TINY, target)
+    assert done.returncode == 1
+    assert done.stderr.startswith("study: run: no such setting")
+    assert done.stderr.endswith("; put -- between the study and the targets\n")
+
+
 def test_a_name_given_twice_is_one_line(workflow: Workflow, tmp_path: Path) -> None:
     path = tmp_path / "a study.yaml"
     path.write_text((ROOT / "config.yaml").read_text() + "\nsearch:\n  num: 64\n")
