@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -350,6 +351,16 @@ _KINDS: Final[Mapping[Objective, tuple[str, ...]]] = {
     "denoiser": ("heun", "ddim"),
     "consistency": ("consistency",),
 }
+
+
+def seeded_name(run: str, seed: int) -> str:
+    """Return the name of the run that trains with one of several seeds."""
+    return f"{run}-seed-{seed}"
+
+
+def unseeded_name(run: str) -> str:
+    """Return the name that a run has in the study, without the seed of ``seeded_name``."""
+    return re.sub(r"-seed-\d+$", "", run)
 
 
 class _Named(Group):

@@ -115,6 +115,17 @@ def test_a_study_replaces_the_default_one(workflow: Workflow) -> None:
     ]
 
 
+def test_each_seed_is_trained_and_sampled(workflow: Workflow) -> None:
+    study = yaml.safe_load(TINY.read_text())
+    study["runs"]["tiny-denoiser"]["seeds"] = study["runs"]["tiny-tuned"]["seeds"] = [0, 3]
+    planned = workflow.planned("results/runs/tiny-tuned-seed-3/samples/steps-2.parquet", study=study)
+    assert [job for job in planned if job.startswith(("train ", "sample "))] == [
+        "sample run=tiny-tuned-seed-3 sampler=steps-2",
+        "train run=tiny-denoiser-seed-3",
+        "train run=tiny-tuned-seed-3",
+    ]
+
+
 def test_a_setting_on_the_command_line_changes_the_default_study(workflow: Workflow) -> None:
     done = workflow.run("--dry-run", "--cores", "1", "--printshellcmds", "--config", "figures={gallery_molecules: 7}")
     assert done.returncode == 0, done.stderr
