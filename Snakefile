@@ -24,7 +24,9 @@ try:
     config = resolve_study(config)
     check_installed(config)
 except InputError as error:
-    sys.exit(f"study: {error}")
+    # `--configfile study.yaml results/file.json` takes both for studies.
+    hint = "; put -- between the study and the targets" if len(workflow.configfiles) > 1 else ""
+    sys.exit(f"study: {error}{hint}")
 
 supervise(workflow, config)
 

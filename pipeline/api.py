@@ -7,16 +7,15 @@ molecules = load_run("few-step").sample(num=50, calls=4)
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from pipeline.backends import Backend, load_backend
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.diffusion.objectives import OBJECTIVES
-from pipeline.sampling.molecule_batches import draw_sizes, found_levels
+from pipeline.sampling.molecule_batches import choose_sizes, found_levels
 from pipeline.study.config import SamplerConfig, sampler_config
 from pipeline.study.released import released_names, released_path
 from pipeline.training.run_folder import Weights, read_weights
@@ -101,12 +100,14 @@ class Run:
           backend: ``jax`` or ``torch``; None for the one it was trained on.
 
         Raises:
-          InputError: there is no such sampler for this run; the backend is not installed.
+          InputError: there is no such sampler for this run; the backend is not installed; a size is below 2.
         """
         sampler = self.sampler(calls=calls, num=num, seed=seed)
-        drawn = draw_sizes(self.weights.statistics, num, seed) if sizes is None else np.array(sizes, np.int32)
+        chosen, outside = choose_sizes(self.weights.statistics, sampler, sizes)
+        for warning in outside:
+            warnings.warn(warning, stacklevel=2)
         program = _backend(backend or self.weights.config.backend).sampler(self.weights, sampler)
-        return program(drawn).molecules
+        return program(chosen).molecules
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

@@ -4,13 +4,18 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.elements import TYPE_OF_ATOMIC_NUMBER, UNKNOWN, types_of
 from pipeline.core.errors import InputError
+
+STAND_IN: Final = 9
+STAND_IN_SIZE: Final = 3
+"""Fluorine atoms at one point replace a molecule that a generator failed on: from three on, each is bonded to more than
+one other, so that no metric calls them stable or valid. Up to five carbon atoms would make valid rings and cages."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,8 @@ _SUMMARY: Final = (
 
 SUMMARY_NOTE: Final = (
     "Per cent, with 95 % intervals. Novelty is that of the distinct valid molecules. Seconds are those of network and "
-    "sampler, without compilation; minutes of training include those of the runs that a run started or learned from."
+    "sampler, without compilation; minutes of training include those of the runs that a run started or learned from. "
+    "Rows of several seeds have their mean and, instead of the interval, one standard deviation."
 )
 """Note below a summary."""
 

@@ -19,6 +19,7 @@ from pipeline.data.source import write_canonical
 from pipeline.study.study import QM9_MOLECULES
 
 _PARSERS = {"qm9pack": parse_qm9pack, "figshare": parse_figshare}
+_PURPOSES = ("to train on", "to validate on", "to test on")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +55,9 @@ def _parse(args: argparse.Namespace) -> None:
             data, said = replace(reading.data, molecules=molecules), report([reading])
         else:
             data, said = _PARSERS[args.source](args.input, advance=bar.update), []
-        write_canonical(args.output, data, seed=args.split_seed, train=args.train, validation=args.validation)
-    tell(*said, log=args.log)
+        sizes = write_canonical(args.output, data, seed=args.split_seed, train=args.train, validation=args.validation)
+    split = ", ".join(f"{size:,} {purpose}" for size, purpose in zip(sizes.values(), _PURPOSES, strict=True))
+    tell(*said, f"split: {split}", log=args.log)
 
 
 if __name__ == "__main__":

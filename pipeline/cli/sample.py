@@ -12,12 +12,12 @@ import numpy as np
 
 from pipeline.api import Run, load_run
 from pipeline.backends import load_backend
-from pipeline.cli.common import add_backend, add_log, run
+from pipeline.cli.common import add_backend, add_log, run, tell
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
 from pipeline.diffusion.objectives import run_schedule
-from pipeline.sampling.molecule_batches import draw_sizes, found_levels, network_calls
+from pipeline.sampling.molecule_batches import choose_sizes, found_levels, network_calls
 from pipeline.sampling.parts import Part
 from pipeline.study.config import SamplerConfig, check_sampler_of, read_sampler_config
 from pipeline.study.released import released_names
@@ -54,8 +54,8 @@ def _sample(args: argparse.Namespace) -> None:
     check_output(args.output)
     if args.sizes and args.num not in (None, len(args.sizes)):
         raise InputError(f"--num {args.num} does not fit the {len(args.sizes)} numbers of --sizes")
-    if (args.num is not None and args.num < 1) or (args.sizes and min(args.sizes) < 2):
-        raise InputError("--num should be at least 1, and each of --sizes at least 2")
+    if args.num is not None and args.num < 1:
+        raise InputError(f"--num {args.num} should be at least 1")
     if args.seed is not None and args.seed < 0:
         raise InputError(f"--seed {args.seed} should be at least 0")
     if args.trajectory is not None and args.trajectory < 2:
@@ -67,7 +67,8 @@ def _sample(args: argparse.Namespace) -> None:
     weights = trained.weights
     sampler = _sampler(args, trained)
     check_sampler_of(sampler, weights.config)
-    sizes = np.array(args.sizes, np.int32) if args.sizes else draw_sizes(weights.statistics, sampler.num, sampler.seed)
+    sizes, outside = choose_sizes(weights.statistics, sampler, args.sizes)
+    tell(*outside, log=args.log)
     backend = args.backend or weights.config.backend
     program = load_backend(backend, cores=args.devices).sampler(weights, sampler)
     schedule = run_schedule(weights.config)

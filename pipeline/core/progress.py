@@ -48,6 +48,12 @@ class Progress:
         if time.monotonic() - self._logged >= LOG_INTERVAL_SECONDS:
             self._write_line()
 
+    def show(self, **values: str) -> None:
+        """Show ``values`` behind the bar at once, until the next update."""
+        # A bar that was shown is to end its line, which tqdm omits within the delay.
+        self._bar.delay = 0
+        self._bar.set_postfix(values)
+
     def resume(self, count: int) -> None:
         """Start at ``count``, the work of an earlier session, which does not count towards the rate."""
         # tqdm's reset would show the bar immediately, in front of the error of a stage that fails now.

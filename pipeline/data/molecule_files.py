@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 
 from pipeline.chemistry.elements import SYMBOLS, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
 from pipeline.chemistry.molecule_text import element_symbol
-from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules
 from pipeline.chemistry.plausibility import plausibility_warnings
 from pipeline.chemistry.sdf import read_sdf
 from pipeline.chemistry.xyz import read_xyz
@@ -59,13 +59,6 @@ _BEGINNING: Final = 2048
 _UNREADABLE, _ELEMENTS, _NOT_FINITE, _EMPTY = "unreadable", "of other elements", "not finite", "empty"
 _FAILED: Final = (_NOT_FINITE, _EMPTY)
 """What a generator makes when it fails."""
-
-_STAND_IN: Final = 9
-_STAND_IN_SIZE: Final = 3
-"""Fluorine atoms at one point stand for a failed molecule: from three on, each has bonds to more than one.
-
-Carbon would not do: up to five of them make rings and cages that are valid.
-"""
 
 _ADVANCE: Final = 1000
 _NAMED: Final = 20
@@ -355,9 +348,9 @@ def _problems(found: _Part) -> dict[int, _Problem]:
 
 def _chosen(found: _Part, chosen: npt.NDArray[np.bool_], *, stand_ins: bool) -> SourceData:
     """Return the chosen molecules or, with fluorine atoms at one point in place of the others, all of them."""
-    sizes = np.where(chosen, found.sizes, np.maximum(found.sizes, _STAND_IN_SIZE) if stand_ins else 0)
+    sizes = np.where(chosen, found.sizes, np.maximum(found.sizes, STAND_IN_SIZE) if stand_ins else 0)
     atoms, own = np.repeat(chosen, found.sizes), np.repeat(chosen, sizes)
-    atomic_numbers = np.full(len(own), _STAND_IN, np.uint8)
+    atomic_numbers = np.full(len(own), STAND_IN, np.uint8)
     positions = np.zeros((len(own), 3), np.float32)
     atomic_numbers[own], positions[own] = found.atomic_numbers[atoms], found.positions[atoms]
     kept = np.flatnonzero(sizes)

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.intervals import Estimate
-from pipeline.chemistry.metrics import check_summary
+from pipeline.chemistry.metrics import LABELS, check_summary
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, sha256
 from pipeline.data.molecule_parquet import read_columns, read_molecules
 from pipeline.figures import style
-from pipeline.study.config import RunConfig
+from pipeline.study.config import RunConfig, unseeded_name
 from pipeline.training.run_folder import read_weights
 
 Floats = npt.NDArray[np.float64]
@@ -206,6 +206,34 @@ def read_runs(
         (run_name, sampler), (path, _) = foreign[0], found[foreign[0]]
         raise InputError(f"{path}: samples of run {run_name}, sampler {sampler}, which no metrics file names")
     return runs
+
+
+def over_seeds(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs with those that differ only in their seed as one, which has the mean of their evaluations.
+
+    In place of its interval a score has the mean minus and plus one standard deviation over the seeds. Costs and
+    samples are those of the first seed.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(unseeded_name(run.name), []).append(run)
+    return [_mean_run(name, group) if len(group) > 1 else group[0] for name, group in groups.items()]
+
+
+def _mean_run(name: str, group: Sequence[Run]) -> Run:
+    samplers = [one for one in group[0].evaluations if all(one in run.evaluations for run in group)]
+    means = {one: _mean_evaluation([run.evaluations[one] for run in group]) for one in samplers}
+    samples = {one: group[0].samples[one] for one in samplers}
+    return replace(group[0], name=f"{name} ({len(group)} seeds)", evaluations=means, samples=samples)
+
+
+def _mean_evaluation(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    found = dict(evaluations[0])
+    for key in LABELS:
+        if values := [one[key]["value"] for one in evaluations if one[key]]:
+            mean, spread = float(np.mean(values)), float(np.std(values, ddof=min(1, len(values) - 1)))
+            found[key] = Estimate(mean, max(0.0, mean - spread), min(1.0, mean + spread)).to_json()
+    return found
 
 
 def estimate(evaluation: Mapping[str, Any], key: str) -> Estimate:

@@ -57,6 +57,7 @@ def html_page(
     title: str,
     introduction: str,
     runs: Sequence[Run],
+    rows: Sequence[Run],
     floor: Mapping[str, Any],
     ceiling: Mapping[str, Any],
     dataset: str,
@@ -70,6 +71,7 @@ def html_page(
       title: title of the page.
       introduction: a few sentences below the title.
       runs: the runs, in the order of the study.
+      rows: those in the table, with the means of runs with several seeds.
       floor: the evaluation of noise.
       ceiling: the evaluation of the data.
       dataset: name of the data.
@@ -95,7 +97,7 @@ def html_page(
         title=escape(title),
         introduction=escape(introduction),
         headline=_figure(figures[0], folder, alt=_headline_alt(runs)),
-        table=_table(runs, floor, ceiling, dataset),
+        table=_table(rows, floor, ceiling, dataset),
         caution=_caution(runs),
         legend=f"{style.join_and([f'{name} {colour}' for name, colour in drawing.COLOUR_NAMES.items()])}.",
         stills=_details("The same noise in more and more steps, and the first molecules of each sampler, as pictures",

@@ -1,7 +1,7 @@
 """All figures of a study, its tables and its page, in one folder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from pipeline.chemistry.tables import summary_csv, summary_markdown
 from pipeline.figures import distributions, gallery, quality, stability, steps, style, training, trajectory
 from pipeline.figures.benchmark import figures_of
 from pipeline.figures.benchmark_results import Benchmarks
-from pipeline.figures.inputs import Run, Trajectory
+from pipeline.figures.inputs import Run, Trajectory, over_seeds
 from pipeline.figures.molecules import Judged, molecules_csv, viewer
 from pipeline.figures.page import Entry, html_page
 
@@ -19,6 +19,8 @@ PAGE: Final = "index.html"
 CSV: Final = "table.csv"
 MARKDOWN: Final = "table.md"
 MOLECULES: Final = "molecules.csv"
+
+_SEEDS: Final = " Runs with several seeds: the mean over the seeds, and one standard deviation instead of the interval."
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +60,12 @@ def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lamb
             style.save(picture, folder)
             entries.append(Entry(name=picture.name, title=picture.title, caption=picture.caption))
             advance()
-    results = {f"{run.name}, {name}": one for run in study.runs for name, one in run.evaluations.items()}
+    # Of several seeds the mean, then each of them.
+    rows = list(dict.fromkeys([*over_seeds(study.runs), *study.runs]))
+    results = {f"{run.name}, {name}": one for run in rows for name, one in run.evaluations.items()}
     minutes = {
         f"{run.name}, {name}": run.all_seconds / 60
-        for run in study.runs
+        for run in rows
         for name in run.evaluations
         if run.all_seconds is not None
     }
@@ -70,6 +74,7 @@ def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lamb
         title=f"Molecules like those of {study.dataset}: results of a study",
         introduction=_introduction(study),
         runs=study.runs,
+        rows=rows,
         **bounds,
         dataset=study.dataset,
         figures=entries,
@@ -88,12 +93,16 @@ def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lamb
 def _pictures(study: Study, judged: Judged) -> Iterator[style.Picture]:
     """Yield the figures one by one, so that only one is in memory."""
     bounds = {"floor": study.floor, "ceiling": study.ceiling}
-    yield quality.draw(study.runs, **bounds, dataset=study.dataset)
+    averaged = over_seeds(study.runs)
+    note = _SEEDS if len(averaged) < len(study.runs) else ""
+    picture = quality.draw(averaged, **bounds, dataset=study.dataset)
+    yield replace(picture, caption=picture.caption + note)
     for run in study.runs:
         if steps.few_step_samplers(run):
             yield steps.draw(run)
     yield training.draw(study.runs, **bounds, dataset=study.dataset)
-    yield stability.draw(study.runs, **bounds, dataset=study.dataset)
+    picture = stability.draw(averaged, **bounds, dataset=study.dataset)
+    yield replace(picture, caption=picture.caption + note)
     for run in study.runs:
         yield gallery.draw(run, judged[run.name], molecules=study.gallery_molecules)
     if study.trajectory is not None:

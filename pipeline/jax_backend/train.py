@@ -173,6 +173,8 @@ def train(run: TrainingRun) -> Trained:
 class JaxTrainer:
     """A training run: its state, and how it is stepped, looked at and saved (``pipeline.training.loop.Trainer``)."""
 
+    compiles = True
+
     def __init__(self, run: TrainingRun, processes: Processes | None = None):
         """Take the initial weights, or draw them; nothing is compiled yet."""
         config, statistics, pretrained = run.config, run.statistics, run.pretrained

@@ -1,17 +1,17 @@
 """What sampling needs before and after any network: noise levels, sizes, batches of one width, and the molecules."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
-from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
 from pipeline.core.progress import Progress
@@ -22,9 +22,6 @@ from pipeline.study.config import SamplerConfig
 
 SMALLEST_GROUP = 128
 """Fewer molecules than this are padded to the next larger width: cheaper than compiling another program."""
-
-
-CARBON: Final = 6
 
 Draw = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 """Maps numbers [B] and sizes [B] of molecules to their positions [B, N, 3] and places in ``ATOMIC_NUMBERS`` [B, N]."""
@@ -38,8 +35,7 @@ class Samples:
       molecules: the samples, in the order of their numbers.
       numbers: [M] of each among all samples; 0, 1, ... unless only a part of them was drawn.
       seconds: spent in the network and sampler, compilation not counted.
-      non_finite: samples that overflowed; they are given as carbon atoms at one point, where no metric calls them
-        stable.
+      non_finite: samples that overflowed, replaced by ``STAND_IN`` atoms at one point: unstable and invalid.
     """
 
     molecules: Molecules
@@ -101,6 +97,32 @@ def network_calls(sampler: SamplerConfig, schedule: VariancePreserving | None) -
     return {"heun": 2 * levels - 3, "ddim": levels - 1, "ancestral": levels}[sampler.kind]
 
 
+def choose_sizes(
+    statistics: Statistics, sampler: SamplerConfig, sizes: Sequence[int] | None
+) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """Return the numbers of atoms [M] to sample, and a warning if training had none as small or large.
+
+    Args:
+      statistics: of the training molecules.
+      sampler: its number of molecules and seed draw the sizes.
+      sizes: numbers of atoms instead of drawn ones.
+
+    Raises:
+      InputError: a size is below 2.
+    """
+    if sizes is None:
+        return draw_sizes(statistics, sampler.num, sampler.seed), []
+    if not len(sizes) or min(sizes) < 2:
+        raise InputError("sizes: there should be at least one, and each at least 2")
+    known = statistics.size_histogram["train"]
+    outside = sorted({int(size) for size in sizes if not min(known) <= size <= max(known)})
+    if not outside:
+        return np.array(sizes, np.int32), []
+    some = f"{', '.join(map(str, outside[:5]))}{', ...' if len(outside) > 5 else ''}"
+    warning = f"sizes outside those of the training molecules, {min(known)} to {max(known)} atoms: {some}"
+    return np.array(sizes, np.int32), [f"{warning}; expect worse molecules"]
+
+
 def draw_sizes(statistics: Statistics, num: int, seed: int) -> npt.NDArray[np.int32]:
     """Draw ``num`` numbers of atoms from the training molecules' histogram."""
     histogram = statistics.size_histogram["train"]
@@ -155,8 +177,9 @@ def sample_in_batches(
     Raises:
       InputError: there are more parts than batches.
     """
-    positions = np.zeros((len(sizes), int(sizes.max()), 3), np.float32)
-    atomic_numbers = np.zeros((len(sizes), int(sizes.max())), np.uint8)
+    widest = max(int(sizes.max()), STAND_IN_SIZE)
+    positions = np.zeros((len(sizes), widest, 3), np.float32)
+    atomic_numbers = np.zeros((len(sizes), widest), np.uint8)
     seconds = 0.0
     batches = [
         Group(group.width, group.members[start : start + batch])
@@ -168,9 +191,13 @@ def sample_in_batches(
     programs: dict[int, Draw] = {}
     for one in batches:
         if one.width not in programs:
+            if progress:
+                progress.show(compiling=f"{one.width} atoms")
             programs[one.width] = draw(one.width)
+            if progress:
+                progress.show()
         draw_batch = programs[one.width]
-        width, members = min(one.width, positions.shape[1]), one.members
+        width, members = min(one.width, widest), one.members
         fill = -len(members) % (multiple or batch)
         padded = np.concatenate([members, np.full(fill, members[0])])
         began = time.perf_counter()
@@ -184,7 +211,8 @@ def sample_in_batches(
     positions, atomic_numbers, sizes = positions[numbers], atomic_numbers[numbers], sizes[numbers]
     broken = ~np.isfinite(positions).all(axis=(1, 2))
     positions[broken] = 0.0
-    atomic_numbers[broken] = CARBON
+    atomic_numbers[broken] = STAND_IN
+    sizes[broken] = np.maximum(sizes[broken], STAND_IN_SIZE)
     molecules = Molecules.from_padded(positions=positions, atomic_numbers=atomic_numbers, sizes=sizes)
     return Samples(molecules, numbers, seconds, int(broken.sum()))
 

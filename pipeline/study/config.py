@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -15,6 +16,7 @@ from pipeline.study.group import (
     Decay,
     Fraction,
     Group,
+    Json,
     Name,
     NonNegativeFloat,
     NonNegativeInt,
@@ -93,9 +95,9 @@ class LevelsConfig(Group):
     """The noise levels of the objectives denoiser and consistency (noise added to coordinates in angstrom)."""
 
     mean: StrictFloat = -1.0
-    """Mean of ln sigma in training."""
+    """Mean of ln sigma in training; -0.8 by default for objective consistency."""
     std: PositiveFloat = 1.5
-    """Standard deviation of ln sigma in training."""
+    """Standard deviation of ln sigma in training; 1.8 by default for objective consistency."""
     sigma_min: PositiveFloat = 0.002
     """Smallest noise level."""
     sigma_max: PositiveFloat = 20.0
@@ -106,7 +108,7 @@ class LevelsConfig(Group):
     layers update the estimate itself and see its distances. By default as in the init or teacher run."""
     alignment: Alignment = "none"
     """How data is aligned to noise before mixing. permutation reorders atoms, full also rotates the molecule.
-    Consistency samplers align fresh noise in the same way."""
+    Consistency samplers align fresh noise in the same way. full by default for objective consistency."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -123,11 +125,11 @@ class ConsistencyConfig(Group):
     starts from a denoiser (ECT); distillation uses Heun steps of a denoiser."""
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
     """tuning, distillation. Each stage divides the gap between compared levels by q."""
-    first_stage: NonNegativeInt = 5
+    first_stage: NonNegativeInt = 2
     """tuning, distillation. First stage; all stages are equally long."""
-    last_stage: NonNegativeInt = 6
+    last_stage: NonNegativeInt = 5
     """tuning, distillation. Last stage."""
-    anchor: NonNegativeFloat = 0.2
+    anchor: NonNegativeFloat = 0.1
     """tuning, distillation. Below this level the target is the data itself in every stage, which keeps small levels
     precise."""
     first_levels: AtLeastTwo = 10
@@ -164,11 +166,12 @@ class OptimizerConfig(Group):
     """AdamW."""
 
     learning_rate: PositiveFloat = 2e-3
-    """Peak learning rate."""
+    """Peak learning rate; 1e-3 by default for objective consistency."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Learning rate after the warm-up; linear and cosine reach 0 at the last step."""
     warmup_steps: NonNegativeInt | Fraction = 500
-    """Steps over which the learning rate rises from 0; a number below 1 is a fraction of all steps."""
+    """Steps over which the learning rate rises from 0; a number below 1 is a fraction of all steps. 200 by default for
+    objective consistency."""
     weight_decay: NonNegativeFloat = 1e-12
     """Decoupled weight decay."""
     beta1: Decay = 0.9
@@ -243,6 +246,12 @@ class WeightsConfig(Group):
     consistency: ConsistencyConfig = ConsistencyConfig()
     training: TrainingConfig
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, raw: Any) -> Any:
+        tuned = isinstance(raw, Mapping) and raw.get("objective") == "consistency"
+        return _with_defaults(raw, _CONSISTENCY_DEFAULTS) if tuned else raw
+
     @model_validator(mode="after")
     def _check_objective(self) -> Self:
         levels = self.levels
@@ -257,6 +266,24 @@ class WeightsConfig(Group):
         if self.teacher is not None and kind != "distillation":
             raise ValueError(f"teacher: {format_value(self.teacher)} should be left out; {kind} learns from the data")
         return self
+
+
+# Those of the released model.
+_CONSISTENCY_DEFAULTS: Final[Json] = {
+    "levels": {"mean": -0.8, "std": 1.8, "alignment": "full"},
+    "training": {"optimizer": {"learning_rate": 1e-3, "warmup_steps": 200}},
+}
+
+
+def _with_defaults(raw: Any, defaults: Mapping[str, Any]) -> Any:
+    """Return ``raw`` with keys that it or a group in it lacks taken from ``defaults``."""
+    if not isinstance(raw, Mapping):
+        return raw
+    filled = {**defaults, **raw}
+    for key, default in defaults.items():
+        if isinstance(default, Mapping):
+            filled[key] = _with_defaults(raw.get(key, {}), default)
+    return filled
 
 
 def _check_training_levels(levels: LevelsConfig) -> None:
@@ -329,6 +356,16 @@ _KINDS: Final[Mapping[Objective, tuple[str, ...]]] = {
     "denoiser": ("heun", "ddim"),
     "consistency": ("consistency",),
 }
+
+
+def seeded_name(run: str, seed: int) -> str:
+    """Return the name of the run that trains with one of several seeds."""
+    return f"{run}-seed-{seed}"
+
+
+def unseeded_name(run: str) -> str:
+    """Return the name that a run has in the study, without the seed of ``seeded_name``."""
+    return re.sub(r"-seed-\d+$", "", run)
 
 
 class _Named(Group):

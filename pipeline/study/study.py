@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from pipeline.core.errors import InputError
 from pipeline.study.benchmark import Benchmark, SamplerName
-from pipeline.study.config import Sampler, WeightsConfig
+from pipeline.study.config import Sampler, WeightsConfig, seeded_name
 from pipeline.study.frameworks import check_framework
 from pipeline.study.group import (
     AtLeastTwo,
@@ -135,6 +135,9 @@ class Run(WeightsConfig):
     released: StrictBool = False
     """Whether to sample the released model of this name, such as few-step, instead of training one.
     Only samplers and resources can be set."""
+    seeds: Annotated[UniqueTuple[Seed], Field(min_length=1)] | None = None
+    """Instead of seed: one run for each of these seeds, named NAME-seed-0 and so on. Figures show their mean and
+    standard deviation. A run that names NAME as init or teacher takes the one of its own seed."""
     resources: Resources = Resources()
     samplers: ByName[Sampler] = Field(min_length=1)
     """Ways to sample the trained model, by name (lowercase letters, digits and hyphens)."""
@@ -146,6 +149,8 @@ class Run(WeightsConfig):
                 sampler.check_for(self.objective)
             except ValueError as error:
                 raise ValueError(f"samplers.{name}.{error}") from None
+        if self.seeds and (self.released or "seed" in self.model_fields_set):
+            raise ValueError("seeds: should be left out for a released model and beside seed")
         nodes, tasks, batch = self.resources.nodes, self.resources.tasks, self.training.batch_size
         if tasks % nodes:
             raise ValueError(f"resources.tasks: {tasks} should be a multiple of nodes, {nodes}")
@@ -237,6 +242,10 @@ class Study(_Hours):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        return self.model_copy(update={"runs": _one_per_seed(self.runs)})._completed()
+
+    def _completed(self) -> Self:
+        """Return the study with what runs inherit from others filled in, after checking that they fit together."""
         for name in self.runs:
             self._check_acyclic(name)
         runs: dict[str, Run] = {}
@@ -277,6 +286,24 @@ class Study(_Hours):
                 f"{path}.sampler: {format_value(named.sampler)} should name a sampler of the run {named.run}; "
                 f"its samplers are {', '.join(samplers)}"
             )
+
+
+def _one_per_seed(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """Return the runs with one for each seed in place of a run that has several."""
+
+    def named(name: str, seed: int) -> str:
+        return seeded_name(name, seed) if name in runs and seed in (runs[name].seeds or ()) else name
+
+    found: dict[str, Run] = {}
+    for name, run in runs.items():
+        for seed in run.seeds or (run.seed,):
+            one = named(name, seed)
+            if one in found:
+                raise ValueError(f"runs.{one}: is also the name of the run {name} with the seed {seed}")
+            others = {"init": run.init, "teacher": run.teacher}
+            starts = {key: named(other, seed) for key, other in others.items() if other}
+            found[one] = run.model_copy(update={"seed": seed, "seeds": None, **starts})
+    return found
 
 
 def _with_inherited(run: Run, runs: Mapping[str, Run]) -> Run:

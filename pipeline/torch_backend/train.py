@@ -58,6 +58,7 @@ class TorchTrainer:
         self._ema = self._weights.clone()
         use_vector(self._averaged, self._ema)
         self._config, self._workers = config, Workers(machine)
+        self.compiles = machine.compile
         self._replicas = Replicas(
             objective,
             self._weights,

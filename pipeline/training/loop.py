@@ -78,7 +78,13 @@ class Interrupted(Exception):
 
 
 class Trainer(Protocol):
-    """A training run as a backend implements it. It owns the state: weights, optimiser, average, number of steps."""
+    """A training run as a backend implements it. It owns the state: weights, optimiser, average, number of steps.
+
+    Attributes:
+      compiles: whether the first steps take longer because they compile.
+    """
+
+    compiles: bool
 
     def step(self, batch: HostBatch, step: int) -> Any:
         """Take a step; return its mean loss and gradient norm in any form, perhaps not computed yet."""
@@ -160,6 +166,8 @@ def run_training(
         began -= seconds
         pending: list[Any] = []
         logged = time.monotonic()
+        if trainer.compiles and first < total:
+            bar.show(status="compiling")
         for step, epoch, batch in prepared(steps_from(first, counts, config), noising.training):
             pending.append(trainer.step(batch, step))
             done, last = step + 1, step + 1 == total

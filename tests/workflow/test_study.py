@@ -71,6 +71,15 @@ def test_a_mistake_in_a_study_is_one_line(workflow: Workflow) -> None:
     assert done.stderr == "study: figures.galery_molecules: no such setting; did you mean gallery_molecules?\n"
 
 
+def test_a_target_that_is_taken_for_a_study_gets_a_hint(workflow: Workflow, tmp_path: Path) -> None:
+    target = tmp_path / "metrics.json"
+    target.write_text('{"run": "edm"}')
+    done = workflow.run(target, "--cores", "1", "--configfile", TINY, target)
+    assert done.returncode == 1
+    assert done.stderr.startswith("study: run: no such setting")
+    assert done.stderr.endswith("; put -- between the study and the targets\n")
+
+
 def test_a_name_given_twice_is_one_line(workflow: Workflow, tmp_path: Path) -> None:
     path = tmp_path / "a study.yaml"
     path.write_text((ROOT / "config.yaml").read_text() + "\nsearch:\n  num: 64\n")
@@ -103,6 +112,17 @@ def test_a_study_replaces_the_default_one(workflow: Workflow) -> None:
     planned = workflow.planned(study=ROOT / "workflow" / "studies" / "tiny.yaml")
     assert [job for job in planned if job.startswith("train ")] == [
         f"train run={run}" for run in ("tiny", "tiny-denoiser", "tiny-isolated", "tiny-tuned")
+    ]
+
+
+def test_each_seed_is_trained_and_sampled(workflow: Workflow) -> None:
+    study = yaml.safe_load(TINY.read_text())
+    study["runs"]["tiny-denoiser"]["seeds"] = study["runs"]["tiny-tuned"]["seeds"] = [0, 3]
+    planned = workflow.planned("results/runs/tiny-tuned-seed-3/samples/steps-2.parquet", study=study)
+    assert [job for job in planned if job.startswith(("train ", "sample "))] == [
+        "sample run=tiny-tuned-seed-3 sampler=steps-2",
+        "train run=tiny-denoiser-seed-3",
+        "train run=tiny-tuned-seed-3",
     ]
 
 

@@ -30,7 +30,9 @@ def test_the_molecules_of_the_tests_become_the_canonical_file(tmp_path: Path) ->
     columns = read_columns(output, ["index", "split"])
     assert columns["index"].tolist() == list(range(64))
     assert columns["split"].tolist() == split_labels(64, seed=3, train=48, validation=8).tolist()
-    assert "parse path" in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert "parse path" in log
+    assert "split: 48 to train on, 8 to validate on, 8 to test on" in log
 
 
 def test_what_cannot_be_used_is_refused_or_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

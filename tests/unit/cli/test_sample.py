@@ -8,6 +8,7 @@ import pytest
 from pipeline.cli.sample import main
 from pipeline.data.molecule_files import read_molecule_files
 from pipeline.data.molecule_parquet import read_columns, read_molecules
+from pipeline.training.run_folder import read_weights
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -48,13 +49,19 @@ def test_samples_are_molecules_with_their_origin(weights: Path, sampler: Path, t
     assert other.sizes.tolist() != samples.sizes.tolist()
 
 
-def test_sizes_and_number_of_the_user(weights: Path, sampler: Path, tmp_path: Path) -> None:
+def test_sizes_and_number_of_the_user(
+    weights: Path, sampler: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     # 31 is more than any bucket holds.
     assert run(weights, sampler, tmp_path / "sizes.parquet", "--sizes", "19", "2", "31") == 0
     assert read_molecules(tmp_path / "sizes.parquet").sizes.tolist() == [19, 2, 31]
+    known = read_weights(weights).statistics.size_histogram["train"]
+    warning = f"sizes outside those of the training molecules, {min(known)} to {max(known)} atoms: 2, 31; "
+    assert warning in capfd.readouterr().err
     assert run(weights, sampler, tmp_path / "fewer.parquet", "--num", "2") == 0
     fewer = read_molecules(tmp_path / "fewer.parquet")
     assert len(fewer) == 2
+    assert "sizes outside" not in capfd.readouterr().err
 
 
 def test_samples_are_of_the_format_that_the_suffix_names(weights: Path, sampler: Path, tmp_path: Path) -> None:
@@ -140,8 +147,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (foreign, sampler, (), "foreign: not a complete safetensors file"),
         (tmp_path / "none", sampler, (), "none: no such file, nor a released model"),
         (weights, wrong, (), "wrong.json: kind: "),
-        (weights, sampler, ("--num", "0"), "--num should be at least 1"),
-        (weights, sampler, ("--sizes", "5", "1"), "each of --sizes at least 2"),
+        (weights, sampler, ("--num", "0"), "--num 0 should be at least 1"),
+        (weights, sampler, ("--sizes", "5", "1"), "sizes: there should be at least one, and each at least 2"),
         (weights, sampler, ("--sizes", "5", "6", "--num", "3"), "--num 3 does not fit the 2 numbers of --sizes"),
         (weights, sampler, ("--trajectory", "1"), "--trajectory 1 should be at least 2 frames"),
         (weights, sampler, ("--seed", "-1"), "--seed -1 should be at least 0"),

@@ -47,6 +47,14 @@ def test_notes_go_to_the_log_and_the_terminal(tmp_path: Path, capfd: pytest.Capt
     assert captured.out == ""
 
 
+def test_what_takes_its_time_before_any_progress_is_shown_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress(total=2, description="sample", unit="molecules") as bar:
+        bar.show(compiling="19 atoms")
+        assert "compiling=19 atoms" in capfd.readouterr().err
+        bar.update(2)
+    assert "compiling" not in capfd.readouterr().err
+
+
 def test_a_log_is_added_to(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("earlier\n")

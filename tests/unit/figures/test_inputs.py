@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from pipeline.chemistry.intervals import Estimate
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecule_parquet import read_molecules, write_molecules
-from pipeline.figures.inputs import Run, read_runs, read_trajectory
+from pipeline.figures.inputs import Run, estimate, over_seeds, read_runs, read_trajectory
 
 if TYPE_CHECKING:
     from tests.unit.figures.conftest import FakeStudy
@@ -91,6 +93,23 @@ def test_each_ancestor_counts_once_and_an_unknown_one_is_named(one_run: FakeStud
     assert [run.all_seconds for run in runs] == [720, 1440, 2160, None]
     assert runs[3].budget == "12 min training after gone, 310,000 molecules"
     assert runs[2].budget == "12 min training after 12 min of b and 12 min of a, 310,000 molecules"
+
+
+def test_runs_that_differ_in_their_seed_alone_are_averaged(many_runs: FakeStudy) -> None:
+    runs = read(many_runs)[:3]
+    names = ["edm-seed-0", "other", "edm-seed-4"]
+    scores = [Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.9, 0.9), Estimate(0.7, 0.6, 0.8)]
+    named = [
+        replace(run, name=name, evaluations={"calls-1": {**run.evaluations["calls-1"], "validity": score.to_json()}})
+        for run, name, score in zip(runs, names, scores, strict=True)
+    ]
+    mean, other = over_seeds(named)
+    assert mean.name == "edm (2 seeds)"
+    found = estimate(mean.evaluations["calls-1"], "validity")
+    deviation = 0.1 * 2**0.5
+    assert (found.value, found.low, found.high) == pytest.approx((0.6, 0.6 - deviation, 0.6 + deviation))
+    assert other is named[1]
+    assert over_seeds(runs) == runs
 
 
 def test_samplers_of_a_training_are_told_apart(many_runs: FakeStudy) -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.chemistry.stability import stability
+from pipeline.chemistry.valences import stable_atoms
 from pipeline.core.errors import InputError
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.objectives import run_schedule
@@ -196,11 +198,15 @@ def broken(value: float, number: int) -> Callable[[int], Draw]:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 9])
-def test_what_overflowed_counts_as_unstable(value: float, size: int) -> None:
+def test_what_overflowed_counts_as_unstable_and_invalid(value: float, size: int) -> None:
     sizes = np.full(4, size, np.int32)
     samples = sample_in_batches(broken(value, 3), sizes, buckets=BUCKETS, batch=4, progress=None)
     assert samples.non_finite == 1
-    assert not stability(samples.molecules.select(np.array([3]))).atoms.any()
+    failed = samples.molecules.select(np.array([3]))
+    assert not stability(failed).atoms.any()
+    assert not stable_atoms(failed).any()
+    perceived = perceive(failed)
+    assert (perceived.edm, perceived.connected) == ((None,), (None,))
     untouched = sample_in_batches(numbered, sizes, buckets=BUCKETS, batch=4, progress=None).molecules
     assert (samples.molecules.positions[: 3 * size] == untouched.positions[: 3 * size]).all()
 

@@ -18,7 +18,9 @@ from pipeline.study.config import (
     read_sampler_config,
     run_config,
     sampler_config,
+    unseeded_name,
 )
+from pipeline.study.released import released_settings
 from pipeline.study.study import check_installed, read_study, resolve_study, run_settings, sampler_settings
 
 MINIMAL = """
@@ -255,7 +257,7 @@ def test_levels_are_as_many_steps() -> None:
         ({"runs__denoiser__levels": {"mean": -15, "std": 0.5}}, "runs.denoiser.levels.mean: -15.0 should be within"),
         (
             {"runs__tuned__consistency": {"first_stage": 7}},
-            "runs.tuned.consistency.first_stage: 7 should be at most last_stage, 6",
+            "runs.tuned.consistency.first_stage: 7 should be at most last_stage, 5",
         ),
         (
             {"runs__tuned__consistency": {"last_levels": 9}},
@@ -342,7 +344,54 @@ def test_what_a_run_leaves_out_is_as_in_the_run_that_it_starts_from() -> None:
     model = resolve_study(study)["runs"]["tuned"]["model"]
     assert model == runs["denoiser"]["model"] | {"layers": 4}
     assert runs["tuned"]["levels"]["preconditioning"] == "karras"
-    assert runs["tuned"]["levels"]["mean"] == -1.0
+    assert runs["tuned"]["levels"]["mean"] == -0.8
+
+
+def test_seeds_are_a_run_each_and_starts_keep_to_their_seed() -> None:
+    seeds = {"runs__denoiser__seeds": [0, 1], "runs__tuned__seeds": [1, 0]}
+    resolved = resolve_study(starting(**seeds, runs__distilled__teacher="denoiser"))
+    runs = resolved["runs"]
+    names = ["tuned-seed-1", "tuned-seed-0", "distilled", "denoiser-seed-0", "denoiser-seed-1"]
+    assert list(runs) == names
+    assert [runs[name]["seed"] for name in names] == [1, 0, 0, 0, 1]
+    assert runs["tuned-seed-1"]["init"] == "denoiser-seed-1"
+    # A run of one seed, 0, takes that of those with several.
+    assert (runs["distilled"]["init"], runs["distilled"]["teacher"]) == ("tuned-seed-0", "denoiser-seed-0")
+    assert resolve_study(resolved) == resolved
+    assert [unseeded_name(name) for name in names] == ["tuned", "tuned", "distilled", "denoiser", "denoiser"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"runs__denoiser__seeds": [1, 1]}, "runs.denoiser.seeds: [1, 1] should have no value twice"),
+        ({"runs__denoiser__seeds": [1], "runs__denoiser__seed": 1}, "runs.denoiser.seeds: should be left out"),
+        ({"runs__denoiser__seeds": [1]}, 'runs.tuned.init: "denoiser" should name a run; the runs are '),
+        ({"runs__tuned__seeds": [0], "runs__tuned-seed-0": {}}, "runs.tuned-seed-0"),
+    ],
+)
+def test_seeds_that_do_not_fit_are_one_line(overrides: dict[str, Any], message: str) -> None:
+    value = starting(**overrides)
+    if "tuned-seed-0" in value["runs"]:
+        value["runs"]["tuned-seed-0"] = copy.deepcopy(value["runs"]["denoiser"])
+    with pytest.raises(InputError) as caught:
+        resolve_study(value)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_consistency_model_has_the_released_recipe_by_default() -> None:
+    run = run_settings(resolve_study(starting()), "tuned")
+    released = released_settings("few-step")
+    assert {key: run[key] for key in ("levels", "consistency")} == {
+        key: released[key] for key in ("levels", "consistency")
+    }
+    assert run["training"]["optimizer"] == released["training"]["optimizer"]
+    given = starting(
+        runs__tuned__levels={"mean": -0.5}, runs__tuned__training={"steps": 9, "optimizer": {"warmup_steps": 3}}
+    )
+    run = run_settings(resolve_study(given), "tuned")
+    assert (run["levels"]["mean"], run["levels"]["std"]) == (-0.5, 1.8)
+    assert (run["training"]["optimizer"]["warmup_steps"], run["training"]["optimizer"]["learning_rate"]) == (3, 1e-3)
 
 
 def test_a_warm_up_may_be_a_share_of_the_steps() -> None:

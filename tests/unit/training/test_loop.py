@@ -71,6 +71,7 @@ class FakeTrainer:
         self.loss: Callable[[int], float] = lambda step: 1.0 / (step + 1)
         self.validation = 0.25
         self.finite = True
+        self.compiles = True
 
     def step(self, batch: HostBatch, step: int) -> Any:
         self.history.append((step, bits(batch)))
