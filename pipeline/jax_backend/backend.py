@@ -21,10 +21,11 @@ class JaxBackend:
     def __init__(self, *, cores: int):
         """Set JAX up for this process, see ``pipeline.jax_backend.runtime.start``."""
         start(cores=cores)
+        self._cores = cores
 
     def train(self, run: TrainingRun) -> Trained:
         """Train a run, see ``pipeline.jax_backend.train.train``."""
-        return train(run)
+        return train(run, cores=self._cores)
 
     def sampler(self, weights: Weights, config: SamplerConfig) -> JaxSampler:
         """Return a sampler of a trained run."""

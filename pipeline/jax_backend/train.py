@@ -41,6 +41,7 @@ from pipeline.jax_backend.processes import Processes, join
 from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
+from pipeline.training.feeding import worker_processes
 from pipeline.training.loop import PROGRESS_BATCH, Trained, TrainingRun, run_training
 from pipeline.training.noisy_batches import HostBatch
 
@@ -148,8 +149,8 @@ class Stepper:
         )
 
 
-def train(run: TrainingRun) -> Trained:
-    """Train a run, from its newest sound checkpoint where there is one.
+def train(run: TrainingRun, *, cores: int = 1) -> Trained:
+    """Train a run, from its newest sound checkpoint where there is one; beside a GPU, ``cores`` prepare its batches.
 
     Raises:
       Interrupted: ``run.stop`` asked for it.
@@ -166,7 +167,8 @@ def train(run: TrainingRun) -> Trained:
             run = replace(run, directory=Path(stack.enter_context(tempfile.TemporaryDirectory())), log=None)
             silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(silence))
-        trained = run_training(JaxTrainer(run, processes), run, agreed=processes.any)
+        feeding = worker_processes(cores, on_cpu=jax.default_backend() == "cpu")
+        trained = run_training(JaxTrainer(run, processes), run, processes=feeding, agreed=processes.any)
     return replace(trained, leads=processes.leads)
 
 

@@ -24,6 +24,7 @@ from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import TorchSampler
 from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
 from pipeline.training.checkpoint_files import Arrays
+from pipeline.training.feeding import worker_processes
 from pipeline.training.loop import PROGRESS_BATCH, Trained, TrainingRun, run_training
 from pipeline.training.noisy_batches import HostBatch
 
@@ -36,7 +37,8 @@ def train(run: TrainingRun, machine: Machine) -> Trained:
       InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite; the
         weights to start from are of another network.
     """
-    return run_training(TorchTrainer(run, machine), run)
+    feeding = worker_processes(machine.cores, on_cpu=machine.is_cpu)
+    return run_training(TorchTrainer(run, machine), run, processes=feeding)
 
 
 class TorchTrainer:

@@ -26,7 +26,8 @@ from pipeline.data.statistics import Statistics
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.molecule_batches import draw_sizes
 from pipeline.study.config import RunConfig
-from pipeline.training.noisy_batches import HostBatch, Noising, prepared
+from pipeline.training.feeding import prepared
+from pipeline.training.noisy_batches import HostBatch, Noising
 from pipeline.training.run_folder import MetricsLog, PretrainedWeights
 
 LOG_STEPS: Final = 50
@@ -131,18 +132,24 @@ def steps_from(step: int, counts: dict[int, int], config: RunConfig) -> Iterator
 
 
 def run_training(
-    trainer: Trainer, run: TrainingRun, *, agreed: Callable[..., tuple[bool, ...]] = lambda *wishes: wishes
+    trainer: Trainer,
+    run: TrainingRun,
+    *,
+    processes: int = 0,
+    agreed: Callable[..., tuple[bool, ...]] = lambda *wishes: wishes,
 ) -> Trained:
     """Train a run to its last step, from its newest sound checkpoint where there is one.
 
     Args:
       trainer: the backend's part.
       run: what it was made of.
+      processes: how many prepare batches, see ``pipeline.training.feeding.prepared``.
       agreed: maps what this process wants to what any of those wants that train together; asked after every step.
 
     Raises:
       Interrupted: ``run.stop`` asked for it.
       InputError: there is nothing to train on; a checkpoint is of another configuration; the loss is not finite.
+      ChildProcessError: a process that prepares batches was killed.
     """
     config, shards = run.config, run.shards["train"]
     if not shards:
@@ -168,7 +175,8 @@ def run_training(
         logged = time.monotonic()
         if trainer.compiles and first < total:
             bar.show(status="compiling")
-        for step, epoch, batch in prepared(steps_from(first, counts, config), noising.training):
+        batches = prepared(steps_from(first, counts, config), noising, processes=processes)
+        for step, epoch, batch in stack.enter_context(contextlib.closing(batches)):
             pending.append(trainer.step(batch, step))
             done, last = step + 1, step + 1 == total
             observing = observer.due(done, last=last)

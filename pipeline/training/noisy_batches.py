@@ -1,11 +1,10 @@
 """Training batches with all their random numbers: noise, levels, and the data moved onto the noise.
 
-All is drawn on the host with NumPy, from the seed and the step alone: every backend trains on the same numbers, and the
-next batch is made ready while a device works on this one.
+All is drawn on the host with NumPy, from the seed and the step alone: every backend trains on the same numbers, and
+other threads or processes can prepare later batches while a device works on this one (``pipeline.training.feeding``).
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.alignment import align
 from pipeline.diffusion.clouds import Cloud, Floats, draw_noise, one_hot
-from pipeline.diffusion.feature_scales import TYPE_SCALE, given_scales
+from pipeline.diffusion.feature_scales import TYPE_SCALE, Scales, given_scales
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.diffusion.training_levels import Levels
 from pipeline.study.config import RunConfig
@@ -74,17 +73,39 @@ class NoisyBatch(NamedTuple, Generic[Array]):
 
 
 class Noising:
-    """Makes the noisy batches of a run."""
+    """Makes the noisy batches of a run.
+
+    Attributes:
+      draw: all of it but the molecules.
+    """
 
     def __init__(self, config: RunConfig, shards: list[Shard], statistics: Statistics):
         """Take the molecules to train on, and the statistics of their data."""
-        self._config = config
-        self._sigma_data = given_scales(config.levels.sigma_data, statistics)
+        self.draw = Draw(config, given_scales(config.levels.sigma_data, statistics))
         self._shards: Mapping[int, Shard] = {shard.bucket: shard for shard in shards}
+
+    def molecules(self, batch: Batch) -> PaddedMolecules:
+        """Return the molecules of a batch."""
+        return PaddedMolecules.of(self._shards[batch.bucket], batch.indices)
 
     def training(self, batch: Batch, step: int) -> HostBatch:
         """Return the molecules of a training step with the random numbers of that step."""
-        molecules = PaddedMolecules.of(self._shards[batch.bucket], batch.indices)
+        return self.draw.training(self.molecules(batch), step)
+
+    def validation(self, molecules: PaddedMolecules) -> HostBatch:
+        """Return molecules with the same random numbers every time, as at the end of the training."""
+        return self.draw.validation(molecules)
+
+
+class Draw:
+    """Draws noise and levels for molecules and aligns them; small, so that it can be sent to another process."""
+
+    def __init__(self, config: RunConfig, sigma_data: Scales):
+        """Take a run's configuration and the scales of its data."""
+        self._config, self._sigma_data = config, sigma_data
+
+    def training(self, molecules: PaddedMolecules, step: int) -> HostBatch:
+        """Return molecules with the random numbers of a training step."""
         generator = np.random.default_rng((self._config.seed, TRAINING, step))
         return self._noisy(molecules, generator, progress=step / self._config.training.steps)
 
@@ -102,21 +123,3 @@ class Noising:
             positions, order = align(positions, types, noise, sizes, rotate=config.levels.alignment == "full")
             atomic_numbers = np.take_along_axis(atomic_numbers, order, axis=1)
         return HostBatch(positions.astype(np.float32), atomic_numbers, sizes.astype(np.int32), noise, levels)
-
-
-def prepared(
-    steps: Iterator[tuple[int, float, Batch]], prepare: Callable[[Batch, int], HostBatch]
-) -> Iterator[tuple[int, float, HostBatch]]:
-    """Yield (step, epochs done, noisy batch) for every (step, epochs done, batch).
-
-    A thread makes the next one ready in the meantime.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        waiting: tuple[int, float, Future[HostBatch]] | None = None
-        for step, epoch, batch in steps:
-            following = (step, epoch, pool.submit(prepare, batch, step))
-            if waiting:
-                yield waiting[0], waiting[1], waiting[2].result()
-            waiting = following
-        if waiting:
-            yield waiting[0], waiting[1], waiting[2].result()

@@ -113,8 +113,16 @@ class FakeTrainer:
         return {"steps": np.array([len(self.history)], np.float32)}
 
 
-def train(trainer: FakeTrainer, directory: Path, of: RunConfig, stop: Callable[[], bool] = lambda: False) -> Trained:
-    return run_training(trainer, TrainingRun(of, "", SHARDS, statistics(), directory, stop=stop))
+def train(
+    trainer: FakeTrainer,
+    directory: Path,
+    of: RunConfig,
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    processes: int = 0,
+) -> Trained:
+    run = TrainingRun(of, "", SHARDS, statistics(), directory, stop=stop)
+    return run_training(trainer, run, processes=processes)
 
 
 def logged(directory: Path) -> list[dict[str, Any]]:
@@ -181,6 +189,16 @@ def test_interruptions_change_nothing(steps: list[int]) -> None:
         assert {line for line in lines if line[0] == "validation"} == {
             ("validation", step) for step in (5, 10, 15, 20, 23)
         }
+
+
+def test_processes_that_prepare_batches_change_nothing_resumed_or_not(tmp_path: Path) -> None:
+    undisturbed, trainer = FakeTrainer(), FakeTrainer()
+    train(undisturbed, tmp_path / "a", config())
+    with pytest.raises(Interrupted):
+        train(trainer, tmp_path / "b", config(), stop_after(trainer, 9), processes=1)
+    resumed = FakeTrainer(trainer.checkpoints)
+    train(resumed, tmp_path / "b", config(), processes=2)
+    assert resumed.history == undisturbed.history
 
 
 def test_a_killed_training_logs_every_step_once(tmp_path: Path) -> None:

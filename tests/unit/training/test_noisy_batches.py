@@ -1,5 +1,3 @@
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ from pipeline.data.statistics import measure
 from pipeline.diffusion.clouds import draw_noise, one_hot
 from pipeline.diffusion.training_levels import grid
 from pipeline.study.config import RunConfig, run_config
-from pipeline.training.noisy_batches import HostBatch, Noising, prepared
+from pipeline.training.noisy_batches import HostBatch, Noising
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -155,61 +153,3 @@ def test_the_curriculum_goes_by_the_share_of_steps_done() -> None:
     last = noising.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).levels.t
     assert len(np.unique(last)) == 30
     np.testing.assert_allclose(np.unique(last), grid(run.levels, 31)[1:], rtol=1e-6)
-
-
-# --- the next batch in the meantime -----------------------------------------------------------------------------------
-
-
-class Preparation:
-    """Makes batches that state their step, and records which were requested and made."""
-
-    def __init__(self, *, fails_at: int | None = None):
-        self.recorded: list[int] = []
-        self.made: list[int] = []
-        self.threads: set[int] = set()
-        self._fails_at = fails_at
-
-    def steps(self, count: int) -> Iterator[tuple[int, float, Batch]]:
-        for step in range(count):
-            self.recorded.append(step)
-            yield step, step / 10, BATCH
-
-    def __call__(self, batch: Batch, step: int) -> HostBatch:
-        self.threads.add(threading.get_ident())
-        if step == self._fails_at:
-            raise ValueError(f"no batch {step}")
-        self.made.append(step)
-        return noising_of(RUNS[0]).training(batch, step)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_batches_come_in_order_each_with_its_step(count: int) -> None:
-    preparation = Preparation()
-    found = list(prepared(preparation.steps(count), preparation))
-    assert [(step, epoch) for step, epoch, _ in found] == [(step, step / 10) for step in range(count)]
-    for step, _, batch in found:
-        assert bits(batch) == bits(noising_of(RUNS[0]).training(BATCH, step))
-
-
-def test_one_batch_is_made_ahead_and_no_more_by_another_thread() -> None:
-    preparation = Preparation()
-    batches = prepared(preparation.steps(100), preparation)
-    assert preparation.recorded == []
-    for step in range(4):
-        assert next(batches)[0] == step
-        assert preparation.recorded == list(range(step + 2))
-        assert set(preparation.made) <= set(range(step + 2))
-    # A training that stops leaves it at that.
-    del batches
-    assert set(preparation.made) <= set(range(5))
-    assert len(preparation.threads) == 1
-    assert threading.get_ident() not in preparation.threads
-
-
-def test_what_goes_wrong_ahead_is_told_when_its_turn_comes() -> None:
-    preparation = Preparation(fails_at=2)
-    seen = []
-    with pytest.raises(ValueError, match="no batch 2"):
-        for step, _, _ in prepared(preparation.steps(9), preparation):
-            seen.append(step)
-    assert seen == [0, 1]
