@@ -23,6 +23,12 @@ BATCH = Batch(9, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32))
 SETTINGS = {"name": "run", "data": "test", "objective": "denoiser", "levels": {"alignment": "full"}}
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes, which start with this one's path, import this file's classes."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])
+
+
 def noising() -> Noising:
     generator = np.random.default_rng(9)
     sizes = generator.integers(2, 10, 12).astype(np.int32)
