@@ -65,9 +65,9 @@ class Run:
             levels = found_levels(path, calls)
         if levels is None:
             known = {*self.weights.levels, *(int(path.stem) for path in self._levels.glob("[0-9]*.json"))}
+            others = f" (only for {', '.join(map(str, sorted(known)))})" if known else ""
             raise InputError(
-                f"{name}: no noise levels were found for {calls} network calls, only for "
-                f"{', '.join(map(str, sorted(known))) or 'none'}; search for them with the stage levels"
+                f"{name}: there are no noise levels for {calls} network calls{others}; search for them with the stage levels"
             )
         return sampler_config(settings | {"name": f"steps-{calls}", "kind": "consistency", "levels": list(levels)})
 

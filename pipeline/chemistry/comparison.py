@@ -34,7 +34,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
+        """The interval in words."""
         if not self.comparable:
             return "unequal numbers"
         return "noise" if self.low <= 0 <= self.high else "A is higher" if self.a > self.b else "B is higher"

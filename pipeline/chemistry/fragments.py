@@ -45,7 +45,7 @@ def sharing_a_skeleton(
 
 
 def _skeletons(molecules: Molecules, bonds: Bonds) -> npt.NDArray[np.uint64]:
-    """Return a fingerprint of every molecule, [M], that knows how many hydrogens it has, but not where."""
+    """Return a fingerprint of every molecule, [M], of its heavy atoms, their bonds and the number of hydrogens."""
     heavy = molecules.atomic_numbers > 1
     own = heavy[bonds.first] & heavy[bonds.second]
     colours = np.where(heavy, _colours(molecules, bonds.first[own], bonds.second[own]), np.uint64(1))
@@ -72,7 +72,7 @@ def _fragments(molecules: Molecules, bonds: Bonds) -> tuple[npt.NDArray[np.uint6
 def _colours(
     molecules: Molecules, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint64]:
-    """Return what every atom knows of its surroundings, [A], given the bonded pairs."""
+    """Return a hash of every atom and its surroundings, [A], given the bonded pairs."""
     colours = _mix(molecules.atomic_numbers.astype(np.uint64))
     for _ in range(_ROUNDS):
         received = np.zeros_like(colours)

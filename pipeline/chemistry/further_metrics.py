@@ -52,9 +52,9 @@ class Details:
     inchikeys: tuple[str | None, ...]
     """[M] of connected valid molecules, None for others."""
     checks: Mapping[str, npt.NDArray[np.bool_]]
-    """Whether the first molecules pass each check of PoseBusters; empty where nobody asked."""
+    """Whether the first molecules pass each check of PoseBusters; empty if not requested."""
     relaxation: Relaxation | None
-    """Of the first valid molecules; None where nobody asked or none is valid."""
+    """Of the first valid molecules; None if not requested or if none is valid."""
 
     @classmethod
     def of(cls, judgement: Judgement, *, posebusters: int = 0, relaxed: int = 0, processes: int = 1) -> Self:
@@ -151,7 +151,7 @@ def further_metrics(
 
     Returns:
         For each key of ``FURTHER_LABELS`` an object with "value", "low" and "high", or None; "distances" and
-        "distances_floor" see ``distances``; "posebusters" and "relaxation", None where nobody asked, with "molecules"
+        "distances_floor" see ``distances``; "posebusters" and "relaxation", None if not requested, with "molecules"
         and an estimate for each check, "all" of them, the median "energy" (kcal/mol) and "rmsd" (angstrom).
     """
     molecules = details.molecules

@@ -100,7 +100,7 @@ def known_molecules(
 
     Args:
         train: the training molecules.
-        generated: the molecules whose novelty is asked for.
+        generated: the molecules whose novelty is of interest.
         processes: see ``perceive``.
         advance: called with the number of training molecules done, now and then; they add up to all of them.
     """

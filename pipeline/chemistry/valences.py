@@ -1,6 +1,6 @@
-"""Stability by a table of valences that knows aromatic bonds and formal charges.
+"""Stability by a table of valences with aromatic bonds and formal charges.
 
-EDM's stability rounds every bond to a whole order by its length and knows no charges. Here bonds and charges are those
+EDM's stability rounds every bond to a whole order by its length and ignores charges. Here bonds and charges are those
 of the molecule's Lewis structure (``pipeline.chemistry.lewis``), RDKit finds the aromatic ones, and an atom is stable
 when its element, its charge, its number of aromatic bonds and the sum of its other bonds' orders occur together in the
 data. An aromatic bond is never counted as one and a half or rounded, the mistake that inflated or deflated earlier

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluate", description="Score files of molecules.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet, XYZ, SDF, or a folder")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
-    parser.add_argument("--train", type=Path, help="molecules whose training split tells what is novel")
+    parser.add_argument("--train", type=Path, help="molecules whose training split decides what is novel")
     parser.add_argument("--together", action="store_true", help="score all files as one set, and not each for itself")
     parser.add_argument(
         "--distances", action="store_true", help="also distances from the data of --train, and novelty by InChIKey"

@@ -5,7 +5,7 @@
 | .parquet               | columns atomic_numbers and positions (``pipeline.data.molecule_parquet``) |
 | .xyz, .extxyz          | XYZ and its dialects (``pipeline.chemistry.xyz``)                         |
 | .sdf, .sd, .mol        | SDF and MOL, V2000 and V3000 (``pipeline.chemistry.sdf``)                 |
-| any other, as .txt     | one of these, if its beginning says so                                    |
+| any other, as .txt     | one of these, recognised by its beginning                                 |
 
 Text may be gzipped, whatever its name. A folder stands for all such files in it and below, in the order of their names;
 hidden ones are not looked at, and what else is not read is named. No molecule is lost: what cannot be used is refused,
@@ -218,7 +218,7 @@ def _files(path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
 
 
 def _format(path: Path) -> str | None:
-    """Return the format of a file by its suffix, or by its beginning if that says nothing."""
+    """Return the format of a file by its suffix, or else by its beginning."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()

@@ -9,7 +9,7 @@
 
 Further columns are welcome: the canonical data file adds ``split`` and a float64 column for each property of QM9, with
 its unit in the metadata of the column and of the schema. The schema also holds a JSON object under the key
-``consistent_edm``: the format's name and version and where the molecules come from. A reader asks for no more than
+``consistent_edm``: the format's name and version and where the molecules come from. A reader requires only
 ``atomic_numbers`` and ``positions``, of any integer and floating-point type.
 """
 

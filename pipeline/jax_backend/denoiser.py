@@ -57,7 +57,7 @@ class Preconditioned:
         c_skip = jax.tree.map(lambda data: data**2 / (above**2 + data**2), scales)
         c_out = jax.tree.map(lambda data: above * data * jax.lax.rsqrt(sigma**2 + data**2), scales)
         c_in = jax.tree.map(lambda data: jax.lax.rsqrt(sigma**2 + data**2), scales)
-        # A level of 0 is asked for only where c_out is 0.
+        # A level of 0 occurs only where c_out is 0.
         level = jnp.log(jnp.maximum(sigma, SMALLEST_LEVEL)) / 4.0 * mask[..., None]
         features = jnp.concatenate([noisy.h * c_in.h, level], axis=-1)
         # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.

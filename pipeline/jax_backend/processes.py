@@ -1,8 +1,8 @@
 """Several processes that train one run together, each on its share of every batch.
 
-SLURM's environment says who they are: `srun --ntasks=2 python -m pipeline.cli.train ...` is all there is to do. Every
-process holds the whole state and takes the same steps; what is summed over them is the gradient. The first one, the
-leader, reads and writes the files.
+Started by `srun --ntasks=2 python -m pipeline.cli.train ...`; SLURM's environment variables number them. Every process
+holds the whole state and takes the same steps; only gradients are summed over them. The first one, the leader, reads
+and writes the files.
 """
 
 import os
@@ -33,7 +33,7 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        """Look at what JAX knows: one process, unless ``join`` was called before."""
+        """Take the processes that JAX has joined (``join``), or this one alone."""
         self.count, self.index = jax.process_count(), jax.process_index()
         first: dict[int, jax.Device] = {}
         for device in jax.devices():

@@ -163,7 +163,7 @@ def train(run: TrainingRun, *, cores: int = 1) -> Trained:
         raise InputError(f"{processes.count} processes: they should divide batch_size, {batch_size}")
     with contextlib.ExitStack() as stack:
         if not processes.leads:
-            # All of them do the same; what the leader writes and says is enough.
+            # All processes do the same, so the leader's files and messages suffice.
             run = replace(run, directory=Path(stack.enter_context(tempfile.TemporaryDirectory())), log=None)
             silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(silence))

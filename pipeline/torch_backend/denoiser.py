@@ -56,7 +56,7 @@ class Preconditioned(Objective):
         c_skip = Cloud(*(data**2 / (above.square() + data**2) for data in scales))
         c_in = Cloud(*(torch.rsqrt(sigma.square() + data**2) for data in scales))
         c_out = Cloud(*(above * data * factor for data, factor in zip(scales, c_in, strict=True)))
-        # A level of 0 is asked for only where c_out is 0.
+        # A level of 0 occurs only where c_out is 0.
         level = sigma.clamp(min=SMALLEST_LEVEL).log() / 4.0 * mask[..., None]
         features = torch.cat([noisy.h * c_in.h, level], dim=-1)
         scale = self.sigma_data.coordinates

@@ -144,7 +144,7 @@ def run_training(
       trainer: the backend's part.
       run: what it was made of.
       processes: how many prepare batches, see ``pipeline.training.feeding.prepared``.
-      agreed: maps what this process wants to what any of those wants that train together; asked after every step.
+      agreed: maps flags of this process to whether any process of this training has set them; called after every step.
 
     Raises:
       Interrupted: ``run.stop`` asked for it.

@@ -147,7 +147,7 @@ def _start(
     return grow_layers(weights.arrays, start, config.model)
 
 
-# A start may be made deeper; what is asked as it is may not.
+# The weights of a start can be grown deeper; a teacher is used as it is.
 _MORE = {"init": ", or have more layers", "teacher": ""}
 
 

@@ -155,7 +155,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (weights, one, (), "sampler one: kind: consistency should be heun or ddim or ancestral for objective edm"),
         (denoiser, one, (), "sampler one: kind: consistency should be heun or ddim for objective denoiser"),
         (tuned, sampler, (), "sampler heun-5: kind: heun should be consistency for objective consistency"),
-        (tuned, two, (), "tuned: no noise levels were found for 2 network calls, only for none; search for them"),
+        (tuned, two, (), "tuned: there are no noise levels for 2 network calls; search for them"),
         (tuned, two, ("--levels", str(levels)), "levels.json: it should have a list of 2 levels under the key 2"),
         (tuned, two, ("--levels", str(tmp_path / "none")), "none: no such file"),
     ]
