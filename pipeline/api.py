@@ -66,9 +66,8 @@ class Run:
         if levels is None:
             known = {*self.weights.levels, *(int(path.stem) for path in self._levels.glob("[0-9]*.json"))}
             others = f" (only for {', '.join(map(str, sorted(known)))})" if known else ""
-            raise InputError(
-                f"{name}: there are no noise levels for {calls} network calls{others}; search for them with the stage levels"
-            )
+            missing = f"{name}: there are no noise levels for {calls} network calls{others}"
+            raise InputError(f"{missing}; search for them with the stage levels")
         return sampler_config(settings | {"name": f"steps-{calls}", "kind": "consistency", "levels": list(levels)})
 
     def with_levels(self, sampler: SamplerConfig) -> SamplerConfig:
