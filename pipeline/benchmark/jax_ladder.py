@@ -14,7 +14,6 @@ from jax import Array
 
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.jax_backend.build import build_edm, build_layout, build_weights
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EdgeMLP, Linear
@@ -117,10 +116,12 @@ class PlainTraining:
     def loss(self, flat: Array, molecules: PaddedMolecules, key: Array) -> Array:
         """Return the mean loss of a batch."""
         _, positions, atomic_numbers, sizes = (jnp.asarray(column) for column in molecules)
-        data, mask = Cloud(positions, atom_features(atomic_numbers, FEATURES)), node_mask(sizes, positions.shape[1])
+        elements, features = self._objective.elements, self._objective.features
+        data = Cloud(positions, atom_features(atomic_numbers, elements, features))
+        mask = node_mask(sizes, positions.shape[1])
         key_t, key_noise = jax.random.split(key)
         t = jax.random.randint(key_t, mask.shape[:1], 0, self._objective.schedule.steps + 1)
-        noise = draw_noise(jax.random.split(key_noise, len(mask)), mask, FEATURES)
+        noise = draw_noise(jax.random.split(key_noise, len(mask)), mask, features)
         return jnp.mean(self._objective.losses(self._layout.unravel(flat), NoisyBatch(data, noise, mask, t)))
 
     def _update(self, state: State, molecules: PaddedMolecules) -> tuple[State, Array]:

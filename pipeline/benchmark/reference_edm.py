@@ -21,12 +21,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
-from pipeline.diffusion.feature_scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES
+from pipeline.data.qm9 import ATOMIC_NUMBERS
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE
 from pipeline.diffusion.schedules import VariancePreserving
 
 QUEUE_LENGTH: Final = 50
 QUEUE_START: Final = 3000.0
+TYPES: Final = len(ATOMIC_NUMBERS)
+FEATURES: Final = TYPES + 1
 EPSILON: Final = 1e-8
 """Added under the root of a distance."""
 

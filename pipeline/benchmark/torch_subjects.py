@@ -13,9 +13,9 @@ from pipeline.benchmark.contestants import CONTESTANTS
 from pipeline.benchmark.reference_edm import ReferenceEDM, ReferenceEGNN, ReferenceTraining, load_weights
 from pipeline.benchmark.subjects import Subject, backend_training, multiplying, random_training, sampling
 from pipeline.benchmark.tasks import Task
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.batches import PaddedMolecules
+from pipeline.data.qm9 import ATOMIC_NUMBERS
 from pipeline.data.statistics import read_statistics
 from pipeline.diffusion.objectives import edm_schedule
 from pipeline.sampling.molecule_batches import draw_sizes, network_calls

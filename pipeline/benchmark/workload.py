@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
+from pipeline.data.qm9 import ATOMIC_NUMBERS
 from pipeline.data.shards import Shard
 
 

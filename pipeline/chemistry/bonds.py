@@ -4,6 +4,9 @@ A pair is a single bond below its tabulated length plus 10 pm, a double bond bel
 triple bond below the triple length plus 3 pm (Hoogeboom et al. 2022, arXiv 2203.17003, appendix C, and the authors'
 ``qm9/bond_analyze.py``). The lengths are typical values from tables; the authors tuned the margins on QM9. The rule is
 crude, but every published result on QM9 uses it: do not change it.
+
+The authors use the same tables and margins for GEOM-Drugs. A pair that the table does not list, as boron and carbon,
+is never bonded.
 """
 
 from collections.abc import Iterator
@@ -17,20 +20,35 @@ import numpy.typing as npt
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.molecules import Molecules
 
-SINGLE_PM: Final[dict[str, int]] = {
-    "HH": 74, "HC": 109, "HN": 101, "HO": 96, "HF": 92,
-    "CC": 154, "CN": 147, "CO": 143, "CF": 135,
-    "NN": 145, "NO": 140, "NF": 136,
-    "OO": 148, "OF": 142,
-    "FF": 142,
+SINGLE_PM: Final[dict[str, dict[str, int]]] = {
+    "H": {
+        "H": 74, "B": 119, "C": 109, "N": 101, "O": 96, "F": 92, "Si": 148, "P": 144, "S": 134, "Cl": 127, "As": 152,
+        "Br": 141, "I": 161,
+    },
+    "B": {"Cl": 175},
+    "C": {"C": 154, "N": 147, "O": 143, "F": 135, "Si": 185, "P": 184, "S": 182, "Cl": 177, "Br": 194, "I": 214},
+    "N": {"N": 145, "O": 140, "F": 136, "P": 177, "S": 168, "Cl": 175, "Br": 214, "I": 222},
+    "O": {"O": 148, "F": 142, "Si": 163, "P": 163, "S": 151, "Cl": 164, "Br": 172, "I": 194},
+    "F": {"F": 142, "Si": 160, "P": 156, "S": 158, "Cl": 166, "Br": 178, "I": 187},
+    "Si": {"Si": 233, "S": 200, "Cl": 202, "Br": 215, "I": 243},
+    "P": {"P": 221, "S": 210, "Cl": 203, "Br": 222},
+    "S": {"S": 204, "Cl": 207, "Br": 225, "I": 234},
+    "Cl": {"Cl": 199, "Br": 214},
+    "Br": {"Br": 228},
+    "I": {"I": 266},
 }  # fmt: skip
-"""Length of a single bond by pair of elements, in picometres."""
+"""Length of a single bond by pair of elements, the lighter one first, in picometres; a pair not listed has none."""
 
-DOUBLE_PM: Final[dict[str, int]] = {"CC": 134, "CN": 129, "CO": 120, "NN": 125, "NO": 121, "OO": 121}
-"""Length of a double bond, in picometres; a pair not listed has none."""
+DOUBLE_PM: Final[dict[str, dict[str, int]]] = {
+    "C": {"C": 134, "N": 129, "O": 120, "S": 160},
+    "N": {"N": 125, "O": 121},
+    "O": {"O": 121, "P": 150},
+    "P": {"S": 186},
+}
+"""Length of a double bond, likewise."""
 
-TRIPLE_PM: Final[dict[str, int]] = {"CC": 120, "CN": 116, "CO": 113, "NN": 110}
-"""Length of a triple bond, in picometres; a pair not listed has none."""
+TRIPLE_PM: Final[dict[str, dict[str, int]]] = {"C": {"C": 120, "N": 116, "O": 113}, "N": {"N": 110}}
+"""Length of a triple bond, likewise."""
 
 MARGINS_PM: Final[tuple[int, int, int]] = (10, 5, 3)
 """How far a single, a double and a triple bond may exceed its table length, in picometres."""
@@ -39,18 +57,16 @@ MARGINS_PM: Final[tuple[int, int, int]] = (10, 5, 3)
 def _thresholds() -> npt.NDArray[np.float32]:
     table = np.zeros((3, len(SYMBOLS), len(SYMBOLS)), dtype=np.float32)
     for order, (lengths, margin) in enumerate(zip((SINGLE_PM, DOUBLE_PM, TRIPLE_PM), MARGINS_PM, strict=True)):
-        for pair, length in lengths.items():
-            i, j = SYMBOLS.index(pair[0]), SYMBOLS.index(pair[1])
-            table[order, i, j] = table[order, j, i] = length + margin
+        for first, others in lengths.items():
+            for second, length in others.items():
+                i, j = SYMBOLS.index(first), SYMBOLS.index(second)
+                table[order, i, j] = table[order, j, i] = length + margin
     table.flags.writeable = False
     return table
 
 
 THRESHOLDS_PM: Final[npt.NDArray[np.float32]] = _thresholds()
-"""[3, 5, 5] distance in picometres below which a pair of types has at least this bond order; 0 where it never has."""
-
-_LONGEST_SQUARED: Final = (float(THRESHOLDS_PM.max()) / 100 + 0.01) ** 2
-"""Square of a distance in angstrom beyond which no pair is bonded, with a margin for rounding."""
+"""[3, 16, 16] distance in picometres below which a pair of types has at least this bond order; 0 where it never has."""
 
 _PAIRS_AT_ONCE: Final = 1 << 20
 """Squared distances in memory at a time: few enough for the cache, enough for NumPy to be fast."""
@@ -99,7 +115,10 @@ def find_bonds(molecules: Molecules) -> Bonds:
     All of QM9, 44 million pairs, takes a few seconds and little memory.
     """
     types = molecules.types()
-    parts = [_near_pairs(molecules.positions, rows, columns) for rows, columns in _blocks(molecules)]
+    there = np.unique(types)
+    # The longest bond of these elements, with a margin for rounding.
+    longest = float(THRESHOLDS_PM[:, there[:, None], there].max(initial=0.0)) / 100 + 0.01
+    parts = [_near_pairs(molecules.positions, rows, columns, longest) for rows, columns in _blocks(molecules)]
     first, second = (np.concatenate(atoms) for atoms in zip((_NO_ATOMS, _NO_ATOMS), *parts, strict=True))
     # In double precision, so that the length does not depend on the order of summation.
     difference = molecules.positions[first].astype(np.float64) - molecules.positions[second]
@@ -128,16 +147,16 @@ def _blocks(molecules: Molecules) -> Iterator[tuple[npt.NDArray[np.int64], npt.N
 
 
 def _near_pairs(
-    positions: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], longest: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the pairs of atoms, smaller index first, that are close enough for the longest bond."""
+    """Return the pairs of atoms, smaller index first, that are closer than ``longest`` angstrom."""
     squared = np.zeros((*rows.shape, columns.shape[1]), dtype=np.float32)
     with np.errstate(over="ignore"):  # an infinite distance is simply far
         for axis in range(3):
             difference = positions[rows, axis][:, :, None] - positions[columns, axis][:, None, :]
             difference *= difference
             squared += difference
-    block, row, column = np.nonzero(squared < _LONGEST_SQUARED)
+    block, row, column = np.nonzero(squared < longest**2)
     first, second = rows[block, row], columns[block, column]
     once = first < second
     return first[once], second[once]

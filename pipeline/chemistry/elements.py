@@ -1,4 +1,8 @@
-"""The five elements of QM9, in the order used by every feature vector, table and figure of the project."""
+"""The elements that files may have: the sixteen of GEOM-Drugs, QM9's five among them, by atomic number.
+
+A data set has some of them, and a network has types for these alone: ``Statistics.elements``, which travels with the
+weights. Tables, metrics and figures of molecules know all sixteen.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -17,22 +21,38 @@ class Element:
     """Chemical symbol."""
     atomic_number: int
     """Number of protons; stored in files."""
-    valence: int
-    """Sum of bond orders at which EDM counts an atom as stable."""
+    valences: tuple[int, ...]
+    """Sums of bond orders at which an atom counts as stable, ascending."""
 
 
 ELEMENTS: Final[tuple[Element, ...]] = (
-    Element(symbol="H", atomic_number=1, valence=1),
-    Element(symbol="C", atomic_number=6, valence=4),
-    Element(symbol="N", atomic_number=7, valence=3),
-    Element(symbol="O", atomic_number=8, valence=2),
-    Element(symbol="F", atomic_number=9, valence=1),
+    Element("H", 1, (1,)),
+    Element("B", 5, (3,)),
+    Element("C", 6, (4,)),
+    Element("N", 7, (3,)),
+    Element("O", 8, (2,)),
+    Element("F", 9, (1,)),
+    Element("Al", 13, (3,)),
+    Element("Si", 14, (4,)),
+    Element("P", 15, (3, 5)),
+    Element("S", 16, (2, 4, 6)),
+    Element("Cl", 17, (1,)),
+    Element("As", 33, (3,)),
+    Element("Br", 35, (1,)),
+    Element("I", 53, (1,)),
+    Element("Hg", 80, (1, 2)),
+    Element("Bi", 83, (3, 5)),
 )
+"""Valences are those of EDM's ``qm9/bond_analyze.py``, but for sulphur, which has 4 alone there: thioethers and
+sulphones would never be stable. 2, 4 and 6 are those of MiDi (arXiv 2302.09048)."""
 
 SYMBOLS: Final[tuple[str, ...]] = tuple(element.symbol for element in ELEMENTS)
 ATOMIC_NUMBERS: Final[tuple[int, ...]] = tuple(element.atomic_number for element in ELEMENTS)
 ATOMIC_NUMBER_OF_SYMBOL: Final[dict[str, int]] = {element.symbol: element.atomic_number for element in ELEMENTS}
 SYMBOL_OF_ATOMIC_NUMBER: Final[dict[int, str]] = {element.atomic_number: element.symbol for element in ELEMENTS}
+
+SUPPORTED: Final = ", ".join(SYMBOLS)
+"""The symbols, as a message lists them."""
 
 UNKNOWN: Final = -1
 """Value of ``TYPE_OF_ATOMIC_NUMBER`` for elements outside ``ELEMENTS``."""
@@ -46,19 +66,18 @@ def _type_of_atomic_number() -> npt.NDArray[np.int8]:
 
 
 TYPE_OF_ATOMIC_NUMBER: Final[npt.NDArray[np.int8]] = _type_of_atomic_number()
-"""Index into ``ELEMENTS`` by atomic number, for every uint8; ``UNKNOWN`` outside the five."""
+"""Index into ``ELEMENTS`` by atomic number, for every uint8; ``UNKNOWN`` outside the sixteen."""
 
 
 def types_of(atomic_numbers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
     """Return the index into ``ELEMENTS`` of every atomic number, in the same shape.
 
     Raises:
-      InputError: an atomic number is not one of H, C, N, O, F; this includes 0, the padding.
+      InputError: an atomic number is not one of ``ELEMENTS``; this includes 0, the padding.
     """
     types = TYPE_OF_ATOMIC_NUMBER[atomic_numbers]
     if (unknown := types == UNKNOWN).any():
         raise InputError(
-            f"unknown element: atomic number {int(np.asarray(atomic_numbers)[unknown][0])}; "
-            f"supported are {', '.join(f'{e.symbol} ({e.atomic_number})' for e in ELEMENTS)}"
+            f"unknown element: atomic number {int(np.asarray(atomic_numbers)[unknown][0])}; supported are {SUPPORTED}"
         )
     return types

@@ -127,8 +127,8 @@ def summarise(
 
     Returns:
         A JSON object: "version", "num_molecules", "num_atoms", for each key of ``LABELS`` an object with "value", "low"
-        and "high" (fractions, 0 to 1) or None where it means nothing, "atom_fraction" by symbol, "sizes" the number of
-        molecules by number of atoms, "metadata" of the molecules.
+        and "high" (fractions, 0 to 1) or None where it means nothing, "atom_fraction" by symbol of what is there,
+        "sizes" the number of molecules by number of atoms, "metadata" of the molecules.
     """
     molecules = judgement.molecules
     of_molecules = bootstrap(
@@ -154,7 +154,9 @@ def summarise(
         "num_molecules": len(molecules),
         "num_atoms": len(molecules.atomic_numbers),
         **{key: estimate_json(estimates[key]) for key in LABELS},
-        "atom_fraction": dict(zip(SYMBOLS, (types / types.sum()).tolist(), strict=True)),
+        "atom_fraction": {
+            symbol: share for symbol, share in zip(SYMBOLS, (types / types.sum()).tolist(), strict=True) if share
+        },
         "sizes": {str(size): count for size, count in zip(sizes.tolist(), counts.tolist(), strict=True)},
         "metadata": dict(molecules.metadata),
     }

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.elements import TYPE_OF_ATOMIC_NUMBER, UNKNOWN, types_of
+from pipeline.chemistry.elements import SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN, types_of
 from pipeline.core.errors import InputError
 
 STAND_IN: Final = 9
@@ -197,7 +197,7 @@ def _check(molecules: Molecules) -> None:
         atom = unknown[0]
         raise InputError(
             f"molecule {_owner(molecules, atom)}: unknown element, atomic number {numbers[atom]}; "
-            "supported are H (1), C (6), N (7), O (8), F (9)"
+            f"supported are {SUPPORTED}"
         )
     if (bad := np.flatnonzero(~np.isfinite(positions).all(axis=1))).size:
         raise InputError(f"molecule {_owner(molecules, bad[0])}: a coordinate is not finite ({positions[bad[0]]})")

@@ -4,23 +4,25 @@ Centred Gaussian clouds of the size of molecules have 12 to 19 % stable atoms by
 with any single atom nearby. A result in that range means nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 
 
-def noise_molecules(*, size_counts: Mapping[int, int], coordinate_scale: float, num: int, seed: int) -> Molecules:
+def noise_molecules(
+    *, size_counts: Mapping[int, int], elements: Sequence[int], coordinate_scale: float, num: int, seed: int
+) -> Molecules:
     """Return ``num`` clouds of atoms.
 
-    Sizes are drawn from the histogram; each of the five elements is equally likely; coordinates are Gaussian, minus
+    Sizes are drawn from the histogram; each of the data's elements is equally likely; coordinates are Gaussian, minus
     their mean, so that they are centred like the prior of the diffusion.
 
     Args:
       size_counts: number of molecules in the data by number of atoms.
+      elements: atomic numbers of the data's elements.
       coordinate_scale: standard deviation of the Gaussian in each dimension, in angstrom.
       num: number of clouds.
       seed: seed of the draws.
@@ -35,6 +37,6 @@ def noise_molecules(*, size_counts: Mapping[int, int], coordinate_scale: float, 
     positions -= np.repeat(np.add.reduceat(positions, offsets) / sizes[:, None], sizes, axis=0)
     return Molecules(
         sizes=sizes,
-        atomic_numbers=generator.choice(np.array(ATOMIC_NUMBERS, dtype=np.uint8), size=sizes.sum()),
+        atomic_numbers=generator.choice(np.array(elements, dtype=np.uint8), size=sizes.sum()),
         positions=positions.astype(np.float32),
     )

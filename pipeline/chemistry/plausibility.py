@@ -42,7 +42,9 @@ def _neighbour_ratio(molecules: Molecules) -> float | None:
         if len(positions) > 1:
             distance, neighbour = KDTree(positions).query(positions, k=2)
             own = types[some.offsets[index] : some.offsets[index + 1]]
-            ratios.append(distance[:, 1] / single[own, own[neighbour[:, 1]]])
+            lengths = single[own, own[neighbour[:, 1]]]
+            listed = lengths > 0
+            ratios.append(distance[listed, 1] / lengths[listed])
     # Atoms at one point stand for molecules that a generator failed on.
     found = np.concatenate([*ratios, np.zeros(1)])
     found = found[found > 0]

@@ -44,6 +44,7 @@ def _likelihood(args: argparse.Namespace) -> None:
     shards = read_shards(args.shards, args.split)
     if not shards:
         raise InputError(f"{args.shards}: the split {args.split} has no molecules")
+    weights.statistics.check_elements(shards)
     backend = load_backend(args.backend or weights.config.backend, cores=args.devices)
     count = sum(map(len, shards))
     name = f"likelihood {weights.config.name}"

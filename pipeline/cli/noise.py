@@ -34,6 +34,7 @@ def _noise(args: argparse.Namespace) -> None:
     statistics = read_statistics(args.statistics)
     molecules = noise_molecules(
         size_counts=statistics.size_histogram["train"],
+        elements=statistics.elements,
         coordinate_scale=statistics.coordinate_scale,
         num=args.num,
         seed=args.seed,

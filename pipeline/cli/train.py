@@ -41,6 +41,7 @@ def _train(args: argparse.Namespace) -> None:
     settings = json.loads(args.config.read_text(encoding="utf-8"))
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
+    statistics.check_elements([*shards["train"], *shards["validation"]])
     pretrained = read_pretrained(config, init=args.init, teacher=args.teacher)
     # The state belongs to this configuration and these molecules. If they change, training starts again in another
     # folder; if they change back, it resumes; a checkpoint in the wrong folder is refused.

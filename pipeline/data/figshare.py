@@ -18,9 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from pipeline.core.errors import InputError
-from pipeline.data.qm9 import PROPERTIES, Chunk, assemble, read_columns
+from pipeline.data.qm9 import ATOMIC_NUMBERS, PROPERTIES, SYMBOLS, Chunk, assemble, read_columns
 from pipeline.data.source import SourceData
 
 ARCHIVE: Final = "dsgdb9nsd.xyz.tar.bz2"

@@ -30,7 +30,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.chemistry.elements import SYMBOLS, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
+from pipeline.chemistry.elements import SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
 from pipeline.chemistry.molecule_text import element_symbol
 from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules
 from pipeline.chemistry.plausibility import plausibility_warnings
@@ -339,7 +339,7 @@ def _problems(found: _Part) -> dict[int, _Problem]:
     ):
         for atom in reversed(np.flatnonzero(wrong).tolist()):
             one, symbol = int(owner[atom]), element_symbol(int(found.atomic_numbers[atom]))
-            elements = f"has {symbol}; its elements are {there}, supported are {', '.join(SYMBOLS)}"
+            elements = f"has {symbol}; its elements are {there}, supported are {SUPPORTED}"
             reason = elements if kind == _ELEMENTS else f"a coordinate is not finite ({found.positions[atom]})"
             problems[one] = _Problem(kind, atom - int(starts[one]), reason)
     problems |= {one: _Problem(_UNREADABLE, 0, error) for one, error in found.errors.items()}

@@ -47,6 +47,12 @@ PROPERTIES: Final = (
 )
 """In the order of the official files (table 3 of the paper); u, h, g and cv are at 298.15 K."""
 
+SYMBOLS: Final = ("H", "C", "N", "O", "F")
+"""Its elements."""
+
+ATOMIC_NUMBERS: Final = (1, 6, 7, 8, 9)
+"""Likewise."""
+
 MULLIKEN_CHARGES: Final = "mulliken_charges"
 
 

@@ -14,9 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv
 
-from pipeline.chemistry.elements import ATOMIC_NUMBER_OF_SYMBOL, SYMBOLS
 from pipeline.core.errors import InputError
-from pipeline.data.qm9 import PROPERTIES, Chunk, assemble, read_columns
+from pipeline.data.qm9 import ATOMIC_NUMBERS, PROPERTIES, SYMBOLS, Chunk, assemble, read_columns
 from pipeline.data.source import SourceData
 
 WHEEL: Final = "qm9pack-1.0.3-py3-none-any.whl"
@@ -37,7 +36,7 @@ _LISTS: Final = {
 _BLOCK_BYTES: Final = 1 << 24
 
 _ATOMIC_NUMBER_OF_LETTER: Final = np.zeros(256, np.uint8)
-_ATOMIC_NUMBER_OF_LETTER[[ord(symbol) for symbol in SYMBOLS]] = list(ATOMIC_NUMBER_OF_SYMBOL.values())
+_ATOMIC_NUMBER_OF_LETTER[[ord(symbol) for symbol in SYMBOLS]] = ATOMIC_NUMBERS
 
 # "[[1.0,2.0,3.0],[4.0,5.0,6.0]]" becomes one number per line; the remaining empty lines are skipped.
 _ONE_PER_LINE: Final = bytes.maketrans(b",]", b"\n\n")

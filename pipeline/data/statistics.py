@@ -1,13 +1,14 @@
 """Statistics of a data set, measured once and read wherever they would otherwise be hard-coded."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.chemistry.elements import ELEMENTS
+from pipeline.chemistry.elements import ATOMIC_NUMBER_OF_SYMBOL, ELEMENTS, SUPPORTED, SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.data.molecule_parquet import SPLITS
@@ -28,14 +29,32 @@ class Statistics:
     size_histogram: Mapping[str, Mapping[int, int]]
     """Number of molecules by number of atoms, for each split."""
     atom_counts: Mapping[str, int]
-    """Training atoms by symbol, in the order of ``elements.ELEMENTS``."""
+    """Training atoms by symbol, of every element of the data, in the order of the network's types."""
     coordinate_scale: float
     """Standard deviation per dimension of the centred training coordinates, in ``length_unit``."""
     type_scale: float
-    """Standard deviation of the one-hot types divided by four: the root of the mean variance of the five."""
+    """Standard deviation of the one-hot types divided by four: the root of their mean variance."""
     buckets: Mapping[int, int]
     """Training molecules by size bucket."""
     length_unit: str = "angstrom"
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """The vocabulary: the atomic number of each of the network's types."""
+        return tuple(ATOMIC_NUMBER_OF_SYMBOL[symbol] for symbol in self.atom_counts)
+
+    def check_elements(self, shards: Iterable[Shard]) -> None:
+        """Do nothing if a network with these types knows every atom.
+
+        Raises:
+          InputError: it does not.
+        """
+        there = {number for shard in shards for number in np.unique(shard.atomic_numbers).tolist()}
+        if others := there - {0, *self.elements}:
+            raise InputError(
+                f"the molecules have {SYMBOL_OF_ATOMIC_NUMBER[min(others)]}, and the network was made for "
+                f"{', '.join(self.atom_counts)}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; numeric keys become strings."""
@@ -80,6 +99,8 @@ class Statistics:
             raise InputError(f"not the statistics of a data set ({error})") from None
         if set(statistics.num_molecules) != set(SPLITS) or set(statistics.size_histogram) != set(SPLITS):
             raise InputError(f"its splits are not {', '.join(SPLITS)}")
+        if unknown := [symbol for symbol in statistics.atom_counts if symbol not in ATOMIC_NUMBER_OF_SYMBOL]:
+            raise InputError(f"atom_counts: {unknown[0]} is not an element that is supported ({SUPPORTED})")
         return statistics
 
 
@@ -96,8 +117,14 @@ def measure(shards: Mapping[str, Sequence[Shard]], *, dataset: str | None) -> St
     train = shards["train"]
     if not any(len(shard) for shard in train):
         raise InputError("data.split.train: the training split has no molecules")
-    atoms = np.bincount(np.concatenate([shard.atomic_numbers.reshape(-1) for shard in train]), minlength=256)
-    atom_counts = {element.symbol: int(atoms[element.atomic_number]) for element in ELEMENTS}
+    atoms = {split: _atoms(of_split) for split, of_split in shards.items()}
+    # An element of the other splits alone is a type, too: a network has to take every molecule of its data.
+    there = np.sum(list(atoms.values()), axis=0)
+    atom_counts = {
+        element.symbol: int(atoms["train"][element.atomic_number])
+        for element in ELEMENTS
+        if there[element.atomic_number]
+    }
     num_atoms = sum(atom_counts.values())
     # The padding is zero and the coordinates are centred: neither adds to the sum of squares, and the mean is zero.
     squares = sum(float(np.square(shard.positions, dtype=np.float64).sum()) for shard in train)
@@ -132,6 +159,14 @@ def read_statistics(path: str | os.PathLike[str]) -> Statistics:
         return Statistics.from_json(value)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _atoms(shards: Sequence[Shard]) -> npt.NDArray[np.int64]:
+    """Return the number of atoms by atomic number, [256]; the padding is 0."""
+    counts: npt.NDArray[np.int64] = np.sum(
+        [np.bincount(shard.atomic_numbers.reshape(-1), minlength=256) for shard in shards], axis=0
+    )
+    return counts
 
 
 def _histogram(shards: Sequence[Shard]) -> dict[int, int]:

@@ -1,6 +1,6 @@
 """Molecules as a network sees them: coordinates and atom features, and the noise that is mixed with them.
 
-Atom features are [one-hot of H, C, N, O, F divided by 4, atomic number divided by 10], the last one for EDM alone
+Atom features are [one-hot of the data's elements divided by 4, atomic number divided by 10], the last one for EDM alone
 (arXiv 2203.17003, "Scaling features"; the divisors are those of its code).
 """
 
@@ -9,9 +9,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
-from pipeline.diffusion.feature_scales import TYPES
 
 Floats = npt.NDArray[np.float32]
 Sizes = npt.NDArray[np.integer[Any]]
@@ -30,9 +27,9 @@ class Cloud(NamedTuple, Generic[Array]):
     h: Array
 
 
-def one_hot(atomic_numbers: npt.NDArray[np.integer[Any]]) -> Floats:
-    """Return the types of atoms [B, N], one-hot over H, C, N, O, F: [B, N, 5], 0 in the padding."""
-    types: npt.NDArray[np.bool_] = atomic_numbers[..., None] == np.array(ATOMIC_NUMBERS)
+def one_hot(atomic_numbers: npt.NDArray[np.integer[Any]], elements: Sequence[int]) -> Floats:
+    """Return the types of atoms [B, N], one-hot over the atomic numbers ``elements``: [B, N, T], 0 in the padding."""
+    types: npt.NDArray[np.bool_] = atomic_numbers[..., None] == np.array(elements)
     return types.astype(np.float32)
 
 
@@ -41,11 +38,11 @@ def draw_noise(generator: np.random.Generator, sizes: Sizes, width: int, feature
     return centred(generator.standard_normal((len(sizes), width, 3 + features), np.float32), sizes)
 
 
-def draw_noise_of_each(generators: Sequence[np.random.Generator], sizes: Sizes, width: int) -> Floats:
-    """Draw unit noise for types and coordinates, [B, width, 3 + 5], each molecule's from a generator of its own."""
-    noise = np.zeros((len(sizes), width, 3 + TYPES), np.float32)
+def draw_noise_of_each(generators: Sequence[np.random.Generator], sizes: Sizes, width: int, features: int) -> Floats:
+    """Draw unit noise for a batch, [B, width, 3 + features], each molecule's from a generator of its own."""
+    noise = np.zeros((len(sizes), width, 3 + features), np.float32)
     for one, generator, size in zip(noise, generators, sizes, strict=True):
-        one[:size] = generator.standard_normal((int(size), 3 + TYPES), np.float32)
+        one[:size] = generator.standard_normal((int(size), 3 + features), np.float32)
     return centred(noise, sizes)
 
 

@@ -3,13 +3,13 @@
 A new one takes a row here, its name and its samplers in ``pipeline.study.config``, and a class in each backend.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from pipeline.diffusion.feature_scales import FEATURES, TYPES, Scales
+from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.schedules import VariancePreserving, polynomial_schedule
 from pipeline.diffusion.training_levels import Levels, lognormal, pair_weight, pairs
 from pipeline.study.config import Objective, RunConfig, SamplerConfig, sampler_config
@@ -20,7 +20,7 @@ class ObjectiveTraits:
     """What an objective is beside its loss.
 
     Attributes:
-      features: K, the number of an atom's features.
+      charges: whether the atomic number, scaled, is a feature of an atom beside its one-hot type.
       draw_levels: draws the noise levels of a batch, in 32 bits, from a generator, the number of molecules, the run,
         the root mean squares of its data, and the share of the training that is done, from 0 to 1.
       progress_sampler: what the weights of a running training are sampled with: cheap, and good enough to compare.
@@ -28,11 +28,15 @@ class ObjectiveTraits:
       few_step: whether it is sampled in a few calls at levels that can be searched for.
     """
 
-    features: int
+    charges: bool
     draw_levels: Callable[[np.random.Generator, int, RunConfig, Scales, float], Levels]
     progress_sampler: Callable[[RunConfig], SamplerConfig]
     schedule: Callable[[RunConfig], VariancePreserving] | None = None
     few_step: bool = False
+
+    def features(self, elements: Sequence[int]) -> int:
+        """Return K, the number of an atom's features, for the elements of the data."""
+        return len(elements) + self.charges
 
 
 def _edm_levels(generator: np.random.Generator, count: int, run: RunConfig, _: Scales, progress: float) -> Levels:
@@ -68,11 +72,13 @@ def edm_schedule(run: RunConfig) -> VariancePreserving:
 
 OBJECTIVES: Final[Mapping[Objective, ObjectiveTraits]] = {
     # Hoogeboom et al. 2022.
-    "edm": ObjectiveTraits(FEATURES, _edm_levels, _heun, schedule=edm_schedule),
+    "edm": ObjectiveTraits(charges=True, draw_levels=_edm_levels, progress_sampler=_heun, schedule=edm_schedule),
     # Karras et al. 2022.
-    "denoiser": ObjectiveTraits(TYPES, _denoiser_levels, _heun),
+    "denoiser": ObjectiveTraits(charges=False, draw_levels=_denoiser_levels, progress_sampler=_heun),
     # Song et al. 2023.
-    "consistency": ObjectiveTraits(TYPES, _consistency_levels, _one_step, few_step=True),
+    "consistency": ObjectiveTraits(
+        charges=False, draw_levels=_consistency_levels, progress_sampler=_one_step, few_step=True
+    ),
 }
 
 

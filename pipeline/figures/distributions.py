@@ -57,7 +57,7 @@ class Measured:
     angles: Mean
     """[bins] angles per molecule and degree between bonds of atoms other than H, over ``ANGLES``."""
     elements: Mean
-    """[5] share of each element among the atoms."""
+    """[16] share of each element among the atoms."""
     distances: dict[str, Mean]
     """[bins] pairs of atoms per molecule and picometre, by elements, over ``WINDOWS_PM`` in steps of ``BIN_PM``."""
 
@@ -194,16 +194,18 @@ def _draw_angles(axes: Axes, reference: Measured, measured: dict[str, Measured],
 
 
 def _draw_elements(axes: Axes, reference: Measured, measured: dict[str, Measured], colours: dict[str, str]) -> None:
-    places = np.arange(len(SYMBOLS))
-    axes.bar(places, 100 * reference.elements.value, width=0.84, color=style.PALE, linewidth=0)
+    there = np.flatnonzero(sum((one.elements.value for one in measured.values()), reference.elements.value))
+    places = np.arange(len(there))
+    axes.bar(places, 100 * reference.elements.value[there], width=0.84, color=style.PALE, linewidth=0)
     few = len(measured) < 5
     spread = np.linspace(-0.3, 0.3, len(measured)) if len(measured) > 1 else [0.0]
     for shift, (sampler, one) in zip(spread, measured.items(), strict=True):
+        value, error = 100 * one.elements.value[there], 100 * one.elements.error[there]
         axes.errorbar(
-            places + shift, 100 * one.elements.value, yerr=100 * one.elements.error, color=colours[sampler],
+            places + shift, value, yerr=error, color=colours[sampler],
             fmt="o", clip_on=False, markersize=4.5 if few else 3.2, capsize=2.5 if few else 0,
         )  # fmt: skip
-    axes.set_xticks(places, SYMBOLS)
+    axes.set_xticks(places, [SYMBOLS[place] for place in there.tolist()])
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("element")

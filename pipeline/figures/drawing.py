@@ -6,6 +6,7 @@ from back to front, paler with depth. A molecule is one collection of vector pat
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,13 +31,24 @@ Colour = tuple[float, float, float]
 Shape = tuple[Path, Colour, Colour]
 """Outline, face, edge."""
 
-ELEMENT_COLOURS: Final = {"H": "#e9e9e9", "C": "#565656", "N": "#3f6fd8", "O": "#d8412f", "F": "#a8d84e"}
-"""The usual colours of ball-and-stick models; they also differ in lightness, for the colour-blind."""
+ELEMENT_COLOURS: Final = {
+    "H": "#e9e9e9", "B": "#ffb5b5", "C": "#565656", "N": "#3f6fd8", "O": "#d8412f", "F": "#a8d84e", "Al": "#bfa6a6",
+    "Si": "#f0c8a0", "P": "#ff8000", "S": "#e6c800", "Cl": "#1fb01f", "As": "#bd80e3", "Br": "#8a2a1a", "I": "#7a1f94",
+    "Hg": "#b8b8d0", "Bi": "#9e4fb5",
+}  # fmt: skip
+"""The usual colours of ball-and-stick models; QM9's also differ in lightness, for the colour-blind."""
 
-COLOUR_NAMES: Final = {"H": "white", "C": "dark grey", "N": "blue", "O": "red", "F": "green"}
+COLOUR_NAMES: Final = {
+    "H": "white", "B": "pink", "C": "dark grey", "N": "blue", "O": "red", "F": "green", "Al": "greyish pink",
+    "Si": "beige", "P": "orange", "S": "yellow", "Cl": "dark green", "As": "violet", "Br": "brown", "I": "purple",
+    "Hg": "bluish grey", "Bi": "dark violet",
+}  # fmt: skip
 """The same colours in words."""
 
-RADII: Final = {"H": 0.27, "C": 0.40, "N": 0.39, "O": 0.38, "F": 0.36}
+RADII: Final = {
+    "H": 0.27, "B": 0.42, "C": 0.40, "N": 0.39, "O": 0.38, "F": 0.36, "Al": 0.46, "Si": 0.46, "P": 0.45, "S": 0.45,
+    "Cl": 0.44, "As": 0.46, "Br": 0.46, "I": 0.50, "Hg": 0.48, "Bi": 0.50,
+}  # fmt: skip
 """Radius of each ball in angstrom: about a quarter of the van der Waals radius."""
 
 MARGIN: Final = 0.6
@@ -208,15 +220,21 @@ def _sticks(first: Floats, second: Floats, order: int, scale: float, paleness: f
     return shapes
 
 
-def element_legend(figure: Figure, *, below: float) -> None:
-    """Add a legend of element colours and the ring to a figure's header, ``below`` inches from its top."""
+def elements_of(*molecules: Molecules) -> list[str]:
+    """Return the symbols of all elements of some molecules, by atomic number."""
+    there = np.unique(np.concatenate([one.atomic_numbers for one in molecules]))
+    return [SYMBOL_OF_ATOMIC_NUMBER[number] for number in there.tolist()]
+
+
+def element_legend(figure: Figure, elements: Sequence[str], *, below: float) -> None:
+    """Add a legend of the elements' colours and the ring to a figure's header, ``below`` inches from its top."""
     balls = [
         _marker(markersize=30 * RADII[symbol] - 2, markerfacecolor=ELEMENT_COLOURS[symbol], markeredgecolor="#444444")
-        for symbol in SYMBOLS
+        for symbol in elements
     ]
     ring = _marker(markersize=9, markerfacecolor="none", markeredgecolor=style.ALERT, markeredgewidth=1.1)
     style.header_legend(
-        figure, [*balls, ring], [*SYMBOLS, "atom not stable"], side="left", columns=len(SYMBOLS) + 1, below=below,
+        figure, [*balls, ring], [*elements, "atom not stable"], side="left", columns=len(elements) + 1, below=below,
         handlelength=1.0,
     )  # fmt: skip
 
@@ -226,8 +244,7 @@ def _marker(**properties: Any) -> Line2D:
 
 
 def formula(molecule: Molecules) -> str:
-    """Return the sum formula of a single molecule, in the order C, H, then the others, such as "C2H6O"."""
+    """Return the sum formula of a single molecule, in the order C, H, then the alphabet, such as "C2H6O"."""
     counts = dict(zip(SYMBOLS, np.bincount(molecule.types(), minlength=len(SYMBOLS)).tolist(), strict=True))
-    return "".join(
-        f"{symbol}{counts[symbol]}" if counts[symbol] > 1 else symbol for symbol in "CHFNO" if counts[symbol]
-    )
+    order = sorted((symbol for symbol in SYMBOLS if counts[symbol]), key=lambda symbol: (symbol not in "CH", symbol))
+    return "".join(f"{symbol}{counts[symbol]}" if counts[symbol] > 1 else symbol for symbol in order)

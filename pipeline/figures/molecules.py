@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.chemistry.bonds import find_bonds
-from pipeline.chemistry.elements import ELEMENTS, SYMBOL_OF_ATOMIC_NUMBER
+from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.stability import stability, unstable_atoms
@@ -53,12 +53,13 @@ def viewer(runs: Sequence[Run], judged: Judged, trajectory: Trajectory | None) -
     It has the first ``SHOWN`` molecules of each sampler, and the first ``SHOWN`` of its stable, its unstable, and its
     connected and valid ones, so that no selection is made by eye.
     """
+    sampled = [one.molecules for run in runs for one in judged[run.name].values()]
+    elements = drawing.elements_of(*sampled, *([trajectory.frames] if trajectory else []))
     return {
         "shown": SHOWN,
         "alert": style.ALERT,
         "elements": {
-            element.symbol: {"colour": drawing.ELEMENT_COLOURS[element.symbol], "radius": drawing.RADII[element.symbol]}
-            for element in ELEMENTS
+            symbol: {"colour": drawing.ELEMENT_COLOURS[symbol], "radius": drawing.RADII[symbol]} for symbol in elements
         },
         "runs": [
             {"name": run.name, "samplers": [_sampler(run, name, one) for name, one in judged[run.name].items()]}

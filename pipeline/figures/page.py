@@ -90,6 +90,7 @@ def html_page(
         return "\n".join(_figure(one, folder) for one in figures if one.name.startswith(prefixes))
 
     with_trajectory, benchmarks = viewer["trajectory"] is not None, shown("benchmark-")
+    colours = [f"{symbol} {drawing.COLOUR_NAMES[symbol]}" for symbol in viewer["elements"]]
     problems = "; ".join(viewer["trajectory"]["problems"]) if with_trajectory else ""
     return Template(_asset("page.html")).substitute(
         policy=policy,
@@ -99,7 +100,7 @@ def html_page(
         headline=_figure(figures[0], folder, alt=_headline_alt(runs)),
         table=_table(rows, floor, ceiling, dataset),
         caution=_caution(runs),
-        legend=f"{style.join_and([f'{name} {colour}' for name, colour in drawing.COLOUR_NAMES.items()])}.",
+        legend=f"{style.join_and(colours)}.",
         stills=_details("The same noise in more and more steps, and the first molecules of each sampler, as pictures",
                         shown("steps-", "gallery-")),
         without_trajectory="" if with_trajectory else "hidden",

@@ -78,7 +78,8 @@ def draw(run: Run) -> style.Picture:
             drawing.describe(figure, x, bottom, views[column])
 
     style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
-    drawing.element_legend(figure, below=0.24)
+    elements = drawing.elements_of(*(view.molecule for views in rows for view in views))
+    drawing.element_legend(figure, elements, below=0.24)
     return style.Picture(
         name=f"steps-{run.name}",
         title=f"The same noise in more and more steps: {run.name}",

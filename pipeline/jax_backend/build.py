@@ -26,18 +26,18 @@ def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
 
 def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
     """Return the objective of a run of EDM."""
-    return EDM(_network(config), edm_schedule(config), measured_scales(statistics), loss=config.noise.loss)
+    return EDM(_network(config, statistics), edm_schedule(config), measured_scales(statistics), loss=config.noise.loss)
 
 
 def _denoiser(config: RunConfig, statistics: Statistics) -> Denoiser:
     levels = config.levels
     sigma_data = given_scales(levels.sigma_data, statistics)
-    return Denoiser(_network(config), sigma_data, preconditioning=levels.preconditioning)
+    return Denoiser(_network(config, statistics), sigma_data, preconditioning=levels.preconditioning)
 
 
 def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     return Consistency(
-        model=_network(config),
+        model=_network(config, statistics),
         sigma_data=given_scales(config.levels.sigma_data, statistics),
         epsilon=boundary_level(config),
         preconditioning=config.levels.preconditioning,
@@ -52,8 +52,8 @@ _BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective
 }
 
 
-def _network(config: RunConfig) -> EGNN:
-    return EGNN(config.model, output_features=OBJECTIVES[config.objective].features)
+def _network(config: RunConfig, statistics: Statistics) -> EGNN:
+    return EGNN(config.model, output_features=OBJECTIVES[config.objective].features(statistics.elements))
 
 
 def build_layout(objective: Objective) -> Layout:

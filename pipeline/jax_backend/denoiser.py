@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pipeline.diffusion.feature_scales import TYPES, Scales
+from pipeline.diffusion.feature_scales import Scales
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud
 from pipeline.jax_backend.objective import Frozen, Params
@@ -43,7 +43,12 @@ class Preconditioned:
     @property
     def features(self) -> int:
         """K: the one-hot types."""
-        return TYPES
+        return len(self.elements)
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """The atomic number of each type."""
+        return self.sigma_data.elements
 
     def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
         """Return D(noisy, sigma) for ``sigma`` a scalar or [B]."""
@@ -80,7 +85,7 @@ def at_level(data: Cloud, noise: Cloud, sigma: Array) -> Cloud:
 
 
 def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Array) -> Array:
-    """Return |D - x|^2 / (2 c_out^2 8 N), [B]: the network's target has unit weight at every level (eq. 8).
+    """Return |D - x|^2 / (2 c_out^2 (3 + T) N), [B]: the network's target has unit weight at every level (eq. 8).
 
     Args:
       clean: the estimate D.
@@ -89,7 +94,7 @@ def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Array) -> Array:
       mask: [B, N].
     """
     errors: Cloud = jax.tree.map(lambda d, x, scale: jnp.sum(((d - x) / scale) ** 2, axis=(1, 2)), clean, data, c_out)
-    return 0.5 * (errors.x + errors.h) / ((3 + TYPES) * jnp.sum(mask, axis=1))
+    return 0.5 * (errors.x + errors.h) / ((3 + data.h.shape[-1]) * jnp.sum(mask, axis=1))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.scipy.stats import norm
 
-from pipeline.diffusion.feature_scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, Scales
 from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud
@@ -25,9 +25,9 @@ class EDM:
     """The objective: what to draw, what to minimise, how to denoise.
 
     Attributes:
-      model: the network, with ``FEATURES`` output features.
+      model: the network, with as many output features as an atom has.
       schedule: alpha_t and sigma_t.
-      scales: of the data; used where ``model.config.preconditioned``.
+      scales: of the data, and its elements; the numbers are used where ``model.config.preconditioned``.
       loss: ``l2`` (L_t with weight 1) or ``vlb`` (with the weight of the variational bound).
     """
 
@@ -39,7 +39,12 @@ class EDM:
     @property
     def features(self) -> int:
         """K: the one-hot types and the charge."""
-        return FEATURES
+        return len(self.elements) + 1
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """The atomic number of each type."""
+        return self.scales.elements
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -60,7 +65,7 @@ class EDM:
         # The linear estimate of eps for Gaussian data, plus the network times the error of that estimate, so that the
         # network's input and target have unit variance at every t (Karras et al., eq. 7, written for eps and VP).
         alpha, sigma = alpha[:, None, None], sigma[:, None, None]
-        scale = jnp.array([self.scales.types] * TYPES + [self.scales.charges])
+        scale = jnp.array([self.scales.types] * len(self.scales.elements) + [self.scales.charges])
         variance_x = (alpha * self.scales.coordinates) ** 2 + sigma**2
         variance_h = (alpha * scale) ** 2 + sigma**2
         # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
@@ -89,7 +94,7 @@ class EDM:
     def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen | None = None) -> Array:
         """Return the loss of every molecule, [B].
 
-        ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at
+        ``l2``: |eps - eps_hat|^2 / (2 (3 + K) N), so that every molecule counts alike whatever it is padded to, and at
         t = 0 the reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
         estimate of the bound without its constants.
         """
@@ -97,7 +102,7 @@ class EDM:
         if self.loss == "vlb":
             return (self.schedule.steps + 1) * self.bound_losses(params, batch)
         error, types = self._errors(params, batch)
-        dimensions = (3 + FEATURES) * jnp.sum(batch.mask, axis=1)
+        dimensions = (3 + self.features) * jnp.sum(batch.mask, axis=1)
         return jnp.where(batch.t == 0, 0.5 * error.x / dimensions + types, 0.5 * (error.x + error.h) / dimensions)
 
     def bound_losses(self, params: Params, batch: NoisyBatch[Array]) -> Array:
@@ -125,8 +130,8 @@ class EDM:
     def log_likelihood_of_types(self, data: Cloud, z: Cloud, mask: Array) -> Array:
         """Return log p(h | z_0), [B]: Gaussian mass of each feature's interval (EDM appendix A)."""
         sigma = float(self.schedule.sigma[0])
-        types, charges = data.h[..., :TYPES] * TYPE_SCALE, data.h[..., TYPES] * CHARGE_SCALE
-        z_types, z_charges = z.h[..., :TYPES] * TYPE_SCALE, z.h[..., TYPES] * CHARGE_SCALE
+        types, charges = data.h[..., :-1] * TYPE_SCALE, data.h[..., -1] * CHARGE_SCALE
+        z_types, z_charges = z.h[..., :-1] * TYPE_SCALE, z.h[..., -1] * CHARGE_SCALE
 
         def log_mass(centred: Array, width: float) -> Array:
             return jnp.log(norm.cdf((centred + 0.5) / width) - norm.cdf((centred - 0.5) / width) + 1e-10)

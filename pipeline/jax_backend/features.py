@@ -1,12 +1,13 @@
 """Molecules as the network sees them: their features, noise and masks."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.diffusion import clouds
-from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, TYPES
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE
 from pipeline.jax_backend.egnn import remove_mean
 from pipeline.training.noisy_batches import HostBatch, NoisyBatch
 
@@ -18,19 +19,19 @@ def node_mask(sizes: Array, width: int) -> Array:
     return (jnp.arange(width) < sizes[:, None]).astype(jnp.float32)
 
 
-def atom_features(atomic_numbers: Array, count: int) -> Array:
+def atom_features(atomic_numbers: Array, elements: Sequence[int], count: int) -> Array:
     """Return the first ``count`` features of atoms with atomic numbers [B, N], [B, N, count]; 0 in the padding."""
-    types = (atomic_numbers[..., None] == jnp.asarray(ATOMIC_NUMBERS, atomic_numbers.dtype)).astype(jnp.float32)
-    if count == TYPES:
+    types = (atomic_numbers[..., None] == jnp.asarray(elements, atomic_numbers.dtype)).astype(jnp.float32)
+    if count == len(elements):
         return types / TYPE_SCALE
     charges = atomic_numbers[..., None].astype(jnp.float32) / CHARGE_SCALE
     return jnp.concatenate([types / TYPE_SCALE, charges], axis=-1)
 
 
-def noisy_batch(batch: HostBatch, features: int) -> NoisyBatch[Array]:
-    """Return a batch of the host as the losses of an objective with ``features`` features take it."""
+def noisy_batch(batch: HostBatch, elements: Sequence[int], features: int) -> NoisyBatch[Array]:
+    """Return a batch of the host as the losses of an objective with these types and so many features take it."""
     positions, atomic_numbers, sizes, noise, levels = jax.tree.map(jnp.asarray, batch)
-    data = Cloud(positions, atom_features(atomic_numbers, features))
+    data = Cloud(positions, atom_features(atomic_numbers, elements, features))
     mask = node_mask(sizes, positions.shape[1])
     return NoisyBatch(data, Cloud(noise[..., :3], noise[..., 3:]), mask, *levels)
 

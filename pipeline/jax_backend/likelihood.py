@@ -15,7 +15,6 @@ from jax import Array
 from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.diffusion.likelihood import BATCH, Bound, gather_bound
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, atom_features, draw_noise, node_mask
@@ -40,7 +39,7 @@ def variational_bound(
 
     def terms(flat: Array, part: Any, _: None) -> Array:
         numbers, positions, atomic_numbers, sizes = part
-        data = Cloud(positions, atom_features(atomic_numbers, FEATURES))
+        data = Cloud(positions, atom_features(atomic_numbers, objective.elements, objective.features))
         mask = node_mask(sizes, atomic_numbers.shape[1])
         keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
         return bound_terms(objective, layout.unravel(flat), data, mask, keys)
@@ -61,7 +60,7 @@ def bound_terms(objective: EDM, params: Any, data: Cloud, mask: Array, keys: Arr
     keys_t, keys_noise, keys_0 = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
     t = jax.vmap(lambda key: jax.random.randint(key, (), 1, schedule.steps + 1))(keys_t)
     at_t, at_0 = (
-        objective.bound_losses(params, NoisyBatch(data, draw_noise(keys, mask, FEATURES), mask, step))
+        objective.bound_losses(params, NoisyBatch(data, draw_noise(keys, mask, objective.features), mask, step))
         for keys, step in ((keys_noise, t), (keys_0, jnp.zeros_like(t)))
     )
     return jnp.stack([prior_divergence(objective, data, mask), schedule.steps * at_t, at_0], axis=-1)
@@ -71,6 +70,6 @@ def prior_divergence(objective: EDM, data: Cloud, mask: Array) -> Array:
     """Return KL(q(z_T | x) || N(0, 1)), [B]; coordinates live in 3 (N - 1) dimensions."""
     alpha, sigma = float(objective.schedule.alpha[-1]), float(objective.schedule.sigma[-1])
     sizes = jnp.sum(mask, axis=1)
-    dimensions = 3.0 * (sizes - 1.0) + FEATURES * sizes
+    dimensions = 3.0 * (sizes - 1.0) + objective.features * sizes
     squares = jnp.sum(data.x**2, axis=(1, 2)) + jnp.sum(data.h**2, axis=(1, 2))
     return 0.5 * alpha**2 * squares + dimensions * (-math.log(sigma) + 0.5 * (sigma**2 - 1.0))

@@ -34,6 +34,10 @@ class Objective(Protocol):
     def features(self) -> int:
         """K, the number of an atom's features."""
 
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """The atomic number of each type."""
+
     def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
         """Return the loss of every molecule, [B]."""
 

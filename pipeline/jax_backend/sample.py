@@ -12,7 +12,6 @@ from jax import Array
 
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
-from pipeline.diffusion.feature_scales import TYPES
 from pipeline.diffusion.schedules import churned_levels
 from pipeline.jax_backend import samplers
 from pipeline.jax_backend.build import build_layout, build_objective
@@ -73,7 +72,7 @@ class JaxSampler(MoleculeSampler):
 
         def sample(flat: Array, part: tuple[Array, Array], _: None) -> tuple[Array, Array]:
             final, _states = self._integrate(flat, part, width)
-            return final.x, jnp.argmax(final.h[..., :TYPES], axis=-1)
+            return final.x, jnp.argmax(final.h[..., : len(self._sigma_data.elements)], axis=-1)
 
         numbers = np.zeros(self._batch, np.int32)
         program = self._compiled(sample, width, self._batch, (numbers, numbers), None)
@@ -92,7 +91,7 @@ class JaxSampler(MoleculeSampler):
             path: Cloud = jax.tree.map(
                 lambda all_, last: jnp.moveaxis(jnp.concatenate([all_, last[None]]), 0, 1), states, final
             )
-            return path.x, jnp.argmax(path.h[..., :TYPES], axis=-1)
+            return path.x, jnp.argmax(path.h[..., : len(self._sigma_data.elements)], axis=-1)
 
         one = (np.zeros(1, np.int32), np.array([size], np.int32))
         positions, types = self._compiled(trajectory, size, 1, one, None)(one, None)

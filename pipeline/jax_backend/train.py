@@ -130,7 +130,7 @@ class Stepper:
           frozen: the averaged parameters [P] and the teacher's [P].
         """
         weights = Frozen(*(self._layout.unravel(vector) for vector in frozen))
-        noisy = noisy_batch(batch, self._objective.features)
+        noisy = noisy_batch(batch, self._objective.elements, self._objective.features)
         return self._objective.losses(self._layout.unravel(flat), noisy, weights)
 
     def _update_state(self, state: State, losses: Array, gradients: Array) -> tuple[State, Array, Array]:

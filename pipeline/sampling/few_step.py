@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.diffusion.alignment import align
 from pipeline.diffusion.clouds import Floats, Sizes
-from pipeline.diffusion.feature_scales import TYPES, Scales
+from pipeline.diffusion.feature_scales import Scales
 
 # Wider than any molecule; its square is finite.
 LARGEST: Final = 1e6
@@ -47,7 +47,7 @@ def few_step(
     Returns:
       The cloud before every call, and at last the sample.
     """
-    scales = np.array([sigma_data.coordinates] * 3 + [sigma_data.types] * TYPES)
+    scales = np.array([sigma_data.coordinates] * 3 + [sigma_data.types] * len(sigma_data.elements))
     states = [np.hypot(levels[0], scales).astype(np.float32) * draw()]
     estimate = denoise(states[0], levels[0], sizes)
     for sigma in levels[1:]:

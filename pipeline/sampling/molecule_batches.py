@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
@@ -24,7 +23,7 @@ SMALLEST_GROUP = 128
 """Fewer molecules than this are padded to the next larger width: cheaper than compiling another program."""
 
 Draw = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
-"""Maps numbers [B] and sizes [B] of molecules to their positions [B, N, 3] and places in ``ATOMIC_NUMBERS`` [B, N]."""
+"""Maps numbers [B] and sizes [B] of molecules to their positions [B, N, 3] and types [B, N]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +152,7 @@ def sample_in_batches(
     draw: Callable[[int], Draw],
     sizes: npt.NDArray[np.int32],
     *,
+    elements: Sequence[int],
     buckets: Iterable[int],
     batch: int,
     multiple: int | None = None,
@@ -167,6 +167,7 @@ def sample_in_batches(
     Args:
       draw: returns what draws ``batch`` molecules padded to a width.
       sizes: numbers of atoms.
+      elements: the atomic number of each type.
       buckets: the widths to use.
       batch: molecules at a time.
       multiple: the last batch is filled up with its first molecule to a multiple of this; to ``batch`` if left out, so
@@ -204,7 +205,7 @@ def sample_in_batches(
         x, types = draw_batch(padded.astype(np.int32), sizes[padded])
         seconds += time.perf_counter() - began
         positions[members, :width] = x[: len(members), :width]
-        atomic_numbers[members, :width] = np.array(ATOMIC_NUMBERS, np.uint8)[types[: len(members), :width]]
+        atomic_numbers[members, :width] = np.array(elements, np.uint8)[types[: len(members), :width]]
         if progress:
             progress.update(len(members))
     numbers = np.sort(np.concatenate([one.members for one in batches]))
@@ -218,7 +219,12 @@ def sample_in_batches(
 
 
 def trajectory_frames(
-    positions: npt.NDArray[Any], types: npt.NDArray[Any], levels: npt.NDArray[np.float64], *, frames: int
+    positions: npt.NDArray[Any],
+    types: npt.NDArray[Any],
+    levels: npt.NDArray[np.float64],
+    *,
+    elements: Sequence[int],
+    frames: int,
 ) -> tuple[Molecules, npt.NDArray[np.float32]]:
     """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels.
 
@@ -226,8 +232,9 @@ def trajectory_frames(
 
     Args:
       positions: before every step, and of the sample, [S + 1, N, 3], in angstrom (variance exploding).
-      types: likewise, places in ``ATOMIC_NUMBERS``, [S + 1, N].
+      types: likewise, [S + 1, N].
       levels: of the noise, [S] or more.
+      elements: the atomic number of each type.
       frames: molecules to return, evenly spread over the steps; all states where there are fewer.
     """
     count, size = types.shape
@@ -235,7 +242,7 @@ def trajectory_frames(
     sigmas = np.append(levels[: count - 1], 0.0).astype(np.float32)[chosen]
     molecules = Molecules.from_padded(
         positions=positions[chosen],
-        atomic_numbers=np.array(ATOMIC_NUMBERS, np.uint8)[types[chosen]],
+        atomic_numbers=np.array(elements, np.uint8)[types[chosen]],
         sizes=np.full(len(chosen), size, np.int32),
     )
     return molecules, sigmas

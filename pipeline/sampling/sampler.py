@@ -12,7 +12,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.core.progress import Progress
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each
-from pipeline.diffusion.feature_scales import TYPES, given_scales
+from pipeline.diffusion.feature_scales import given_scales
 from pipeline.diffusion.objectives import run_schedule
 from pipeline.sampling.few_step import Denoise, few_step
 from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
@@ -64,6 +64,7 @@ class MoleculeSampler(ABC):
         return sample_in_batches(
             self._draw,
             sizes,
+            elements=self._sigma_data.elements,
             buckets=self._buckets,
             batch=self._batch,
             multiple=self._multiple,
@@ -82,10 +83,10 @@ class MoleculeSampler(ABC):
         if self._few_step:
             number, sizes = np.zeros(1, np.int32), np.array([size], np.int32)
             states = np.concatenate(self._few_step_states(self.denoiser(size, 1), number, sizes, size))
-            positions, types = states[..., :3], _types(states)
+            positions, types = states[..., :3], states[..., 3:].argmax(axis=-1)
         else:
             positions, types = self.states(size)
-        return trajectory_frames(positions, types, self._levels, frames=frames)
+        return trajectory_frames(positions, types, self._levels, elements=self._sigma_data.elements, frames=frames)
 
     @abstractmethod
     def denoiser(self, width: int, batch: int) -> Denoise:
@@ -106,7 +107,7 @@ class MoleculeSampler(ABC):
 
         def draw(numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> Any:
             sample = self._few_step_states(denoise, numbers, sizes, width)[-1]
-            return sample[..., :3], _types(sample)
+            return sample[..., :3], sample[..., 3:].argmax(axis=-1)
 
         return draw
 
@@ -114,15 +115,9 @@ class MoleculeSampler(ABC):
         generators = [np.random.default_rng((self._config.seed, int(number))) for number in numbers]
         return few_step(
             denoise,
-            lambda: draw_noise_of_each(generators, sizes, width),
+            lambda: draw_noise_of_each(generators, sizes, width, len(self._sigma_data.elements)),
             self._levels.tolist(),
             sizes,
             alignment=self._alignment,
             sigma_data=self._sigma_data,
         )
-
-
-def _types(clouds: Floats) -> npt.NDArray[np.int64]:
-    """Return the likeliest types, places in ``ATOMIC_NUMBERS`` [..., N], of clouds [..., N, 3 + K]."""
-    types: npt.NDArray[np.int64] = clouds[..., 3 : 3 + TYPES].argmax(axis=-1)
-    return types

@@ -57,8 +57,8 @@ class Data(Group):
     """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, or your
     own file or folder (path)."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
-    """For source path only. An XYZ, SDF, MOL or Parquet file or a folder of them, gzipped or not, with H, C, N, O and
-    F; relative to the Snakefile's folder, or absolute."""
+    """For source path only. An XYZ, SDF, MOL or Parquet file or a folder of them, gzipped or not; relative to the
+    Snakefile's folder, or absolute."""
     skip: StrictBool = False
     """For source path only. Whether to leave out and name molecules that cannot be used, such as those of other
     elements; false refuses them."""

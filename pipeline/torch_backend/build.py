@@ -26,18 +26,18 @@ def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
 
 def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
     """Return the objective of a run of EDM, its network with fresh weights drawn from the run's seed."""
-    return EDM(_network(config), edm_schedule(config), measured_scales(statistics), loss=config.noise.loss)
+    return EDM(_network(config, statistics), edm_schedule(config), measured_scales(statistics), loss=config.noise.loss)
 
 
 def _denoiser(config: RunConfig, statistics: Statistics) -> Denoiser:
     levels = config.levels
     sigma_data = given_scales(levels.sigma_data, statistics)
-    return Denoiser(_network(config), sigma_data, preconditioning=levels.preconditioning)
+    return Denoiser(_network(config, statistics), sigma_data, preconditioning=levels.preconditioning)
 
 
 def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     return Consistency(
-        _network(config),
+        _network(config, statistics),
         given_scales(config.levels.sigma_data, statistics),
         epsilon=boundary_level(config),
         preconditioning=config.levels.preconditioning,
@@ -74,8 +74,8 @@ def load_edm(weights: Weights) -> EDM:
     return objective
 
 
-def _network(config: RunConfig) -> EGNN:
-    features = OBJECTIVES[config.objective].features
+def _network(config: RunConfig, statistics: Statistics) -> EGNN:
+    features = OBJECTIVES[config.objective].features(statistics.elements)
     # The noise level is one more feature that comes in.
     model = EGNN(config.model, input_features=features + 1, output_features=features)
     model.initialise(seeded(config.seed, 0))

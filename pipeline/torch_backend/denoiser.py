@@ -12,7 +12,7 @@ distances of the molecule that it is making. D(x, 0) = x and the accuracy at sma
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.feature_scales import TYPES, Scales
+from pipeline.diffusion.feature_scales import Scales
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
 from pipeline.torch_backend.objective import Frozen, Objective
@@ -30,13 +30,16 @@ class Preconditioned(Objective):
       preconditioning: of the coordinates: karras, or estimate for the form above.
     """
 
-    features = TYPES
-
     def __init__(self, model: EGNN, sigma_data: Scales, *, epsilon: float = 0.0, preconditioning: str = "karras"):
         """Make the objective."""
         super().__init__()
         self.model, self.sigma_data = model, sigma_data
         self.epsilon, self.preconditioning = epsilon, preconditioning
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """The atomic number of each type."""
+        return self.sigma_data.elements
 
     def denoise(self, mask: Tensor, noisy: Cloud, sigma: float) -> Cloud:
         """Return D(noisy, sigma)."""
@@ -78,7 +81,7 @@ def at_level(data: Cloud, noise: Cloud, sigma: Tensor) -> Cloud:
 
 
 def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Tensor) -> Tensor:
-    """Return |D - x|^2 / (2 c_out^2 8 N), [B]: the network's target has unit weight at every level (eq. 8).
+    """Return |D - x|^2 / (2 c_out^2 (3 + T) N), [B]: the network's target has unit weight at every level (eq. 8).
 
     Args:
       clean: the estimate D.
@@ -87,7 +90,7 @@ def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Tensor) -> Tensor
       mask: [B, N].
     """
     errors = combine(lambda d, x, scale: ((d - x) / scale).square().sum(dim=(1, 2)), clean, data, c_out)
-    return 0.5 * (errors.x + errors.h) / ((3 + TYPES) * mask.sum(dim=1))
+    return 0.5 * (errors.x + errors.h) / ((3 + data.h.shape[-1]) * mask.sum(dim=1))
 
 
 class Denoiser(Preconditioned):

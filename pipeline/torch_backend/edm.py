@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.special import ndtr
 
-from pipeline.diffusion.feature_scales import CHARGE_SCALE, FEATURES, TYPE_SCALE, TYPES, Scales
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, Scales
 from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud
@@ -22,13 +22,11 @@ class EDM(Objective):
     """The objective: what to draw, what to minimise, how to denoise.
 
     Attributes:
-      model: the network, with ``FEATURES`` output features.
+      model: the network, with as many output features as an atom has.
       schedule: alpha_t and sigma_t.
-      scales: of the data; used where ``model.config.preconditioned``.
+      scales: of the data, and its elements; the numbers are used where ``model.config.preconditioned``.
       loss: ``l2`` (L_t with weight 1) or ``vlb`` (with the weight of the variational bound).
     """
-
-    features = FEATURES
 
     alpha: Tensor
     sigma: Tensor
@@ -45,10 +43,15 @@ class EDM(Objective):
             "alpha": schedule.alpha,
             "sigma": schedule.sigma,
             "bound_weight": weight,
-            "feature_scales": np.array([scales.types] * TYPES + [scales.charges]),
+            "feature_scales": np.array([scales.types] * len(scales.elements) + [scales.charges]),
         }
         for name, table in tables.items():
             self.register_buffer(name, torch.tensor(table), persistent=False)
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """The atomic number of each type."""
+        return self.scales.elements
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -96,7 +99,7 @@ class EDM(Objective):
     def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen | None = None) -> Tensor:
         """Return the loss of every molecule, [B].
 
-        ``l2``: |eps - eps_hat|^2 / (2 * 9 N), so that every molecule counts alike whatever it is padded to, and at
+        ``l2``: |eps - eps_hat|^2 / (2 (3 + K) N), so that every molecule counts alike whatever it is padded to, and at
         t = 0 the reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
         estimate of the bound without its constants.
         """
@@ -104,7 +107,7 @@ class EDM(Objective):
         if self.loss == "vlb":
             return (self.schedule.steps + 1) * self.bound_losses(batch)
         error_x, error_h, types = self._errors(batch)
-        dimensions = (3 + FEATURES) * batch.mask.sum(dim=1)
+        dimensions = (3 + self.features) * batch.mask.sum(dim=1)
         at_0, at_t = 0.5 * error_x / dimensions + types, 0.5 * (error_x + error_h) / dimensions
         return torch.where(batch.t == 0, at_0, at_t)
 
@@ -126,8 +129,8 @@ class EDM(Objective):
     def log_likelihood_of_types(self, data: Cloud, z: Cloud, mask: Tensor) -> Tensor:
         """Return log p(h | z_0), [B]: Gaussian mass of each feature's interval (EDM appendix A)."""
         sigma = float(self.schedule.sigma[0])
-        types, charges = data.h[..., :TYPES] * TYPE_SCALE, data.h[..., TYPES] * CHARGE_SCALE
-        z_types, z_charges = z.h[..., :TYPES] * TYPE_SCALE, z.h[..., TYPES] * CHARGE_SCALE
+        types, charges = data.h[..., :-1] * TYPE_SCALE, data.h[..., -1] * CHARGE_SCALE
+        z_types, z_charges = z.h[..., :-1] * TYPE_SCALE, z.h[..., -1] * CHARGE_SCALE
 
         def log_mass(centred: Tensor, width: float) -> Tensor:
             return torch.log(ndtr((centred + 0.5) / width) - ndtr((centred - 0.5) / width) + 1e-10)

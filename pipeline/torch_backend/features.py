@@ -8,9 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.diffusion import clouds
-from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, TYPES
+from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE
 from pipeline.torch_backend.egnn import remove_mean
 from pipeline.training.noisy_batches import HostBatch, NoisyBatch
 
@@ -28,23 +27,25 @@ def to_tensor(array: npt.NDArray[Any], like: Tensor) -> Tensor:
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
 
 
-def atom_features(atomic_numbers: Tensor, count: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+def atom_features(
+    atomic_numbers: Tensor, elements: Sequence[int], count: int, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Return the first ``count`` features of atoms with atomic numbers [B, N], [B, N, count]; 0 in the padding."""
-    types = (atomic_numbers[..., None] == torch.tensor(ATOMIC_NUMBERS, device=atomic_numbers.device)).to(dtype)
-    if count == TYPES:
+    types = (atomic_numbers[..., None] == torch.tensor(elements, device=atomic_numbers.device)).to(dtype)
+    if count == len(elements):
         return types / TYPE_SCALE
     return torch.cat([types / TYPE_SCALE, atomic_numbers[..., None].to(dtype) / CHARGE_SCALE], dim=-1)
 
 
-def noisy_batch(batch: HostBatch, features: int, like: Tensor) -> NoisyBatch[Tensor]:
-    """Return a batch of the host as the losses of an objective with ``features`` features take it.
+def noisy_batch(batch: HostBatch, elements: Sequence[int], features: int, like: Tensor) -> NoisyBatch[Tensor]:
+    """Return a batch of the host as the losses of an objective with these types and so many features take it.
 
     It is on the device and in the type of ``like``.
     """
     positions, atomic_numbers, sizes, noise = (to_tensor(array, like) for array in batch[:-1])
     t, *pair = (None if level is None else to_tensor(level, like) for level in batch.levels)
     assert t is not None
-    data = Cloud(positions, atom_features(atomic_numbers, features, dtype=like.dtype))
+    data = Cloud(positions, atom_features(atomic_numbers, elements, features, dtype=like.dtype))
     mask = node_mask(sizes, positions.shape[1], dtype=like.dtype)
     return NoisyBatch(data, Cloud(noise[..., :3], noise[..., 3:]), mask, t, *pair)
 

@@ -11,7 +11,6 @@ from pipeline.core.progress import Progress
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import FEATURES
 from pipeline.diffusion.likelihood import Bound, gather_bound
 from pipeline.torch_backend.edm import EDM
 from pipeline.torch_backend.features import (
@@ -40,8 +39,15 @@ def variational_bound(
         mask = node_mask(sizes, positions.shape[1])
         generators = [seeded(seed, int(number)) for number in numbers]
         t = torch.cat([torch.randint(1, objective.schedule.steps + 1, (1,), generator=each) for each in generators])
-        at_t, at_0 = (as_noise(draw_normals(generators, mask.shape[1], FEATURES).to(like), mask) for _ in range(2))
-        batch = NoisyBatch(Cloud(positions, atom_features(atomic_numbers, FEATURES)), at_t, mask, t.to(like.device))
+        at_t, at_0 = (
+            as_noise(draw_normals(generators, mask.shape[1], objective.features).to(like), mask) for _ in range(2)
+        )
+        batch = NoisyBatch(
+            Cloud(positions, atom_features(atomic_numbers, objective.elements, objective.features)),
+            at_t,
+            mask,
+            t.to(like.device),
+        )
 
         def bound(part: slice) -> Tensor:
             return bound_terms(objective, take(batch, part), combine(lambda noise: noise[part], at_0))
@@ -71,6 +77,6 @@ def prior_divergence(objective: EDM, data: Cloud, mask: Tensor) -> Tensor:
     """Return KL(q(z_T | x) || N(0, 1)), [B]; coordinates live in 3 (N - 1) dimensions."""
     alpha, sigma = float(objective.schedule.alpha[-1]), float(objective.schedule.sigma[-1])
     sizes = mask.sum(dim=1)
-    dimensions = 3.0 * (sizes - 1.0) + FEATURES * sizes
+    dimensions = 3.0 * (sizes - 1.0) + objective.features * sizes
     squares = data.x.square().sum(dim=(1, 2)) + data.h.square().sum(dim=(1, 2))
     return 0.5 * alpha**2 * squares + dimensions * (-math.log(sigma) + 0.5 * (sigma**2 - 1.0))

@@ -1,7 +1,7 @@
 """What training and sampling ask of an objective, whatever it minimises."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -28,16 +28,24 @@ class Objective(nn.Module, ABC):
 
     Attributes:
       model: the network.
-      features: K, the number of an atom's features.
     """
 
     model: EGNN
-    features: ClassVar[int]
 
     @property
     def like(self) -> Tensor:
         """A tensor of the device and type that inputs should have."""
         return self.model.embedding.kernel
+
+    @property
+    @abstractmethod
+    def elements(self) -> tuple[int, ...]:
+        """The atomic number of each type."""
+
+    @property
+    def features(self) -> int:
+        """K, the number of an atom's features: those that the network returns."""
+        return self.model.output.kernel.shape[-1]
 
     @abstractmethod
     def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
-from pipeline.diffusion.feature_scales import TYPES
 from pipeline.diffusion.schedules import churned_levels
 from pipeline.sampling.few_step import Denoise
 from pipeline.sampling.molecule_batches import Draw
@@ -71,7 +70,7 @@ class TorchSampler(MoleculeSampler):
                 return torch.cat([state.x, state.h], dim=-1)
 
             states = self._workers.infer(last, len(numbers), chunk=chunk).cpu()
-            return states[..., :3].numpy(), _types(states[..., 3:]).numpy()
+            return states[..., :3].numpy(), self._types(states[..., 3:]).numpy()
 
         return draw
 
@@ -80,7 +79,7 @@ class TorchSampler(MoleculeSampler):
         with torch.inference_mode():
             states = list(self._integrate(np.zeros(1, np.int32), np.array([size], np.int32), size))
         positions = torch.stack([state.x[0] for state in states]).cpu().numpy()
-        return positions, torch.stack([_types(state.h[0]) for state in states]).cpu().numpy()
+        return positions, torch.stack([self._types(state.h[0]) for state in states]).cpu().numpy()
 
     def _integrate(self, numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32], width: int) -> Iterator[Cloud]:
         """Yield the noisy clouds before every step and the sample, of molecules with these numbers and sizes [B]."""
@@ -107,7 +106,6 @@ class TorchSampler(MoleculeSampler):
         churned = churned_levels(self._levels, self._config.churn).tolist()
         return samplers.heun(denoise, draw(), levels, churned=churned, draw=draw)
 
-
-def _types(h: Tensor) -> Tensor:
-    """Return the likeliest types, places in ``ATOMIC_NUMBERS`` [..., N], of features [..., N, K]."""
-    return h[..., :TYPES].argmax(dim=-1)
+    def _types(self, h: Tensor) -> Tensor:
+        """Return the likeliest types [..., N] of features [..., N, K]."""
+        return h[..., : len(self._sigma_data.elements)].argmax(dim=-1)

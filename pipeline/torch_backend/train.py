@@ -86,7 +86,7 @@ class TorchTrainer:
     def step(self, batch: HostBatch, step: int) -> Tensor:
         """Take a step; return its mean loss and gradient norm [2], perhaps not computed yet."""
         loss, gradient = self._replicas.value_and_gradient(
-            noisy_batch(batch, self._objective.features, self._weights), self._frozen
+            noisy_batch(batch, self._objective.elements, self._objective.features, self._weights), self._frozen
         )
         decay = ema_decay(step, self._config.training.ema_decay)
         norm = update(self._optimizer, self._clip, gradient, self._ema, rate=self._rate(step), decay=decay)
@@ -102,7 +102,7 @@ class TorchTrainer:
 
     def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
-        tensors = noisy_batch(batch, self._objective.features, self._weights)
+        tensors = noisy_batch(batch, self._objective.elements, self._objective.features, self._weights)
 
         def losses(part: slice) -> Tensor:
             return self._averaged.losses(take(tensors, part), self._frozen)

@@ -117,9 +117,9 @@ class Draw:
         config, (_, positions, atomic_numbers, sizes) = self._config, molecules
         traits = OBJECTIVES[config.objective]
         levels = traits.draw_levels(generator, len(sizes), config, self._sigma_data, progress)
-        noise = draw_noise(generator, sizes, positions.shape[1], traits.features)
+        noise = draw_noise(generator, sizes, positions.shape[1], traits.features(self._sigma_data.elements))
         if config.levels.alignment != "none":
-            types = one_hot(atomic_numbers) / TYPE_SCALE
+            types = one_hot(atomic_numbers, self._sigma_data.elements) / TYPE_SCALE
             positions, order = align(positions, types, noise, sizes, rotate=config.levels.alignment == "full")
             atomic_numbers = np.take_along_axis(atomic_numbers, order, axis=1)
         return HostBatch(positions.astype(np.float32), atomic_numbers, sizes.astype(np.int32), noise, levels)

@@ -20,6 +20,7 @@ import pipeline.jax_backend.weights
 import pipeline.torch_backend.build
 import pipeline.torch_backend.objective
 import pipeline.torch_backend.weights
+from pipeline.chemistry.elements import SYMBOLS
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Cloud, one_hot
 from pipeline.diffusion.feature_scales import given_scales
@@ -40,7 +41,7 @@ STATISTICS = Statistics(
     dataset=None,
     num_molecules={"train": 100},
     size_histogram={"train": {5: 60, 9: 40}},
-    atom_counts={"H": 300, "C": 200, "N": 50, "O": 60, "F": 2},
+    atom_counts=dict.fromkeys(SYMBOLS, 40),
     coordinate_scale=1.4,
     type_scale=0.1,
     buckets={9: 100},
@@ -92,7 +93,7 @@ class Problem:
             "teacher": self.some_weights(generator),
         }
         positions = self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask)
-        atomic_numbers = generator.choice([1, 6, 7, 8, 9], mask.shape).astype(np.uint8) * mask.astype(np.uint8)
+        atomic_numbers = generator.choice(STATISTICS.elements, mask.shape).astype(np.uint8) * mask.astype(np.uint8)
         features = self.features(atomic_numbers)
         values["batch"] = NoisyBatch(Cloud(positions, features), noise, mask, *self.some_levels(generator))
         for name, value in values.items():
@@ -123,8 +124,13 @@ class Problem:
 
     def features(self, atomic_numbers: npt.NDArray[np.uint8]) -> Doubles:
         """Return the features of atoms, [B, N, K]."""
-        features = np.concatenate([one_hot(atomic_numbers) / 4, atomic_numbers[..., None] / 10], axis=-1)
-        return features[..., : OBJECTIVES[self.config.objective].features].astype(np.float64)
+        types = one_hot(atomic_numbers, STATISTICS.elements) / 4
+        return np.concatenate([types, atomic_numbers[..., None] / 10], axis=-1)[..., : self.count].astype(np.float64)
+
+    @property
+    def count(self) -> int:
+        """K, the number of an atom's features."""
+        return OBJECTIVES[self.config.objective].features(STATISTICS.elements)
 
     @staticmethod
     def centred(x: Doubles, mask: Doubles) -> Doubles:
@@ -135,7 +141,7 @@ class Problem:
 
     def draw(self, generator: np.random.Generator, mask: Doubles) -> Cloud[Doubles]:
         """Return noise."""
-        noise = generator.normal(size=(*mask.shape, 3 + OBJECTIVES[self.config.objective].features)) * mask[..., None]
+        noise = generator.normal(size=(*mask.shape, 3 + self.count)) * mask[..., None]
         return Cloud(self.centred(noise[..., :3], mask), noise[..., 3:])
 
 

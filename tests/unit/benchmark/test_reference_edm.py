@@ -17,6 +17,7 @@ from pipeline.benchmark.reference_edm import (
     load_weights,
     sum_by_node,
 )
+from pipeline.data.qm9 import ATOMIC_NUMBERS as QM9
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend.build import build_edm, build_layout, build_weights
@@ -84,7 +85,7 @@ def test_the_loss_is_ours_where_there_is_no_padding(ours: Any, reference: Refere
     objective, params, _ = ours
     positions, atomic_numbers = 1.4 * x, np.array([[1, 6, 7, 8, 9, 1, 1, 6, 1]] * 2, np.uint8)
     steps = np.array([t, t])
-    data = Cloud(jnp.array(positions), atom_features(jnp.array(atomic_numbers), 6))
+    data = Cloud(jnp.array(positions), atom_features(jnp.array(atomic_numbers), QM9, 6))
     eps = Cloud(jnp.array(x), jnp.array(h[..., :6]))
     expected = objective.losses(params, NoisyBatch(data, eps, jnp.array(mask), jnp.array(steps)))
     noise = torch.tensor(np.concatenate([x, h[..., :6]], axis=-1))

@@ -1,9 +1,11 @@
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rdkit import Chem
 
 from pipeline.chemistry import lewis
 from pipeline.chemistry.lewis import LewisStructure, lewis_structure
@@ -170,3 +172,40 @@ def test_a_hopeless_molecule_is_given_up_quickly() -> None:
     began = time.monotonic()
     assert lewis_structure(numbers, pairs) is None
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "c1ccsc1",  # the lowest valence of sulphur, whatever the order of atoms
+        "CS(=O)C",
+        "CS(=O)(=O)Nc1ccc(Cl)cc1",
+        "CP(=O)(O)OC",
+        "CP(C)C",
+        "Cc1nc(cs1)[N+](=O)[O-]",
+        "FS(F)(F)(F)(F)F",
+        "C[Si](C)(C)Br",
+        "OB(O)c1ccccc1I",
+        "C[N+](C)(C)CC(=O)[O-]",
+        "CSC=S",
+        "C[As](=O)(O)O",
+        "Cl[Hg]c1ccccc1",
+    ],
+)
+def test_molecules_of_other_elements_have_the_structure_that_chemists_draw(smiles: str) -> None:
+    molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    order = np.random.default_rng(0).permutation(molecule.GetNumAtoms()).tolist()
+    shuffled = Chem.RenumberAtoms(molecule, order)
+    pairs = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in shuffled.GetBonds()]
+    found = lewis_structure([atom.GetAtomicNum() for atom in shuffled.GetAtoms()], pairs)
+    assert found is not None
+    drawn = Chem.RWMol()
+    for atom, charge in zip(shuffled.GetAtoms(), found.charges, strict=True):
+        new = Chem.Atom(atom.GetAtomicNum())
+        new.SetFormalCharge(charge)
+        new.SetNoImplicit(True)
+        drawn.AddAtom(new)
+    for (first, second), bond in zip(pairs, found.orders, strict=True):
+        drawn.AddBond(first, second, Chem.BondType.values[bond])
+    Chem.SanitizeMol(drawn)
+    assert Chem.MolToSmiles(Chem.RemoveHs(drawn)) == Chem.CanonSmiles(smiles)

@@ -98,13 +98,13 @@ def test_storage_types() -> None:
     assert molecules.sizes.dtype == np.int32
     assert molecules.atomic_numbers.dtype == np.uint8
     assert molecules.positions.dtype == np.float32
-    assert molecules.types().tolist() == [1]
+    assert molecules.types().tolist() == [2]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"atomic_numbers": [1, 6, 16, 8]}, "molecule 1: unknown element, atomic number 16"),
+        ({"atomic_numbers": [1, 6, 34, 8]}, "molecule 1: unknown element, atomic number 34"),
         ({"atomic_numbers": [1, 6, 0, 8]}, "molecule 1: unknown element, atomic number 0"),
         ({"atomic_numbers": [1, 6, 257, 8]}, "0 to 255"),
         ({"atomic_numbers": [1.0, 6.0, 7.0, 8.0]}, "whole numbers"),

@@ -3,6 +3,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from scipy.spatial.transform import Rotation
 
 from pipeline.chemistry.bonds import find_bonds
@@ -104,3 +106,16 @@ def test_does_not_depend_on_the_order_of_the_atoms(seed: int) -> None:
     here = stability(Molecules.from_list([(numbers, positions)]))
     there = stability(Molecules.from_list([(numbers[order], positions[order])]))
     assert here.atoms[order].tolist() == there.atoms.tolist()
+
+
+@pytest.mark.parametrize("smiles", ["CSC", "CS(=O)C", "CS(=O)(=O)C", "CCCl", "CCBr", "CCI", "C[Si](C)(C)C", "CP(C)C"])
+def test_molecules_of_other_elements_are_stable(smiles: str) -> None:
+    """By EDM's lengths of single bonds; a sulphoxide's S=O, which has no double bond in them, counts as single."""
+    molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    assert rdDistGeom.EmbedMolecule(molecule, randomSeed=1) == 0
+    rdForceFieldHelpers.MMFFOptimizeMolecule(molecule)
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], np.uint8)
+    positions = molecule.GetConformer().GetPositions()
+    judged = stability(Molecules.from_list([(numbers, positions)]))
+    assert set(numbers[~judged.atoms].tolist()) <= {8, 16}
+    assert judged.molecules[0] == ("O" not in smiles)

@@ -144,7 +144,7 @@ def test_the_same_command_writes_the_same_bytes(tmp_path: Path, molecules: Molec
         (
             "foreign.xyz",
             b"1\n\nFe 0 0 0\n",
-            "foreign.xyz, line 3: molecule 0: has Fe; its elements are Fe, supported are H, C, N, O, F",
+            "foreign.xyz, line 3: molecule 0: has Fe; its elements are Fe, supported are H, B, C, N, O, F, Al",
         ),
     ],
 )

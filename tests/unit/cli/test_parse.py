@@ -37,16 +37,16 @@ def test_the_molecules_of_the_tests_become_the_canonical_file(tmp_path: Path) ->
 
 def test_what_cannot_be_used_is_refused_or_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path, output = tmp_path / "mine.xyz", tmp_path / "molecules.parquet"
-    path.write_text("1\none\nO 0 0 1\n1\ntwo\nS 0 0 0\n1\n\nH 0 0 2\n")
+    path.write_text("1\none\nO 0 0 1\n1\ntwo\nSe 0 0 0\n1\n\nH 0 0 2\n")
     assert parse("path", path, output, train=1, validation=1) == 2
-    assert f"parse: error: {path}, line 6: molecule 1 (two): has S; " in capfd.readouterr().err
+    assert f"parse: error: {path}, line 6: molecule 1 (two): has Se; " in capfd.readouterr().err
     arguments = ["--source", "path", "--input", str(path), "--train", "1", "--validation", "1", "--output", str(output)]
     assert main([*arguments, "--skip-invalid", "--log", str(tmp_path / "log")]) == 0
     assert read_columns(output, ["index"])["index"].tolist() == [0, 2]
     assert pq.read_table(output)["title"].to_pylist() == ["one", None]
     for said in (capfd.readouterr().err, (tmp_path / "log").read_text()):
         assert "2 molecules from 1 file; 1 of other elements, left out" in said.splitlines()
-        assert f"left out: {path}, line 6: molecule 1 (two): has S" in said
+        assert f"left out: {path}, line 6: molecule 1 (two): has Se" in said
 
 
 def test_a_file_of_ours_gets_a_split_of_its_own(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.figshare import ARCHIVE, UNCHARACTERIZED
+from pipeline.data.qm9 import ATOMIC_NUMBERS
 from pipeline.data.qm9pack import WHEEL
 
 TEST_DATA = Path(__file__).parents[2] / "data"

@@ -28,7 +28,7 @@ M  END
 """
 BROKEN = "2\nbroken\nC nan 0 0\nH 0 0 1\n"
 EMPTY = "0\nnothing\n"
-SULFUR = "1\nsulfur\nS 0 0 0\n"
+SELENIUM = "1\nselenium\nSe 0 0 0\n"
 UNREADABLE = "1\nodd\nXx 0 0 0\n"
 
 
@@ -126,7 +126,7 @@ def test_what_a_generator_failed_on_counts_as_neither_stable_nor_valid(tmp_path:
 
 
 def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
-    (tmp_path / "a.xyz").write_text(WATER + BROKEN + SULFUR)
+    (tmp_path / "a.xyz").write_text(WATER + BROKEN + SELENIUM)
     (tmp_path / "b.xyz").write_text(UNREADABLE + METHANE + EMPTY)
     reading = read_molecule_files(tmp_path, invalid="skip")
     assert reading.data.molecules.sizes.tolist() == [3, 5]
@@ -135,12 +135,12 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
     assert report([reading]) == [
         "2 molecules from 2 files; 1 not finite, 1 of other elements, 1 unreadable, 1 empty, left out",
         f"left out: {tmp_path}/a.xyz, line 8: molecule 1 (broken): a coordinate is not finite ([nan  0.  0.])",
-        f"left out: {tmp_path}/a.xyz, line 12: molecule 2 (sulfur): has S; its elements are H, C, O, S, "
-        "supported are H, C, N, O, F",
+        f"left out: {tmp_path}/a.xyz, line 12: molecule 2 (selenium): has Se; its elements are H, C, O, Se, "
+        "supported are H, B, C, N, O, F, Al, Si, P, S, Cl, As, Br, I, Hg, Bi",
         f"left out: {tmp_path}/b.xyz: molecule 0 (odd): line 3: unknown element 'Xx'",
         f"left out: {tmp_path}/b.xyz, line 13: molecule 2 (nothing): has no atoms",
     ]
-    (tmp_path / "a.xyz").write_text(SULFUR * 30)
+    (tmp_path / "a.xyz").write_text(SELENIUM * 30)
     (tmp_path / "b.xyz").write_text(WATER)
     assert report([read_molecule_files(tmp_path, invalid="skip")])[-1] == "left out: and 10 more"
     (tmp_path / "b.xyz").unlink()
@@ -159,9 +159,9 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
         (WATER + "1\n\nC 0 1e39 0\n", "refuse", "line 8: molecule 1: a coordinate is not finite"),
         (EMPTY, "refuse", r"line 3: molecule 0 \(nothing\): has no atoms; of 1 molecules, 1 empty; --skip-invalid"),
         (
-            WATER + BROKEN + SULFUR,
+            WATER + BROKEN + SELENIUM,
             "unstable",
-            r"line 12: molecule 2 \(sulfur\): has S; its elements are H, C, O, S, supported",
+            r"line 12: molecule 2 \(selenium\): has Se; its elements are H, C, O, Se, supported",
         ),
         (BROKEN + UNREADABLE, "unstable", r"molecule 1 \(odd\): line 7: unknown element 'Xx'"),
     ],

@@ -131,7 +131,7 @@ def test_a_file_from_elsewhere_needs_two_columns_of_any_numeric_type(
         ({"atomic_numbers": [[8, 1, 1], [300]]}, "atomic_numbers is of type .* cannot be read as"),
         ({"atomic_numbers": [[8, 1, 1], [1.5]]}, "atomic_numbers is of type .* cannot be read as"),
         ({"atomic_numbers": ["OHH", "H"]}, "atomic_numbers is of type string"),
-        ({"atomic_numbers": [[8, 1, 1], [17]]}, "molecule 1: unknown element, atomic number 17"),
+        ({"atomic_numbers": [[8, 1, 1], [34]]}, "molecule 1: unknown element, atomic number 34"),
         ({"atomic_numbers": [[8, 1], [1, 1]]}, "molecule 0: 2 atomic numbers but 3 positions"),
         ({"atomic_numbers": [[8, 1, 1], []], "positions": [table_of()["positions"][0], []]}, "molecule 1: size 0"),
         ({"positions": [table_of()["positions"][0], [[1, 2]]]}, "positions is of type"),

@@ -34,6 +34,20 @@ def test_counts_are_those_of_the_molecules(measured: tuple[Molecules, Any, Stati
     assert list(statistics.atom_counts) == list("HCNOF")
 
 
+def test_the_vocabulary_is_every_element_of_the_data(tmp_path: Path) -> None:
+    """An element of the test split alone is a type, too; one that is nowhere is none."""
+    molecules = Molecules.from_list([([17, 6], np.eye(2, 3)), ([1, 1], np.eye(2, 3)), ([35, 1], np.eye(2, 3))])
+    split = np.array(["train", "train", "test"], dtype=object)
+    shards = make_shards(molecules, index=np.arange(3), split=split, buckets=[2])
+    statistics = measure(shards, dataset="made up")
+    assert statistics.atom_counts == {"H": 2, "C": 1, "Cl": 1, "Br": 0}
+    assert statistics.elements == (1, 6, 17, 35)
+    statistics.check_elements(shards["test"])
+    smaller = measure(shards | {"test": shards["validation"]}, dataset="made up")
+    with pytest.raises(InputError, match="the molecules have Br, and the network was made for H, C, Cl"):
+        smaller.check_elements(shards["test"])
+
+
 def test_scales_are_standard_deviations_of_what_the_model_sees(measured: tuple[Molecules, Any, Statistics]) -> None:
     molecules, split, statistics = measured
     train = molecules.select(split == "train")
@@ -97,6 +111,7 @@ def test_damaged_files_are_refused(tmp_path: Path, measured: tuple[Molecules, An
     [
         ({"buckets": None}, "not the statistics of a data set"),
         ({"atom_counts": {"H": -1}}, "-1 is not a count"),
+        ({"atom_counts": {"Xe": 1}}, "Xe is not an element that is supported"),
         ({"atom_counts": {"H": 1.5}}, "1.5 is not a count"),
         ({"coordinate_scale": 0}, "0 is not a positive number"),
         ({"type_scale": "0.1"}, "'0.1' is not a positive number"),

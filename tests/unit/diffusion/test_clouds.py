@@ -29,7 +29,7 @@ def test_noise_of_any_sizes_is_centred(seed: int, sizes: list[int]) -> None:
 
 
 def test_types_are_one_hot() -> None:
-    found = one_hot(np.array([[1, 6, 7], [8, 9, 0]], np.uint8))
+    found = one_hot(np.array([[1, 6, 7], [8, 9, 0]], np.uint8), (1, 6, 7, 8, 9))
     assert (found.reshape(6, 5) == np.eye(6)[:, :5]).all()
     assert found.dtype == np.float32
 
@@ -37,7 +37,7 @@ def test_types_are_one_hot() -> None:
 def test_noise_of_a_molecule_is_its_own_whatever_it_is_padded_to() -> None:
     def noise(numbers: list[int], width: int) -> Floats:
         generators = [np.random.default_rng((7, number)) for number in numbers]
-        return draw_noise_of_each(generators, SIZES[numbers], width)
+        return draw_noise_of_each(generators, SIZES[numbers], width, 5)
 
     together = noise([0, 1, 2, 3], 9)
     for number, size in enumerate(SIZES[:4]):
@@ -46,6 +46,6 @@ def test_noise_of_a_molecule_is_its_own_whatever_it_is_padded_to() -> None:
         assert (together[number, size:] == 0).all()
     np.testing.assert_allclose(together[..., :3].sum(1), 0, atol=1e-5)
     generators = [np.random.default_rng((7, number)) for number in range(4000)]
-    many = draw_noise_of_each(generators, np.full(4000, 4), 4).astype(np.float64)
+    many = draw_noise_of_each(generators, np.full(4000, 4), 4, 5).astype(np.float64)
     assert stats.kstest(np.square(many[..., :3]).sum((1, 2)), "chi2", args=(9,)).pvalue > 1e-3
     assert stats.kstest(np.square(many[..., 3:]).sum((1, 2)), "chi2", args=(20,)).pvalue > 1e-3

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import Scales, given_scales, measured_scales
+from pipeline.diffusion.feature_scales import given_scales, measured_scales
 from pipeline.study.config import SigmaData
 
 STATISTICS = Statistics(
@@ -28,5 +30,5 @@ def test_scales_are_root_mean_squares() -> None:
 def test_what_a_run_gives_takes_the_place_of_what_is_measured() -> None:
     measured = measured_scales(STATISTICS)
     assert given_scales(SigmaData(), STATISTICS) == measured
-    assert given_scales(SigmaData(coordinates=0.5), STATISTICS) == Scales(0.5, measured.types, measured.charges)
-    assert given_scales(SigmaData(types=0.25), STATISTICS) == Scales(1.25, 0.25, measured.charges)
+    assert given_scales(SigmaData(coordinates=0.5), STATISTICS) == replace(measured, coordinates=0.5)
+    assert given_scales(SigmaData(types=0.25), STATISTICS) == replace(measured, types=0.25)

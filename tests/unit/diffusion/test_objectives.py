@@ -7,7 +7,7 @@ from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.study.config import Objective, RunConfig, run_config
 
-SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
+SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5, elements=(1, 6, 7, 8, 9))
 
 
 def run_of(objective: Objective, **settings: Any) -> RunConfig:
@@ -37,5 +37,7 @@ def test_steps_of_edm_are_drawn_evenly_from_0_to_T() -> None:
 
 
 def test_edm_alone_has_the_charge_among_its_features_and_a_schedule() -> None:
-    assert {name: traits.features for name, traits in OBJECTIVES.items()} == {"edm": 6, "denoiser": 5, "consistency": 5}
+    for elements in ((1, 6, 7, 8, 9), tuple(range(16))):
+        extra = {name: traits.features(elements) - len(elements) for name, traits in OBJECTIVES.items()}
+        assert extra == {"edm": 1, "denoiser": 0, "consistency": 0}
     assert [name for name, traits in OBJECTIVES.items() if traits.schedule] == ["edm"]

@@ -20,7 +20,7 @@ from pipeline.diffusion.training_levels import (
 )
 from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig, run_config
 
-SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
+SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5, elements=(1, 6, 7, 8, 9))
 KINDS = ["ct", "ict", "tuning", "distillation"]
 
 

@@ -84,9 +84,10 @@ def check_molecule(expected: Molecules, molecule: Mapping[str, Any]) -> None:
     wrong = {}
     for atom, number in enumerate(expected.atomic_numbers.tolist()):
         element = symbols[number]
-        if orders[atom] != element.valence:
-            of = "of" if orders[atom] < element.valence else "instead of"
-            bonds = "bond" if element.valence == 1 else "bonds"
-            wrong[atom] = f"{element.symbol}{atom + 1} has {orders[atom]} {of} {element.valence} {bonds}"
+        (valence,) = element.valences
+        if orders[atom] != valence:
+            of = "of" if orders[atom] < valence else "instead of"
+            bonds = "bond" if valence == 1 else "bonds"
+            wrong[atom] = f"{element.symbol}{atom + 1} has {orders[atom]} {of} {valence} {bonds}"
     assert molecule["unstable"] == list(wrong)
     assert molecule["problems"] == list(wrong.values())

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.diffusion.clouds import draw_noise, one_hot
-from pipeline.diffusion.feature_scales import TYPES, Scales
+from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, node_mask
@@ -38,7 +38,7 @@ class FakeNetwork:
         return self.answer(x, h)
 
 
-SCALES = Scales(coordinates=1.4, types=0.112, charges=0.45)
+SCALES = Scales(coordinates=1.4, types=0.112, charges=0.45, elements=(1, 6, 7, 8, 9))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ class LinearNetwork:
         self, params: jax.Array, x: jax.Array, h: jax.Array, mask: jax.Array, step: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         del mask
-        return params[0] * x * (1.0 if step is None else step[:, None, None]), params[1] * h[..., :TYPES]
+        return params[0] * x * (1.0 if step is None else step[:, None, None]), params[1] * h[..., :5]
 
 
 class Pair(NamedTuple):
@@ -84,13 +84,13 @@ MASK = node_mask(jnp.asarray(SIZES), 5)
 ATOMIC_NUMBERS = np.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], np.uint8)
 DATA = Pair(
     1.4 * draw_noise(np.random.default_rng(7), SIZES, 5, 0).astype(np.float64),
-    one_hot(ATOMIC_NUMBERS).astype(np.float64) / 4.0,
+    one_hot(ATOMIC_NUMBERS, SCALES.elements).astype(np.float64) / 4.0,
 )
 
 
 def unit_noise(seed: int) -> Pair:
     """Return noise for the three molecules of ``SIZES``."""
-    noise = draw_noise(np.random.default_rng(seed), SIZES, 5, TYPES).astype(np.float64)
+    noise = draw_noise(np.random.default_rng(seed), SIZES, 5, 5).astype(np.float64)
     return Pair(noise[..., :3], noise[..., 3:])
 
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pipeline.diffusion.feature_scales import TYPES
 from pipeline.jax_backend.consistency import Consistency
 from pipeline.jax_backend.objective import Frozen
 from pipeline.study.config import ConsistencyConfig
@@ -155,9 +154,9 @@ class Oracle:
 
     def apply(self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         del params, mask
-        sigma = np.exp(4 * np.asarray(h, np.float64)[:, 0, TYPES])
+        sigma = np.exp(4 * np.asarray(h, np.float64)[:, 0, 5])
         answers = []
-        for recorded, data, scale in ((x / 2, DATA.x, SCALES.coordinates), (h[..., :TYPES], DATA.h, SCALES.types)):
+        for recorded, data, scale in ((x / 2, DATA.x, SCALES.coordinates), (h[..., :5], DATA.h, SCALES.types)):
             c_skip, c_out, c_in = factors(sigma, scale)
             answers.append(jnp.asarray((data - c_skip * np.asarray(recorded, np.float64) / c_in) / c_out, jnp.float32))
         return answers[0], answers[1]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.diffusion.feature_scales import TYPES, Scales
+from pipeline.diffusion.feature_scales import Scales
 from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.denoiser import Denoiser, Preconditioned
 from pipeline.jax_backend.egnn import EGNN
@@ -39,7 +39,7 @@ NONE = Frozen(None, None)
 
 
 def zero(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jnp.zeros_like(x), jnp.zeros_like(h[..., :TYPES])
+    return jnp.zeros_like(x), jnp.zeros_like(h[..., :5])
 
 
 def around(network: Any, epsilon: float = 0.0, form: str = "karras") -> Denoiser:
@@ -53,7 +53,7 @@ class Model:
     """A real network with large random weights."""
 
     def __init__(self, config: RunConfig, form: str, epsilon: float = 0.0, scales: Scales = SCALES):
-        self.objective = Denoiser(EGNN(config.model, output_features=TYPES), scales, epsilon, form)
+        self.objective = Denoiser(EGNN(config.model, output_features=5), scales, epsilon, form)
         self.layout: Layout = build_layout(self.objective)
         weights = np.random.default_rng(0).normal(size=self.layout.size) / 3
         self.params = self.layout.unravel(jnp.asarray(weights, jnp.float32))
@@ -125,21 +125,21 @@ def test_the_other_form_lets_the_layers_move_the_molecule_itself(epsilon: float)
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 1.5, 20.0])
 def test_the_network_is_given_unit_variance(sigma: float, form: str) -> None:
     generator = np.random.default_rng(0)
-    data = [generator.normal(size=(2000, 4, size)) * width for size, width in ((3, 1.4), (TYPES, 0.112))]
+    data = [generator.normal(size=(2000, 4, size)) * width for size, width in ((3, 1.4), (5, 0.112))]
     state = Cloud(*(jnp.asarray(x + sigma * generator.normal(size=x.shape), jnp.float32) for x in data))
     network = FakeNetwork(zero)
     around(network, form=form).denoise({}, jnp.ones((2000, 4)), state, jnp.float32(sigma))
     x, h = network.recorded[-1]
     # Coordinates twice as wide.
     assert np.square(x).mean() == pytest.approx(4.0, rel=0.05)
-    assert np.square(h[..., :TYPES]).mean() == pytest.approx(1.0, rel=0.05)
-    np.testing.assert_allclose(h[..., TYPES], np.log(sigma) / 4, rtol=1e-4)
+    assert np.square(h[..., :5]).mean() == pytest.approx(1.0, rel=0.05)
+    np.testing.assert_allclose(h[..., 5], np.log(sigma) / 4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 1.5, 20.0])
 def test_karras_form_asks_the_network_for_unit_variance(sigma: float) -> None:
     generator = np.random.default_rng(0)
-    shapes = [(2000, 4, 3), (2000, 4, TYPES)]
+    shapes = [(2000, 4, 3), (2000, 4, 5)]
     widths = (SCALES.coordinates, SCALES.types)
     data = [generator.normal(size=shape) * width for shape, width in zip(shapes, widths, strict=True)]
     state = Cloud(*(jnp.asarray(x + sigma * generator.normal(size=x.shape), jnp.float32) for x in data))
@@ -246,14 +246,14 @@ def test_a_run_has_the_scales_it_gives_and_the_boundary_of_its_kind(
     def built(**run: Any) -> Preconditioned:
         objective = build_objective(make_config(**run), statistics)
         assert isinstance(objective, Preconditioned)
-        assert objective.features == TYPES
-        assert build_layout(objective).shapes["embedding.kernel"] == (TYPES + 1, 8)
+        assert objective.features == 5
+        assert build_layout(objective).shapes["embedding.kernel"] == (5 + 1, 8)
         return objective
 
     measured = built(objective="denoiser")
     assert measured.sigma_data.coordinates == pytest.approx(statistics.coordinate_scale)
     given = built(objective="denoiser", levels={"sigma_data": {"coordinates": 1.1, "types": 0.3}})
-    assert given.sigma_data == Scales(1.1, 0.3, measured.sigma_data.charges)
+    assert given.sigma_data == Scales(1.1, 0.3, measured.sigma_data.charges, measured.sigma_data.elements)
     assert measured.epsilon == 0.0
     isolated = built(objective="consistency", consistency={"kind": "ict"}, levels={"sigma_min": 0.005})
     assert isolated.epsilon == 0.005

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from pipeline.diffusion.feature_scales import FEATURES, Scales
+from pipeline.data.qm9 import ATOMIC_NUMBERS as QM9
+from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.jax_backend import features
 from pipeline.jax_backend.build import build_layout
@@ -26,6 +27,7 @@ draw_noise = jax.jit(features.draw_noise, static_argnums=2)
 
 SIZES = jnp.array([3, 5, 2], jnp.int32)
 MASK = node_mask(SIZES, 5)
+FEATURES = len(QM9) + 1
 ATOMIC_NUMBERS = jnp.array([[8, 1, 1, 0, 0], [6, 1, 9, 7, 1], [1, 1, 0, 0, 0]], jnp.uint8)
 
 
@@ -37,7 +39,7 @@ def keys(count: int, seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), count)
 
 
-DATA = Cloud(draw_noise(keys(3, 7), MASK, 0).x * 1.4, features.atom_features(ATOMIC_NUMBERS, FEATURES))
+DATA = Cloud(draw_noise(keys(3, 7), MASK, 0).x * 1.4, features.atom_features(ATOMIC_NUMBERS, QM9, FEATURES))
 
 
 def at(t: int | list[int], seed: int = 0) -> NoisyBatch[jax.Array]:
@@ -123,7 +125,7 @@ def test_padding_changes_no_loss(make_config: Callable[..., RunConfig], loss: st
     objective = EDM(
         EGNN(config, output_features=FEATURES),
         polynomial_schedule(steps=10, precision=1e-3),
-        Scales(1.4, 0.1, 0.4),
+        Scales(1.4, 0.1, 0.4, QM9),
         loss,
     )
     shapes = build_layout(objective)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pipeline.data.qm9 import ATOMIC_NUMBERS as QM9
 from pipeline.jax_backend import features
 from pipeline.jax_backend.features import atom_features, node_mask
 
@@ -19,12 +20,12 @@ def test_mask() -> None:
 
 def test_features_are_types_over_four_and_charges_over_ten() -> None:
     atomic_numbers = jnp.array([[1, 6, 7, 8, 9, 0]], jnp.uint8)
-    found = atom_features(atomic_numbers, 6)
+    found = atom_features(atomic_numbers, QM9, 6)
     assert found.dtype == jnp.float32
     assert (found[0, :, :5] == np.vstack([np.eye(5), np.zeros(5)]) / 4).all()
     np.testing.assert_allclose(found[0, :, 5], [0.1, 0.6, 0.7, 0.8, 0.9, 0.0])
     # Without the charge, for all objectives but EDM.
-    assert (atom_features(atomic_numbers, 5) == found[..., :5]).all()
+    assert (atom_features(atomic_numbers, QM9, 5) == found[..., :5]).all()
 
 
 def test_noise_is_free_of_a_centre_of_mass_and_zero_in_the_padding() -> None:

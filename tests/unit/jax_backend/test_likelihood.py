@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 from pipeline.core.progress import progress
-from pipeline.diffusion.feature_scales import FEATURES
+from pipeline.data.qm9 import ATOMIC_NUMBERS as QM9
 from pipeline.diffusion.likelihood import Bound
 from pipeline.jax_backend.build import build_edm, build_layout
 from pipeline.jax_backend.edm import EDM
@@ -20,7 +20,7 @@ MakeObjective = Callable[..., EDM]
 
 
 def zero(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jnp.zeros_like(x), jnp.zeros_like(h[..., :FEATURES])
+    return jnp.zeros_like(x), jnp.zeros_like(h[..., :6])
 
 
 def test_the_prior_is_the_divergence_from_a_standard_normal(make_objective: MakeObjective) -> None:
@@ -28,7 +28,7 @@ def test_the_prior_is_the_divergence_from_a_standard_normal(make_objective: Make
     alpha, sigma = objective.schedule.alpha[-1], objective.schedule.sigma[-1]
     # Two atoms at 0.9 and -0.9 on an axis: one dimension of six coordinates has a mean, three have no freedom at all.
     x = jnp.array([[[0.9, 0, 0], [-0.9, 0, 0], [7, 7, 7]]], jnp.float32) * jnp.array([1.0, 1.0, 0.0])[None, :, None]
-    data = Cloud(x, atom_features(jnp.array([[1, 6, 0]], jnp.uint8), FEATURES))
+    data = Cloud(x, atom_features(jnp.array([[1, 6, 0]], jnp.uint8), QM9, 6))
     found = prior_divergence(objective, data, node_mask(jnp.array([2]), 3))
 
     def divergence(mean: float) -> float:
@@ -43,8 +43,8 @@ def test_the_prior_is_the_divergence_from_a_standard_normal(make_objective: Make
 def test_the_diffusion_term_is_an_unbiased_estimate_of_the_sum_over_steps(make_objective: MakeObjective) -> None:
     steps, count = 4, 4000
     objective = make_objective(zero, steps=steps, precision=1e-4)
-    h = atom_features(jnp.array([[8, 1, 1]], jnp.uint8), FEATURES)
-    data = Cloud(jnp.zeros((count, 3, 3)), jnp.broadcast_to(h, (count, 3, FEATURES)))
+    h = atom_features(jnp.array([[8, 1, 1]], jnp.uint8), QM9, 6)
+    data = Cloud(jnp.zeros((count, 3, 3)), jnp.broadcast_to(h, (count, 3, 6)))
     mask = jnp.ones((count, 3))
     keys = jax.random.split(jax.random.key(0), count)
     terms = np.asarray(jax.jit(lambda keys: bound_terms(objective, {}, data, mask, keys))(keys), np.float64)

@@ -23,14 +23,14 @@ from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import node_mask, noisy_batch
 from pipeline.jax_backend.parallel import make_mesh, partial_value_and_grad, use_cpu_cores
 from pipeline.diffusion.schedules import polynomial_schedule
-from pipeline.diffusion.feature_scales import FEATURES, Scales
+from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.training_levels import Levels
 from pipeline.training.noisy_batches import HostBatch
 
 use_cpu_cores(8)
 model = ModelConfig(hidden=8, edge_hidden=8, layers=1, attention=True, radial_features="gaussian", node_norm="rms",
     shared_edges=True, preconditioned=True, norm_constant=1.0, coordinate_range=3.0, aggregation_divisor=4.0)
-objective = EDM(EGNN(model, output_features=FEATURES), polynomial_schedule(steps=20, precision=1e-4),
+objective = EDM(EGNN(model, output_features=6), polynomial_schedule(steps=20, precision=1e-4),
     Scales(1.4, 0.11, 0.45), "l2")
 layout = build_layout(objective)
 generator = np.random.default_rng(0)
@@ -41,12 +41,12 @@ batch = HostBatch(
     generator.normal(size=(8, 5, 3)).astype(np.float32) * mask[..., None],
     generator.choice([1, 6], (8, 5)).astype(np.uint8) * mask.astype(np.uint8),
     sizes,
-    generator.normal(size=(8, 5, 3 + FEATURES)).astype(np.float32) * mask[..., None],
+    generator.normal(size=(8, 5, 3 + 6)).astype(np.float32) * mask[..., None],
     Levels(generator.integers(0, 21, 8).astype(np.int32)),
 )
 
 def losses(flat, part, factor):
-    return factor * objective.losses(layout.unravel(flat), noisy_batch(part, FEATURES))
+    return factor * objective.losses(layout.unravel(flat), noisy_batch(part, objective.elements, objective.features))
 
 found = {}
 for count in (1, 2, 8):

@@ -162,7 +162,7 @@ def test_a_step_is_a_mean_over_its_molecules(
 
     def mean(flat: jax.Array) -> jax.Array:
         params = trainer._layout.unravel(flat)
-        noisy = noisy_batch(batch, trainer._objective.features)
+        noisy = noisy_batch(batch, trainer._objective.elements, trainer._objective.features)
         return trainer._objective.losses(params, noisy, Frozen(params, params)).mean()
 
     loss, gradient = jax.jit(jax.value_and_grad(mean))(start)

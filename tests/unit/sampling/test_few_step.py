@@ -7,13 +7,13 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
+from pipeline.data.qm9 import ATOMIC_NUMBERS
 from pipeline.diffusion.clouds import Floats, Sizes, draw_noise, one_hot
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.sampling.few_step import Denoise, few_step
 
 ALIGNMENTS = ["none", "permutation", "full"]
-SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5)
+SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5, elements=ATOMIC_NUMBERS)
 alignments = pytest.mark.parametrize("alignment", ALIGNMENTS)
 SIZES = np.array([3, 7, 5, 2, 7, 6, 9, 4, 8, 5], np.int32)
 
@@ -77,7 +77,7 @@ def test_without_alignment_a_step_adds_the_noise_as_it_is_drawn() -> None:
 def fixed(sizes: Sizes, width: int) -> Floats:
     """Clouds of random places and types, as a network might find them."""
     generator = np.random.default_rng(5)
-    types = one_hot(generator.choice(ATOMIC_NUMBERS, (len(sizes), width))) / 4
+    types = one_hot(generator.choice(ATOMIC_NUMBERS, (len(sizes), width)), ATOMIC_NUMBERS) / 4
     mask = (np.arange(width) < sizes[:, None])[..., None]
     x = 1.5 * draw_noise(generator, sizes, width, 0)
     return np.concatenate([x, types * mask], axis=-1).astype(np.float32)
@@ -124,7 +124,7 @@ def test_aligned_noise_is_gaussian_to_who_does_not_know_the_estimate() -> None:
     generator = np.random.default_rng(2)
     sizes = np.full(4000, 4)
     estimate = draws(sizes, 4, seed=9)()
-    estimate[..., 3:] = one_hot(generator.choice(ATOMIC_NUMBERS, (4000, 4))) / 4
+    estimate[..., 3:] = one_hot(generator.choice(ATOMIC_NUMBERS, (4000, 4)), ATOMIC_NUMBERS) / 4
     states = few_step(lambda *_: estimate, draws(sizes, 4), [20.0, 1.0], sizes, alignment="full", sigma_data=SCALES)
     x = (states[1] - estimate)[..., :3].astype(np.float64)
     np.testing.assert_allclose(np.einsum("bic,bjd->icjd", x, x) / 4000, _projection(), atol=0.07)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chemistry.elements import ATOMIC_NUMBERS
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.chemistry.stability import stability
 from pipeline.chemistry.valences import stable_atoms
 from pipeline.core.errors import InputError
+from pipeline.data.qm9 import ATOMIC_NUMBERS
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.objectives import run_schedule
 from pipeline.diffusion.schedules import polynomial_schedule
@@ -170,7 +170,7 @@ def test_samples_are_in_the_order_asked_for(batch: int) -> None:
 
         return draw_batch
 
-    samples = sample_in_batches(draw, sizes, buckets=BUCKETS, batch=batch, progress=None)
+    samples = sample_in_batches(draw, sizes, elements=ATOMIC_NUMBERS, buckets=BUCKETS, batch=batch, progress=None)
     assert set(recorded) == {batch}
     assert samples.non_finite == 0
     assert (samples.molecules.sizes == sizes).all()
@@ -200,22 +200,28 @@ def broken(value: float, number: int) -> Callable[[int], Draw]:
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 9])
 def test_what_overflowed_counts_as_unstable_and_invalid(value: float, size: int) -> None:
     sizes = np.full(4, size, np.int32)
-    samples = sample_in_batches(broken(value, 3), sizes, buckets=BUCKETS, batch=4, progress=None)
+    samples = sample_in_batches(
+        broken(value, 3), sizes, elements=ATOMIC_NUMBERS, buckets=BUCKETS, batch=4, progress=None
+    )
     assert samples.non_finite == 1
     failed = samples.molecules.select(np.array([3]))
     assert not stability(failed).atoms.any()
     assert not stable_atoms(failed).any()
     perceived = perceive(failed)
     assert (perceived.edm, perceived.connected) == ((None,), (None,))
-    untouched = sample_in_batches(numbered, sizes, buckets=BUCKETS, batch=4, progress=None).molecules
+    untouched = sample_in_batches(
+        numbered, sizes, elements=ATOMIC_NUMBERS, buckets=BUCKETS, batch=4, progress=None
+    ).molecules
     assert (samples.molecules.positions[: 3 * size] == untouched.positions[: 3 * size]).all()
 
 
 def test_a_trajectory_is_spread_over_the_steps_and_ends_with_the_sample() -> None:
     positions = np.arange(1.0, 12.0)[:, None, None] * np.ones((11, 4, 3))
     levels = np.append(np.geomspace(10.0, 0.01, 10), 0.0)
-    molecules, sigmas = trajectory_frames(positions, np.zeros((11, 4), int), levels, frames=3)
+    molecules, sigmas = trajectory_frames(positions, np.zeros((11, 4), int), levels, elements=ATOMIC_NUMBERS, frames=3)
     assert sigmas == pytest.approx([10.0, levels[5], 0.0])
     assert molecules.positions.reshape(3, 4, 3)[:, 0, 0] == pytest.approx([1.0, 6.0, 11.0])
-    every, levels_of_all = trajectory_frames(positions, np.zeros((11, 4), int), levels, frames=50)
+    every, levels_of_all = trajectory_frames(
+        positions, np.zeros((11, 4), int), levels, elements=ATOMIC_NUMBERS, frames=50
+    )
     assert len(every) == len(levels_of_all) == 11

@@ -31,7 +31,7 @@ def noisy(config: RunConfig, data: Any) -> tuple[Objective, NoisyBatch[torch.Ten
     shard = max(shards["train"], key=len)
     noising = Noising(config, shards["train"], statistics)
     batch = noising.training(Batch(shard.bucket, np.arange(8, dtype=np.int32)), 0)
-    return objective, noisy_batch(batch, objective.features, objective.like)
+    return objective, noisy_batch(batch, objective.elements, objective.features, objective.like)
 
 
 @pytest.mark.parametrize("objective", ["edm", "consistency"])

@@ -125,7 +125,7 @@ def test_alignment_moves_the_molecules_and_leaves_noise_and_levels_alone(alignme
     assert bits(plain)[3:] == bits(aligned)[3:]
     costs = []
     for batch in (plain, aligned):
-        data = np.concatenate([batch.positions, one_hot(batch.atomic_numbers) / 4], axis=-1)
+        data = np.concatenate([batch.positions, one_hot(batch.atomic_numbers, STATISTICS.elements) / 4], axis=-1)
         costs.append(np.square(data - batch.noise).sum((1, 2)))
     assert (costs[1] < costs[0]).all()
     for row, size in enumerate(plain.sizes):
