@@ -4,6 +4,7 @@ All train the same objective with the same optimiser on the same parameters; ``E
 of the edge network.
 """
 
+from functools import partial
 from typing import Any, Final
 
 import flax.linen as nn
@@ -19,8 +20,9 @@ from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EdgeMLP, Linear
 from pipeline.jax_backend.features import Cloud, atom_features, draw_noise, node_mask
 from pipeline.jax_backend.optimizer import ema_decay, make_optimizer
+from pipeline.jax_backend.products import matmul
 from pipeline.jax_backend.train import State
-from pipeline.study.config import RunConfig
+from pipeline.study.config import Precision, RunConfig
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -28,15 +30,17 @@ class PlainEdgeMLP(nn.Module):
     """The edge network with its first layer factored and XLA's own gradient; same parameters as ``EdgeMLP``."""
 
     features: int
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, h: Array, edges: Array) -> Array:
         """Map nodes ``h`` [B, N, H] and ``edges`` [B, N, N, K] to [B, N, N, features]."""
-        receiver = Linear(self.features, name="receiver")(h)
-        sender = Linear(self.features, use_bias=False, name="sender")(h)
-        distance = Linear(self.features, use_bias=False, name="distance")(edges)
+        linear = partial(Linear, self.features, precision=self.precision)
+        receiver = linear(name="receiver")(h)
+        sender = linear(use_bias=False, name="sender")(h)
+        distance = linear(use_bias=False, name="distance")(edges)
         inner = nn.silu(receiver[:, :, None, :] + sender[:, None, :, :] + distance)
-        return nn.silu(Linear(self.features, name="hidden")(inner))
+        return nn.silu(linear(name="hidden")(inner))
 
 
 class _Parameters(nn.Module):
@@ -62,6 +66,7 @@ class UnfactoredEdgeMLP(nn.Module):
     """
 
     features: int
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, h: Array, edges: Array) -> Array:
@@ -73,8 +78,8 @@ class UnfactoredEdgeMLP(nn.Module):
         pairs = (*edges.shape[:-1], width)
         h_i, h_j = jnp.broadcast_to(h[:, :, None, :], pairs), jnp.broadcast_to(h[:, None, :, :], pairs)
         concatenated = jnp.concatenate([h_i, h_j, edges], axis=-1)  # [B, N, N, 2 H + K]
-        inner = nn.silu(concatenated @ jnp.concatenate([receiver, sender, distance]) + bias)
-        return nn.silu(Linear(self.features, name="hidden")(inner))
+        inner = nn.silu(matmul(concatenated, jnp.concatenate([receiver, sender, distance]), self.precision) + bias)
+        return nn.silu(Linear(self.features, precision=self.precision, name="hidden")(inner))
 
 
 EDGE_NETWORKS: Final[dict[str, type[nn.Module]]] = {

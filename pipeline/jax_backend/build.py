@@ -53,7 +53,8 @@ _BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective
 
 
 def _network(config: RunConfig, statistics: Statistics) -> EGNN:
-    return EGNN(config.model, output_features=OBJECTIVES[config.objective].features(statistics.elements))
+    features = OBJECTIVES[config.objective].features(statistics.elements)
+    return EGNN(config.model, output_features=features, precision=config.precision)
 
 
 def build_layout(objective: Objective) -> Layout:

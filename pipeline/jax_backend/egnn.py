@@ -18,14 +18,15 @@ messages and coordinates (phi_x a function of m_ij, as in the EGNN paper, arXiv 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pipeline.jax_backend.products import edge_product
-from pipeline.study.config import ModelConfig
+from pipeline.jax_backend.products import FLOAT32, edge_product, matmul
+from pipeline.study.config import ModelConfig, Precision
 from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
 
 
@@ -48,14 +49,15 @@ class Linear(nn.Module):
     features: int
     use_bias: bool = True
     fan_in: int | None = None
-    product: Callable[[Array, Array], Array] = jnp.matmul
+    product: Callable[[Array, Array, Precision], Array] = matmul
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Map [..., K] to [..., features]."""
         fan_in = self.fan_in or inputs.shape[-1]
         kernel = self.param("kernel", _uniform(fan_in**-0.5), (inputs.shape[-1], self.features))
-        outputs = self.product(inputs, kernel)
+        outputs = self.product(inputs, kernel, self.precision)
         if self.use_bias:
             outputs = outputs + self.param("bias", _uniform(fan_in**-0.5), (self.features,))
         return outputs
@@ -93,16 +95,18 @@ class EdgeMLP(nn.Module):
     """Two linear layers with SiLU on every ordered pair of atoms, the first of them factored."""
 
     features: int
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, h: Array, edges: Array) -> Array:
         """Map nodes ``h`` [B, N, H] and ``edges`` [B, N, N, K] to [B, N, N, features]."""
+        linear = partial(Linear, self.features, precision=self.precision)
         fan_in = 2 * h.shape[-1] + edges.shape[-1]
-        receiver = Linear(self.features, fan_in=fan_in, name="receiver")(h)
-        sender = Linear(self.features, fan_in=fan_in, use_bias=False, name="sender")(h)
-        distance = Linear(self.features, fan_in=fan_in, use_bias=False, product=edge_product, name="distance")(edges)
+        receiver = linear(fan_in=fan_in, name="receiver")(h)
+        sender = linear(fan_in=fan_in, use_bias=False, name="sender")(h)
+        distance = linear(fan_in=fan_in, use_bias=False, product=edge_product, name="distance")(edges)
         inner = nn.silu(receiver[:, :, None, :] + sender[:, None, :, :] + distance)
-        return nn.silu(Linear(self.features, product=edge_product, name="hidden")(inner))
+        return nn.silu(linear(product=edge_product, name="hidden")(inner))
 
 
 class Layer(nn.Module):
@@ -110,6 +114,7 @@ class Layer(nn.Module):
 
     config: ModelConfig
     edge_mlp: Callable[..., nn.Module] = EdgeMLP
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(
@@ -119,30 +124,33 @@ class Layer(nn.Module):
 
         ``step`` [B] multiplies the update of ``x``.
         """
-        config = self.config
+        config, linear = self.config, partial(Linear, precision=self.precision)
+        edge_mlp = partial(self.edge_mlp, config.edge_hidden, precision=self.precision)
         normalise = rms_normalise if config.node_norm == "rms" else (lambda features: features)
         difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
         distance2 = jnp.sum(difference**2, axis=-1)  # [B, N, N]
         edges = jnp.concatenate([radial_features(distance2, kind=config.radial_features), initial_radial], axis=-1)
 
         nodes = normalise(h)
-        messages = self.edge_mlp(config.edge_hidden, name="message")(nodes, edges)  # [B, N, N, F]
+        messages = edge_mlp(name="message")(nodes, edges)  # [B, N, N, F]
         gate = pair_mask
         if config.attention:
-            gate = gate * nn.sigmoid(Linear(1, name="attention")(messages)[..., 0])
+            gate = gate * nn.sigmoid(linear(1, name="attention")(messages)[..., 0])
         # A product of [N, N] gates with [N, F] messages per receiver, summed over the senders j.
-        received = jnp.einsum("bij,bijf->bif", gate, messages) / config.aggregation_divisor
-        update = nn.silu(Linear(config.hidden, name="node_hidden")(jnp.concatenate([nodes, received], axis=-1)))
-        h = h + Linear(config.hidden, name="node_output")(update)
+        received = jnp.einsum("bij,bijf->bif", gate, messages, precision=FLOAT32) / config.aggregation_divisor
+        update = nn.silu(linear(config.hidden, name="node_hidden")(jnp.concatenate([nodes, received], axis=-1)))
+        h = h + linear(config.hidden, name="node_output")(update)
 
         if not config.shared_edges:
-            messages = self.edge_mlp(config.edge_hidden, name="coordinate")(normalise(h), edges)
+            messages = edge_mlp(name="coordinate")(normalise(h), edges)
         # Xavier with gain 0.001, as the reference: the network starts as the identity on coordinates.
         xavier = (6.0 / (config.edge_hidden + 1)) ** 0.5
         kernel = self.param("coordinate_output", _uniform(0.001 * xavier), (config.edge_hidden, 1))
-        weight = jnp.tanh(messages @ kernel)[..., 0] * config.coordinate_range  # [B, N, N]
+        weight = (
+            jnp.tanh(jnp.matmul(messages, kernel, precision=FLOAT32))[..., 0] * config.coordinate_range
+        )  # [B, N, N]
         scale = weight * pair_mask / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)
-        change = jnp.einsum("bij,bijc->bic", scale, difference)
+        change = jnp.einsum("bij,bijc->bic", scale, difference, precision=FLOAT32)
         return x + (change if step is None else step[:, None, None] * change), h
 
 
@@ -156,11 +164,13 @@ class EGNN(nn.Module):
       config: the network's shape.
       output_features: features of a node that come out.
       edge_mlp: computes phi_e and phi_x; the benchmarks put slower forms of the same function here.
+      precision: of the linear layers' products.
     """
 
     config: ModelConfig
     output_features: int
     edge_mlp: Callable[..., nn.Module] = EdgeMLP
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, x: Array, h: Array, mask: Array, step: Array | None = None) -> tuple[Array, Array]:
@@ -176,16 +186,17 @@ class EGNN(nn.Module):
           The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output
           features, [B, N, output_features]; both 0 in the padding.
         """
-        config = self.config
+        config, linear = self.config, partial(Linear, precision=self.precision)
         pair_mask = mask[:, :, None] * mask[:, None, :] * (1.0 - jnp.eye(x.shape[1], dtype=x.dtype))
         initial_radial = radial_features(squared_distances(x), kind=config.radial_features)
         start = x
-        h = Linear(config.hidden, name="embedding")(h)
+        h = linear(config.hidden, name="embedding")(h)
         for index in range(config.layers):
-            x, h = Layer(config, self.edge_mlp, name=f"layer_{index}")(x, h, initial_radial, pair_mask, step)
+            layer = Layer(config, self.edge_mlp, self.precision, name=f"layer_{index}")
+            x, h = layer(x, h, initial_radial, pair_mask, step)
         if config.node_norm == "rms":
             h = rms_normalise(h)
-        outputs = Linear(self.output_features, name="output")(h) * mask[..., None]
+        outputs = linear(self.output_features, name="output")(h) * mask[..., None]
         return remove_mean((x - start) * mask[..., None], mask), outputs
 
 

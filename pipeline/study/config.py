@@ -27,6 +27,7 @@ from pipeline.study.group import (
     parse,
 )
 
+Precision = Literal["float32", "tf32", "bfloat16"]
 Objective = Literal["edm", "denoiser", "consistency"]
 Alignment = Literal["none", "permutation", "full"]
 
@@ -233,6 +234,9 @@ class WeightsConfig(Group):
     variance-exploding one of Karras et al. 2022, consistency a model that samples in one step or a few."""
     backend: Literal["jax", "torch"] = "jax"
     """Framework for training and sampling; torch requires PyTorch."""
+    precision: Precision = "float32"
+    """Precision of the factors of matrix products in linear layers, in training and sampling. tf32 and bfloat16, with
+    10 and 7 bits of mantissa and sums in float32, are faster on a GPU; on a CPU tf32 is computed in float32."""
     seed: Seed = 0
     """Seed of the initial weights, the order of the molecules and the noise."""
     init: str | None = None

@@ -14,23 +14,34 @@ Parameters have the names and shapes of a run's weight file: linear maps are [in
 stabilised form share this code; ``pipeline.study.config.ModelConfig`` chooses.
 """
 
+from functools import partial
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from pipeline.study.config import ModelConfig
+from pipeline.study.config import ModelConfig, Precision
 from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
 
 
 class Linear(nn.Module):
     """A linear layer whose input may be one of several summands (``fan_in`` counts all of them)."""
 
-    def __init__(self, inputs: int, features: int, *, bias: bool = True, fan_in: int | None = None):
+    def __init__(
+        self,
+        inputs: int,
+        features: int,
+        *,
+        bias: bool = True,
+        fan_in: int | None = None,
+        precision: Precision = "float32",
+    ):
         """Make it from ``inputs`` to ``features``, both numbers of features; its parameters are not set."""
         super().__init__()
         self.kernel = nn.Parameter(torch.empty(inputs, features))
         self.bias = nn.Parameter(torch.empty(features)) if bias else None
         self._bound = (fan_in or inputs) ** -0.5
+        self._rounded = precision == "bfloat16"
 
     def initialise(self, generator: Generator) -> None:
         """Draw the parameters from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default."""
@@ -39,7 +50,10 @@ class Linear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [..., inputs] to [..., features]."""
-        return functional.linear(inputs, self.kernel.T, self.bias)
+        if not self._rounded:
+            return functional.linear(inputs, self.kernel.T, self.bias)
+        outputs = (inputs.bfloat16() @ self.kernel.bfloat16()).to(inputs.dtype)
+        return outputs if self.bias is None else outputs + self.bias
 
 
 def squared_distances(x: Tensor) -> Tensor:
@@ -78,14 +92,14 @@ def rms_normalise(h: Tensor) -> Tensor:
 class EdgeMLP(nn.Module):
     """Two linear layers with SiLU on every ordered pair of atoms, the first of them factored."""
 
-    def __init__(self, nodes: int, edges: int, features: int):
+    def __init__(self, nodes: int, edges: int, features: int, precision: Precision):
         """Make it for ``nodes`` features a node and ``edges`` features a pair."""
         super().__init__()
-        fan_in = 2 * nodes + edges
-        self.receiver = Linear(nodes, features, fan_in=fan_in)
-        self.sender = Linear(nodes, features, fan_in=fan_in, bias=False)
-        self.distance = Linear(edges, features, fan_in=fan_in, bias=False)
-        self.hidden = Linear(features, features)
+        linear, fan_in = partial(Linear, precision=precision), 2 * nodes + edges
+        self.receiver = linear(nodes, features, fan_in=fan_in)
+        self.sender = linear(nodes, features, fan_in=fan_in, bias=False)
+        self.distance = linear(edges, features, fan_in=fan_in, bias=False)
+        self.hidden = linear(features, features)
 
     def forward(self, h: Tensor, edges: Tensor) -> Tensor:
         """Map nodes ``h`` [B, N, H] and ``edges`` [B, N, N, K] to [B, N, N, features]."""
@@ -99,16 +113,16 @@ class EdgeMLP(nn.Module):
 class Layer(nn.Module):
     """One equivariant layer: messages, node update, coordinate update."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, precision: Precision):
         """Make the layer of a network."""
         super().__init__()
-        self.config = config
+        self.config, linear = config, partial(Linear, precision=precision)
         edges = 2 * radial_count(config.radial_features)
-        self.message = EdgeMLP(config.hidden, edges, config.edge_hidden)
-        self.attention = Linear(config.edge_hidden, 1) if config.attention else None
-        self.node_hidden = Linear(config.hidden + config.edge_hidden, config.hidden)
-        self.node_output = Linear(config.hidden, config.hidden)
-        self.coordinate = None if config.shared_edges else EdgeMLP(config.hidden, edges, config.edge_hidden)
+        self.message = EdgeMLP(config.hidden, edges, config.edge_hidden, precision)
+        self.attention = linear(config.edge_hidden, 1) if config.attention else None
+        self.node_hidden = linear(config.hidden + config.edge_hidden, config.hidden)
+        self.node_output = linear(config.hidden, config.hidden)
+        self.coordinate = None if config.shared_edges else EdgeMLP(config.hidden, edges, config.edge_hidden, precision)
         self.coordinate_output = nn.Parameter(torch.empty(config.edge_hidden, 1))
 
     def initialise(self, generator: Generator) -> None:
@@ -153,14 +167,16 @@ class Layer(nn.Module):
 class EGNN(nn.Module):
     """The network: (x, h) -> (change of x, features), equivariant in x, invariant in h, equivariant to permutations."""
 
-    def __init__(self, config: ModelConfig, *, input_features: int, output_features: int):
+    def __init__(
+        self, config: ModelConfig, *, input_features: int, output_features: int, precision: Precision = "float32"
+    ):
         """Make the network; its parameters are not set, see ``initialise`` and ``pipeline.torch_backend.weights``."""
         super().__init__()
         self.config = config
-        self.embedding = Linear(input_features, config.hidden)
+        self.embedding = Linear(input_features, config.hidden, precision=precision)
         for index in range(config.layers):
-            self.add_module(f"layer_{index}", Layer(config))
-        self.output = Linear(config.hidden, output_features)
+            self.add_module(f"layer_{index}", Layer(config, precision))
+        self.output = Linear(config.hidden, output_features, precision=precision)
 
     def initialise(self, generator: Generator) -> None:
         """Draw all parameters, on the CPU."""

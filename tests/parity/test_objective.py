@@ -132,3 +132,34 @@ def compare_terms(precision: str) -> None:
         found = pipeline.torch_backend.likelihood.bound_terms(ours.objective, ours.batch, ours.cloud(noise_0))
     for ours_term, their_term in zip(found.T, in_jax(theirs.vector), strict=True):
         assert_close(ours_term, their_term, TOLERANCE[precision])
+
+
+# Relative to the largest element. PyTorch rounds a product's sums too.
+LOSS_IN_BFLOAT16, GRADIENT_IN_BFLOAT16 = 5e-3, 5e-2
+
+
+def test_products_in_bfloat16() -> None:
+    problem = Problem(run_of(objective="denoiser", model=SMALL, precision="bfloat16"))
+    ours, theirs = InTorch.of(problem, "float32"), InJax(problem, np.dtype("float32"))
+    exact = InTorch.of(Problem(run_of(objective="denoiser", model=SMALL)), "float32")
+
+    @jax.jit
+    def in_jax(vector: jax.Array) -> Any:
+        def total(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
+            losses = theirs.objective.losses(theirs.layout.unravel(vector), theirs.batch, theirs.frozen)
+            return losses.sum(), losses
+
+        return jax.grad(total, has_aux=True)(vector)
+
+    gradient, losses = in_jax(theirs.vector)
+    in_torch = [problem.objective.losses(problem.batch, problem.frozen) for problem in (ours, exact)]
+    torch.autograd.backward(torch.cat(in_torch).sum())
+    found, float32 = (one.detach().numpy() for one in in_torch)
+    assert_close(found, losses, LOSS_IN_BFLOAT16)
+    assert_close(found, float32, LOSS_IN_BFLOAT16)
+    assert np.abs(found - float32).max() > 1e-4 * float32.max()
+    gradients = theirs.layout.to_arrays(gradient)
+    parameters = zip(ours.objective.model.named_parameters(), exact.objective.model.parameters(), strict=True)
+    for (name, parameter), plain in parameters:
+        assert_close(parameter.grad, gradients[name], GRADIENT_IN_BFLOAT16)
+        assert_close(parameter.grad, plain.grad, GRADIENT_IN_BFLOAT16)

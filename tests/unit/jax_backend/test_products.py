@@ -1,8 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.jax_backend.products import edge_product
+from pipeline.jax_backend.products import edge_product, matmul
 
 
 def test_value_and_gradient_are_those_of_the_plain_product() -> None:
@@ -22,3 +23,30 @@ def test_value_and_gradient_are_those_of_the_plain_product() -> None:
     for gradient, expected in zip(ours[1], plain[1], strict=True):
         assert gradient.shape == expected.shape
         np.testing.assert_allclose(gradient, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_bfloat16_rounds_the_factors_of_value_and_gradient_and_nothing_else() -> None:
+    generator = np.random.default_rng(0)
+    edges, kernel, weight = (
+        jnp.asarray(generator.normal(size=size), jnp.float32) for size in [(3, 4, 4, 5), (5, 2), (3, 4, 4, 2)]
+    )
+
+    def rounded(array: jax.Array) -> npt.NDArray[np.float64]:
+        return np.asarray(array.astype(jnp.bfloat16), np.float64)
+
+    value, pullback = jax.vjp(lambda *factors: edge_product(*factors, "bfloat16"), edges, kernel)
+    # Sums in bfloat16 would be off by 1e-2.
+    np.testing.assert_allclose(value, rounded(edges) @ rounded(kernel), rtol=1e-5, atol=1e-5)
+    of_edges, of_kernel = pullback(weight)
+    np.testing.assert_allclose(of_edges, rounded(weight) @ rounded(kernel).T, rtol=1e-5, atol=1e-5)
+    expected = np.einsum("bijk,bijf->kf", rounded(edges), rounded(weight))
+    np.testing.assert_allclose(of_kernel, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(matmul(edges, kernel, "bfloat16"), value)
+
+
+def test_tf32_is_requested_and_a_cpu_computes_in_float32() -> None:
+    a, b = (jnp.asarray(np.random.default_rng(0).normal(size=(7, 7)), jnp.float32) for _ in range(2))
+    np.testing.assert_array_equal(matmul(a, b, "tf32"), matmul(a, b))
+    for precision, requested in (("tf32", "HIGH"), ("float32", "HIGHEST")):
+        program = jax.jit(matmul, static_argnums=2).lower(a, b, precision).as_text()
+        assert f"precision = [{requested}, {requested}]" in program

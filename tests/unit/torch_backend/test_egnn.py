@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from pipeline.study.config import RunConfig
+from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import node_mask, seeded
 
@@ -106,3 +107,14 @@ def test_layers_can_be_compiled(network: EGNN) -> None:
         close(one, other)
     torch.autograd.backward(network(*inputs)[0].square().sum())
     assert network.get_parameter("layer_0.message.hidden.kernel").grad is not None
+
+
+@pytest.mark.parametrize(("precision", "requested"), [("tf32", "high"), ("float32", "highest")])
+def test_a_gpu_is_asked_for_tf32_by_the_runs_that_say_so(
+    make_config: Callable[..., RunConfig], data: Any, precision: str, requested: str
+) -> None:
+    before = torch.get_float32_matmul_precision()
+    build_objective(make_config(precision=precision), data.read()[1])
+    found = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(before)
+    assert found == requested
