@@ -24,7 +24,6 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
-from pipeline.jax_backend.checkpoints import Checkpoints
 from pipeline.jax_backend.features import noisy_batch
 from pipeline.jax_backend.objective import Frozen, Objective
 from pipeline.jax_backend.optimizer import ema_decay, learning_rate, make_optimizer
@@ -41,6 +40,8 @@ from pipeline.jax_backend.processes import Processes, join
 from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
+from pipeline.training.array_files import Arrays
+from pipeline.training.checkpoint_files import CheckpointFiles
 from pipeline.training.feeding import worker_processes
 from pipeline.training.loop import PROGRESS_BATCH, Trained, TrainingRun, run_training
 from pipeline.training.noisy_batches import HostBatch
@@ -190,7 +191,7 @@ class JaxTrainer:
         self._stepper = Stepper(config, self._objective, self._layout, teacher, mesh, self._processes)
         self._state = self._stepper.initial_state(params)
         self._sharding = update_sharding(mesh)
-        self._checkpoints = Checkpoints(run.directory / "checkpoints", config_digest=run.config_digest)
+        self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
         self._schedule = learning_rate(config.training)
         self._sampler = JaxSampler(
             config,
@@ -245,16 +246,26 @@ class JaxTrainer:
     def save(self, step: int, extra: dict[str, Any]) -> None:
         """Write the state after ``step`` steps as a checkpoint."""
         if self._processes.leads:
-            self._checkpoints.save(step, self._state, extra)
+            arrays = {f"{index:03d}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(self._state))}
+            self._checkpoints.save(step, arrays, extra)
 
     def restore(self, *, note: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
         """Take up the newest sound checkpoint; return its number of steps and its ``extra``, or None without one."""
-        restored = self._checkpoints.restore(self._state, note=note) if self._processes.leads else None
+        restored = self._checkpoints.restore(self._of_arrays, note=note) if self._processes.leads else None
         state, extra = restored or (self._state, {"seconds": 0.0})
         # Only the leader has seen the files, and only its initial weights count.
         state = self._processes.as_leader_has(state)
         self._state = State(*jax.device_put(state, self._sharding))
         return (int(self._state.step), extra) if int(self._state.step) else None
+
+    def _of_arrays(self, arrays: Arrays) -> State:
+        """Return the state whose leaves were saved."""
+        own, structure = jax.tree.flatten(self._state)
+        saved = [arrays[name] for name in sorted(arrays)]
+        if [(leaf.shape, leaf.dtype) for leaf in saved] != [(leaf.shape, leaf.dtype) for leaf in own]:
+            raise ValueError("its arrays have other shapes")
+        state: State = jax.tree.unflatten(structure, saved)
+        return state
 
     def averaged_weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the averaged weights by name."""

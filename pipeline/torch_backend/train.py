@@ -15,7 +15,6 @@ from torch import Tensor
 from pipeline.chemistry.molecules import Molecules
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.torch_backend.build import build_objective
-from pipeline.torch_backend.checkpoints import open_checkpoints
 from pipeline.torch_backend.features import noisy_batch
 from pipeline.torch_backend.objective import Frozen
 from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
@@ -23,7 +22,8 @@ from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import TorchSampler
 from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, use_vector
-from pipeline.training.checkpoint_files import Arrays
+from pipeline.training.array_files import Arrays
+from pipeline.training.checkpoint_files import CheckpointFiles
 from pipeline.training.feeding import worker_processes
 from pipeline.training.loop import PROGRESS_BATCH, Trained, TrainingRun, run_training
 from pipeline.training.noisy_batches import HostBatch
@@ -72,7 +72,7 @@ class TorchTrainer:
         self._optimizer = make_optimizer(training, self._weights)
         self._clip = GradientClip(training.optimizer.clip, like=self._weights)
         self._rate = learning_rate(training)
-        self._checkpoints = open_checkpoints(run.directory / "checkpoints", config_digest=run.config_digest)
+        self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
         self._sampler = TorchSampler(
             config,
             statistics,

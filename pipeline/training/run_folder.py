@@ -1,6 +1,5 @@
 """A run's files: its weights, which are all that sampling needs, and the log of its training."""
 
-import hashlib
 import json
 import os
 import platform
@@ -12,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
 
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
 from pipeline.data.statistics import Statistics
 from pipeline.study.config import RunConfig, run_config
+from pipeline.training.array_files import digest, is_intact, read_arrays, write_arrays
 from pipeline.training.growth import grow_layers
 
 FORMAT = "consistent-edm weights 1"
@@ -62,10 +61,7 @@ def write_weights(
     }
     if levels:
         metadata["levels"] = json.dumps(levels)
-    metadata["sha256"] = _digest(arrays, metadata)
-    with atomic_path(path) as temporary:
-        # Not by save_file, whose files nobody else may read, whatever the umask.
-        temporary.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
+    write_arrays(path, arrays, metadata)
 
 
 def read_weights(path: str | os.PathLike[str]) -> Weights:
@@ -75,12 +71,10 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
       InputError: the file is missing, damaged, or not the weights of a run.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise InputError(f"{path}: these are not weights of a run (no '{FORMAT}' in the file's metadata)")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        if metadata.pop("sha256", None) != _digest(arrays, metadata):
+        arrays, metadata = read_arrays(path)
+        if metadata.get("format") != FORMAT:
+            raise InputError(f"{path}: these are not weights of a run (no '{FORMAT}' in the file's metadata)")
+        if not is_intact(arrays, metadata):
             raise InputError(f"{path}: its content does not match its checksum: the file is damaged")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; train the run first") from error
@@ -111,7 +105,7 @@ class PretrainedWeights:
 
     def digests(self) -> list[str]:
         """Return a digest of each that is there."""
-        return [_digest(arrays, {}) for arrays in (self.init, self.teacher) if arrays is not None]
+        return [digest(arrays, {}) for arrays in (self.init, self.teacher) if arrays is not None]
 
 
 def read_pretrained(config: RunConfig, *, init: Path | None, teacher: Path | None) -> PretrainedWeights:
@@ -149,15 +143,6 @@ def _start(
 
 # The weights of a start can be grown deeper; a teacher is used as it is.
 _MORE = {"init": ", or have more layers", "teacher": ""}
-
-
-def _digest(arrays: Mapping[str, npt.NDArray[np.float32]], metadata: Mapping[str, str]) -> str:
-    """Return a SHA-256 of all that a file of weights holds."""
-    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def provenance(*packages: str) -> dict[str, Any]:

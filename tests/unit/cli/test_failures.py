@@ -23,7 +23,7 @@ disk=$1 result=$2
 shift 2
 mount -t tmpfs -o size=8m tmpfs "$disk" || exit 77
 "$@" 2>"$result/full.err" &
-until ls -d "$disk"/run/state/*/checkpoints/*[0-9] >/dev/null 2>&1; do sleep 0.01; done
+until ls -d "$disk"/run/state/*/checkpoints/[0-9]* >/dev/null 2>&1; do sleep 0.01; done
 cat /dev/zero >"$disk/filler" 2>/dev/null
 wait $!
 echo $? >"$result/full.status"

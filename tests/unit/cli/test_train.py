@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.train import main
+from pipeline.training.array_files import read_arrays, write_arrays
 from pipeline.training.run_folder import read_weights
 
 STEPS = 16
@@ -51,13 +52,13 @@ class Training:
         assert done.returncode == 0, said
         return said
 
-    def checkpoints(self, pattern: str = "[0-9]*[0-9]") -> list[Path]:
+    def checkpoints(self, pattern: str = "[0-9]*.safetensors") -> list[Path]:
         """Return the checkpoints whose names match, complete ones unless another pattern is given."""
         return sorted(self.output.glob(f"state/*/checkpoints/{pattern}"))
 
     def reached(self, step: int) -> Callable[[], bool]:
         """Return whether there is a checkpoint of this step or a later one."""
-        return lambda: any(int(path.name) >= step for path in self.checkpoints())
+        return lambda: any(int(path.stem) >= step for path in self.checkpoints())
 
     def steps_logged(self) -> list[tuple[str, int]]:
         lines = (self.output / "metrics.jsonl").read_text().splitlines()
@@ -103,7 +104,7 @@ def test_a_training_leaves_weights_metrics_and_a_log(undisturbed: Training) -> N
         "state",
         "weights.safetensors",
     ]
-    assert [path.name for path in undisturbed.checkpoints("*")] == [f"{STEPS:08d}"]
+    assert [path.name for path in undisturbed.checkpoints("*")] == [f"{STEPS:08d}.safetensors"]
 
 
 def test_killed_at_any_moment_it_ends_in_the_same_bits(
@@ -112,7 +113,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
     training = Training(tmp_path, settings, data)
     # While the first checkpoint is written.
     process = training.start()
-    wait_for(lambda: training.checkpoints("*.partial"), process)
+    wait_for(lambda: training.checkpoints(".*"), process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
@@ -132,7 +133,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
     process.terminate()
     _, said = process.communicate()
     assert process.returncode == 143, said
-    stopped = int(training.checkpoints()[-1].name)
+    stopped = int(training.checkpoints()[-1].stem)
     assert f"train: run tiny: stopped at step {stopped} of {STEPS}, which is saved" in said
     assert "Traceback" not in said
     assert f"tiny: resumed at step {stopped} of {STEPS}" in training.finish()
@@ -141,7 +142,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
     assert len(set(logged)) == len(logged)
     assert [step for _, step in logged] == sorted(step for _, step in logged)
     assert [step for kind, step in logged if kind == "validation"] == [10, STEPS]
-    assert training.checkpoints("*.partial") == []
+    assert training.checkpoints(".*") == []
 
 
 def run(config: Path, data: Any, output: Path, *more: str | Path) -> int:
@@ -176,8 +177,8 @@ def test_bad_input_is_one_line_and_leaves_the_earlier_files(
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     # A checkpoint that someone has moved to another run's folder.
     (state,) = (output / "state").iterdir()
-    meta = next(state.glob("checkpoints/*/meta.json"))
-    foreign = json.loads(meta.read_text()) | {"config": "of another run"}
+    checkpoint = next(state.glob("checkpoints/*"))
+    arrays, _ = read_arrays(checkpoint)
     absurd = {"learning_rate": 1e38, "warmup_steps": 0, "schedule": "constant"}
     bad: list[tuple[Any, str]] = [
         ({"training": {"steps": 0}}, "config.json: "),
@@ -188,15 +189,14 @@ def test_bad_input_is_one_line_and_leaves_the_earlier_files(
     for content, message in bad:
         config.write_text(content if isinstance(content, str) else json.dumps(content))
         if "another configuration" in message:
-            meta.write_text(json.dumps(foreign))
+            write_arrays(checkpoint, arrays, {"config": "of another run"})
         capfd.readouterr()
         assert run(config, data, output) == 2
         errors = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
         assert len(errors) == 1
         assert errors[0].startswith("train: error: ")
         assert message in errors[0]
-    meta.write_text(json.dumps(json.loads(before[meta])))
-    assert all(path.read_bytes() == content for path, content in before.items() if path != meta)
+    assert all(path.read_bytes() == content for path, content in before.items() if path != checkpoint)
 
 
 DISTILLED: dict[str, Any] = {

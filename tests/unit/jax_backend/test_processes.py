@@ -57,7 +57,7 @@ class Training:
         return dict(read_weights(self.output / "weights.safetensors").arrays)
 
     def checkpoints(self) -> list[Path]:
-        return sorted(self.output.glob("state/*/checkpoints/[0-9]*[0-9]"))
+        return sorted(self.output.glob("state/*/checkpoints/[0-9]*.safetensors"))
 
 
 def free_port() -> int:
@@ -110,7 +110,7 @@ def test_one_of_them_writes_the_files(together: Training) -> None:
     logged = [(line["kind"], line["step"]) for line in lines]
     assert len(set(logged)) == len(logged)
     assert [step for kind, step in logged if kind == "validation"] == [5, 10, STEPS]
-    assert [path.name for path in together.checkpoints()] == [f"{STEPS:08d}"]
+    assert [path.stem for path in together.checkpoints()] == [f"{STEPS:08d}"]
 
 
 def test_a_signal_to_one_stops_both_and_they_go_on_to_the_same_bits(
@@ -124,7 +124,7 @@ def test_a_signal_to_one_stops_both_and_they_go_on_to_the_same_bits(
     # Not the one that writes.
     processes[1].send_signal(signal.SIGTERM)
     assert "which is saved" in ended(processes, 143)
-    stopped = int(training.checkpoints()[-1].name)
+    stopped = int(training.checkpoints()[-1].stem)
     assert stopped < STEPS
     assert f"resumed at step {stopped} of {STEPS}" in ended(training.start(2), 0)
     for name, array in training.weights().items():
