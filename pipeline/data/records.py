@@ -5,7 +5,7 @@
 | index           | int32  | place of the molecule in its file                                            |
 | edm             | string | its SMILES by EDM's validity, null where it is not valid                     |
 | connected       | string | likewise by the stricter validity                                            |
-| edm_known       | bool   | whether the training molecules have that SMILES; null where nobody asked     |
+| edm_known       | bool   | whether the training molecules have it; null if that was not compared        |
 | connected_known | bool   | likewise                                                                     |
 """
 
@@ -35,7 +35,7 @@ class Records:
     """[M] their places in the file."""
     perceived: Perceived
     known: KnownMolecules | None
-    """The SMILES among theirs that training molecules have; None where nobody asked."""
+    """The SMILES among theirs that training molecules have; None if novelty was not asked for."""
 
     @classmethod
     def of(cls, places: npt.NDArray[np.integer[Any]], perceived: Perceived, known: KnownMolecules | None) -> Self:
