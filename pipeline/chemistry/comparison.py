@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chemistry.metrics import LABELS
+from pipeline.chemistry.tables import aligned
 
-_GROUPS = ("distances", "posebusters", "relaxation")
+_GROUPS = ("distances", "posebusters", "relaxation", "relaxation_gfn2_xtb")
 _DEPENDS_ON_THE_NUMBER = ("unique", "distances")
 
 
@@ -77,5 +78,4 @@ def comparison_text(found: list[Difference]) -> str:
     for one in found:
         interval = f"{one.a - one.b:+.3g} ({one.low:+.3g} to {one.high:+.3g})"
         rows.append([one.name, f"{one.a:.4g}", f"{one.b:.4g}", interval, one.verdict])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return aligned(rows)

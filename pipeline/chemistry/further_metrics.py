@@ -6,7 +6,7 @@
 | inchikey_...                      | uniqueness and novelty by InChIKey, of connected valid molecules                |
 | distances, distances_floor        | of samples, of the test split, from training (``pipeline.chemistry.distances``) |
 | posebusters                       | share that pass each check (``pipeline.chemistry.posebusters_checks``)          |
-| relaxation                        | strain by MMFF94 (``pipeline.chemistry.relaxation``)                            |
+| relaxation, relaxation_gfn2_xtb   | strain by MMFF94 and by GFN2-xTB (``pipeline.chemistry.relaxation``)            |
 
 A standard InChI is the same for tautomers and for other ways to draw a mesomer, a SMILES need not be: by InChIKey fewer
 molecules are unique and novel.
@@ -14,6 +14,7 @@ molecules are unique and novel.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import numpy as np
@@ -42,6 +43,13 @@ FURTHER_LABELS: Final[dict[str, str]] = {
 """The fractions in the dictionary and what to call them in tables."""
 
 
+RELAXATIONS: Final[dict[str, tuple[str, str]]] = {
+    "mmff94": ("relaxation", "MMFF94"),
+    "gfn2_xtb": ("relaxation_gfn2_xtb", "GFN2-xTB"),
+}
+"""Key in the dictionary and name in tables of each method of relaxation."""
+
+
 @dataclass(frozen=True, eq=False)
 class Details:
     """What is known of each of M molecules beside their ``Judgement``."""
@@ -52,46 +60,61 @@ class Details:
     inchikeys: tuple[str | None, ...]
     """[M] of connected valid molecules, None for others."""
     checks: Mapping[str, npt.NDArray[np.bool_]]
-    """Whether the first molecules pass each check of PoseBusters; empty if not requested."""
-    relaxation: Relaxation | None
-    """Of the first valid molecules; None if not requested or if none is valid."""
+    """Whether the first molecules pass each check of PoseBusters; empty if none were to be checked."""
+    relaxations: Mapping[str, Relaxation]
+    """Of the first valid molecules by method; without a method if none were to be relaxed or none are valid."""
 
     @classmethod
-    def of(cls, judgement: Judgement, *, posebusters: int = 0, relaxed: int = 0, processes: int = 1) -> Self:
+    def of(
+        cls,
+        judgement: Judgement,
+        *,
+        posebusters: int = 0,
+        relaxed: Mapping[str, int] = MappingProxyType({}),
+        processes: int = 1,
+    ) -> Self:
         """Examine molecules.
 
         Args:
             judgement: of M molecules, M > 0.
             posebusters: how many, from the first, to check with PoseBusters.
-            relaxed: how many connected valid molecules, from the first, to relax.
+            relaxed: how many connected valid molecules, from the first, to relax by each method.
             processes: how many processes share the work; 1 starts none.
         """
         molecules, smiles = judgement.molecules, judgement.perceived.connected
-        checked, valid = np.arange(min(posebusters, len(molecules))), [one is not None for one in smiles]
-        to_relax = np.flatnonzero(valid)[:relaxed]
+        checked = np.arange(min(posebusters, len(molecules)))
+        valid = np.flatnonzero([one is not None for one in smiles])
         return cls(
             molecules=molecules,
             stable_atoms=stable_atoms(molecules, processes=processes),
             inchikeys=_inchikeys(smiles),
             checks=posebusters_checks(molecules.select(checked), processes=processes) if len(checked) else {},
-            relaxation=relax(molecules.select(to_relax), processes=processes) if len(to_relax) else None,
+            relaxations={
+                method: relax(molecules.select(valid[:number]), method=method, processes=processes)
+                for method, number in relaxed.items()
+                if len(valid[:number])
+            },
         )
 
     @classmethod
     def joined(cls, parts: Sequence["Details"]) -> Self:
         """Return the details of several sets of molecules as one."""
-        relaxations = [part.relaxation for part in parts if part.relaxation]
+        relaxations: dict[str, list[Relaxation]] = {}
+        for part in parts:
+            for method, relaxation in part.relaxations.items():
+                relaxations.setdefault(method, []).append(relaxation)
         return cls(
             molecules=Molecules.concatenate([part.molecules for part in parts]),
             stable_atoms=np.concatenate([part.stable_atoms for part in parts]),
             inchikeys=tuple(key for part in parts for key in part.inchikeys),
             checks={name: np.concatenate([part.checks[name] for part in parts]) for name in parts[0].checks},
-            relaxation=Relaxation(
-                energy=np.concatenate([one.energy for one in relaxations]),
-                rmsd=np.concatenate([one.rmsd for one in relaxations]),
-            )
-            if relaxations
-            else None,
+            relaxations={
+                method: Relaxation(
+                    energy=np.concatenate([one.energy for one in found]),
+                    rmsd=np.concatenate([one.rmsd for one in found]),
+                )
+                for method, found in relaxations.items()
+            },
         )
 
 
@@ -151,8 +174,9 @@ def further_metrics(
 
     Returns:
         For each key of ``FURTHER_LABELS`` an object with "value", "low" and "high", or None; "distances" and
-        "distances_floor" see ``distances``; "posebusters" and "relaxation", None if not requested, with "molecules"
-        and an estimate for each check, "all" of them, the median "energy" (kcal/mol) and "rmsd" (angstrom).
+        "distances_floor" see ``distances``; "posebusters" and the keys of ``RELAXATIONS``, None if not examined,
+        with "molecules" and an estimate for each check, "all" of them, the median "energy" (kcal/mol) and "rmsd"
+        (angstrom).
     """
     molecules = details.molecules
     stability = {
@@ -170,7 +194,10 @@ def further_metrics(
         else None,
         "distances_floor": reference.floor if reference else None,
         "posebusters": _posebusters(details.checks, replicates, seed) if details.checks else None,
-        "relaxation": _relaxation(details.relaxation, replicates, seed) if details.relaxation else None,
+        **{
+            key: _relaxation(details.relaxations.get(method), replicates, seed)
+            for method, (key, _) in RELAXATIONS.items()
+        },
     }
 
 
@@ -182,11 +209,11 @@ def further_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     for name in list(first["posebusters"] or ())[1:]:  # the first is their number
         values = [_percent(one["posebusters"] and one["posebusters"].get(name)) for one in evaluations.values()]
         rows.append([f"PoseBusters: {name.replace('_', ' ')}", *values])
-    for name, label in (("energy", "strain, kcal/mol"), ("rmsd", "moved by relaxation, angstrom")):
-        if any(one["relaxation"] for one in evaluations.values()):
-            rows.append(
-                [label, *(_plain(one["relaxation"] and one["relaxation"][name]) for one in evaluations.values())]
-            )
+    for key, method in RELAXATIONS.values():
+        if any(one[key] for one in evaluations.values()):
+            for name, label in (("energy", "strain, kcal/mol"), ("rmsd", "moved by relaxation, angstrom")):
+                values = [_plain(one[key] and one[key][name]) for one in evaluations.values()]
+                rows.append([f"{method}: {label}", *values])
     for name, floor in (first["distances_floor"] or first["distances"] or {}).items():
         values = [_plain(one["distances"][name]) for one in evaluations.values()]
         below = f" (test split {floor['value']:.2g})" if floor and first["distances_floor"] else ""
@@ -218,9 +245,9 @@ def _posebusters(checks: Mapping[str, npt.NDArray[np.bool_]], replicates: int, s
     return {"molecules": len(passed["all"]), **found}
 
 
-def _relaxation(relaxation: Relaxation, replicates: int, seed: int) -> dict[str, Any] | None:
-    done = np.isfinite(relaxation.energy)
-    if not done.any():
+def _relaxation(relaxation: Relaxation | None, replicates: int, seed: int) -> dict[str, Any] | None:
+    done = np.isfinite(relaxation.energy) if relaxation else np.zeros(0, np.bool_)
+    if relaxation is None or not done.any():
         return None
     medians = {
         name: bootstrap_median(values[done], replicates=replicates, seed=seed).to_json()

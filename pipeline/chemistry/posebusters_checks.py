@@ -29,7 +29,7 @@ def require_posebusters() -> None:
         InputError: it is not.
     """
     if find_spec("posebusters") is None:
-        raise InputError("PoseBusters is not installed; pip install 'consistent-edm[evaluation]'")
+        raise InputError("PoseBusters is not installed; pip install posebusters")
 
 
 def posebusters_checks(molecules: Molecules, *, processes: int = 1) -> dict[str, npt.NDArray[np.bool_]]:

@@ -18,6 +18,7 @@ from pipeline.chemistry.further_metrics import Details, Reference, further_metri
 from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.posebusters_checks import require_posebusters
+from pipeline.chemistry.relaxation import require_tblite
 from pipeline.chemistry.stability import stability
 from pipeline.chemistry.tables import comparison_table, evaluation_table
 from pipeline.cli.common import add_log, run, tell
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--relax", type=int, default=0, metavar="N", help="relax the first N valid molecules of each file with MMFF94"
     )
     parser.add_argument(
+        "--relax-xtb", type=int, default=0, metavar="N", help="likewise with GFN2-xTB, half a second each"
+    )
+    parser.add_argument(
         "--bootstrap", type=int, default=1000, help="resamples for the intervals (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
@@ -63,13 +67,15 @@ def _evaluate(args: argparse.Namespace) -> None:
     for option in ("bootstrap", "processes"):
         if getattr(args, option) < 1:
             raise InputError(f"--{option} should be at least 1, not {getattr(args, option)}")
-    for option in ("seed", "posebusters", "relax"):
+    for option in ("seed", "posebusters", "relax", "relax_xtb"):
         if getattr(args, option) < 0:
-            raise InputError(f"--{option} should be at least 0, not {getattr(args, option)}")
+            raise InputError(f"--{option.replace('_', '-')} should be at least 0, not {getattr(args, option)}")
     if args.distances and not args.train:
         raise InputError("--distances are from the data of --train, which is missing")
     if args.posebusters:
         require_posebusters()
+    if args.relax_xtb:
+        require_tblite()
     if args.output.suffix != ".json":
         raise InputError(f"--output should be a .json file, not {args.output}")
     names = [str(path) for path in args.files]
@@ -105,8 +111,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     if train and args.distances:
         test = read_molecules(args.train, split="test") if has_split(args.train, "test") else None
         reference = Reference.of(train, test, generated, processes=args.processes, **resampling)
+    relaxed = {"mmff94": args.relax, "gfn2_xtb": args.relax_xtb}
     details = [
-        Details.of(one, posebusters=args.posebusters, relaxed=args.relax, processes=args.processes) for one in judged
+        Details.of(one, posebusters=args.posebusters, relaxed=relaxed, processes=args.processes) for one in judged
     ]
 
     def summary(judgement: Judgement, found: Details) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.posebusters_checks import posebusters_checks
 
-pytest.importorskip("posebusters", reason="needs pip install 'consistent-edm[evaluation]'")
+pytest.importorskip("posebusters", reason="needs pip install posebusters")
 
 Molecule = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
 
