@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--molecules", required=True, type=Path, help="file written by the stage parse")
     parser.add_argument(
-        "--buckets", type=int, nargs="+", help="sizes in atoms, ascending (default: quantiles of the sizes)"
+        "--buckets", type=int, nargs="+", help="sizes in atoms, ascending (default: seven that leave the least padding)"
     )
     parser.add_argument("--shards", required=True, type=Path, help="directory to write, replaced as a whole")
     parser.add_argument("--statistics", required=True, type=Path, help="JSON file to write")

@@ -73,12 +73,12 @@ def make_shards(
       molecules: M molecules.
       index: [M] number of each molecule in its source.
       split: [M] "train", "validation" or "test".
-      buckets: sizes in atoms, ascending; ``even_buckets`` by default.
+      buckets: sizes in atoms, ascending; ``best_buckets`` by default.
 
     Raises:
       InputError: the buckets are not ascending, or a molecule is larger than the largest.
     """
-    buckets = even_buckets(molecules.sizes) if buckets is None else buckets
+    buckets = best_buckets(molecules.sizes) if buckets is None else buckets
     edges = np.asarray(buckets, dtype=np.int32)
     if not edges.size or edges[0] < 1 or edges[-1] > np.iinfo(np.uint16).max or (np.diff(edges) <= 0).any():
         raise InputError(f"data.buckets: {list(buckets)} should be numbers of atoms, at least 1 each and ascending")
@@ -101,15 +101,34 @@ def make_shards(
     }
 
 
-def even_buckets(sizes: npt.NDArray[np.integer[Any]], most: int = 7) -> list[int]:
-    """Return buckets with about equal numbers of molecules: quantiles of the sizes, including the largest size.
+def best_buckets(sizes: npt.NDArray[np.integer[Any]], most: int = 7) -> list[int]:
+    """Return the buckets that leave the fewest pairs of atoms, padding included; the last is the largest size.
 
     Args:
       sizes: [M] atoms of each molecule.
-      most: maximum number of buckets; fewer if many molecules have the same size.
+      most: maximum number of buckets; fewer if there are fewer sizes.
     """
-    quantiles = np.quantile(sizes, np.arange(1, most + 1) / most, method="higher")
-    return [int(size) for size in np.unique(quantiles)]
+    widths, counts = np.unique(sizes, return_counts=True)
+    below = np.concatenate([[0], np.cumsum(counts)])
+    # cost[k] is the least number of pairs of the first k sizes in so many buckets; the last of these begins at cut[k].
+    cost, cuts = np.concatenate([[0], np.full(len(widths), np.inf)]), []
+    for _ in range(min(most, len(widths))):
+        # [k, j]: a bucket of the sizes j to k - 1, after the best buckets of the first j.
+        pairs = (below[1:, None] - below[:-1]) * (widths.astype(float) ** 2)[:, None]
+        whole = np.where(np.tri(len(widths), dtype=bool), cost[:-1] + pairs, np.inf)
+        cuts.append(whole.argmin(axis=1))
+        cost = np.concatenate([[np.inf], whole.min(axis=1)])
+    buckets, end = [], len(widths)
+    for cut in reversed(cuts):
+        buckets.append(int(widths[end - 1]))
+        end = int(cut[end - 1])
+    return buckets[::-1]
+
+
+def padding(sizes: npt.NDArray[np.integer[Any]], buckets: Sequence[int]) -> float:
+    """Return the share of the pairs of atoms that padding to ``buckets`` adds; each of ``sizes`` [M] fits one."""
+    widths = np.asarray(buckets)[np.searchsorted(buckets, sizes)].astype(np.float64)
+    return float(1 - np.square(sizes.astype(np.float64)).sum() / np.square(widths).sum())
 
 
 def write_shards(directory: str | os.PathLike[str], shards: Mapping[str, Sequence[Shard]]) -> None:
