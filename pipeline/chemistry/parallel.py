@@ -1,6 +1,9 @@
 """Work on many molecules, shared among processes."""
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final, TypeVar
@@ -34,6 +37,23 @@ def map_molecules(
     if processes == 1 or len(parts) < 2:
         yield from map(function, parts)
         return
-    # Not forked: the parent may hold the threads of Arrow and JAX.
-    with ProcessPoolExecutor(min(processes, len(parts)), multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(min(processes, len(parts))) as pool:
         yield from pool.map(function, parts)
+
+
+def worker_pool(processes: int) -> ProcessPoolExecutor:
+    """Return a pool whose processes end with this one, however that ends, and leave Ctrl-C to it."""
+    # Not forked: the parent may hold the threads of Arrow and JAX.
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+
+
+def _follow_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent, "this is a worker"
+    parent.join()
+    os._exit(1)

@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli.common import add_log, run, tell
+from pipeline.core.cores import available_cores
+from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.figshare import parse_figshare
 from pipeline.data.molecule_files import Invalid, read_molecule_files, report
 from pipeline.data.qm9pack import parse_qm9pack
+from pipeline.data.smiles_files import read_smiles_file
 from pipeline.data.source import write_canonical
 from pipeline.study.study import QM9_MOLECULES
 
@@ -25,15 +28,19 @@ _PURPOSES = ("to train on", "to validate on", "to test on")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = argparse.ArgumentParser(prog="parse", description="Turn a source of molecules into one Parquet file.")
-    parser.add_argument("--source", required=True, choices=[*_PARSERS, "path"], help="what the input is")
+    parser.add_argument("--source", required=True, choices=[*_PARSERS, "path", "smiles"], help="what the input is")
     parser.add_argument("--input", required=True, type=Path, help="directory of the stage download, or a user's path")
+    parser.add_argument("--seed", type=int, default=0, help="of the conformers of smiles (default: 0)")
+    parser.add_argument("--processes", type=int, default=None, help="for smiles; default: all cores")
     parser.add_argument(
         "--split-seed", type=int, default=0, help="seed of the permutation that the splits are cut from"
     )
     parser.add_argument("--train", required=True, type=_size, help="molecules to train on, or a share below 1")
     parser.add_argument("--validation", required=True, type=_size, help="likewise to validate on; the rest is the test")
     parser.add_argument(
-        "--skip-invalid", action="store_true", help="of a path, leave out molecules that cannot be used, and name them"
+        "--skip-invalid",
+        action="store_true",
+        help="of path and smiles, leave out what cannot be used, and name it",
     )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     add_log(parser)
@@ -46,11 +53,23 @@ def _size(text: str) -> float:
 
 
 def _parse(args: argparse.Namespace) -> None:
-    total = None if args.source == "path" else QM9_MOLECULES
+    total = QM9_MOLECULES if args.source in _PARSERS else None
+    if args.seed < 0 or (args.processes is not None and args.processes < 1):
+        raise InputError("--seed should be at least 0, and --processes at least 1")
     with progress(total=total, description=f"parse {args.source}", unit="molecules", log=args.log) as bar:
-        if args.source == "path":
+        if args.source not in _PARSERS:
             invalid: Invalid = "skip" if args.skip_invalid else "refuse"
-            reading = read_molecule_files(args.input, invalid=invalid, advance=bar.update)
+            if args.source == "smiles":
+                reading = read_smiles_file(
+                    args.input,
+                    seed=args.seed,
+                    processes=args.processes or available_cores(),
+                    state=args.output.parent / "conformers",
+                    invalid=invalid,
+                    advance=bar.update,
+                )
+            else:
+                reading = read_molecule_files(args.input, invalid=invalid, advance=bar.update)
             molecules = replace(reading.data.molecules, metadata={"source": args.input.resolve().name})
             data, said = replace(reading.data, molecules=molecules), report([reading])
         else:

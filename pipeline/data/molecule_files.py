@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.chemistry.elements import SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
+from pipeline.chemistry.embedding import OTHER_ELEMENTS
 from pipeline.chemistry.molecule_text import element_symbol
 from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules
 from pipeline.chemistry.plausibility import plausibility_warnings
@@ -56,7 +57,7 @@ _XYZ_START: Final = re.compile(r"\s*\d+[ \t]*\n.*\n\s*(?:[A-Za-z]{1,2}|\d{1,3})(
 _SDF_START: Final = re.compile(r"(?:.*\n){3}[ \d]{6}.*V[23]000")
 _BEGINNING: Final = 2048
 
-_UNREADABLE, _ELEMENTS, _NOT_FINITE, _EMPTY = "unreadable", "of other elements", "not finite", "empty"
+_UNREADABLE, _NOT_FINITE, _EMPTY = "unreadable", "not finite", "empty"
 _FAILED: Final = (_NOT_FINITE, _EMPTY)
 """What a generator makes when it fails."""
 
@@ -79,6 +80,39 @@ class Reading:
     """Files in the folder that are not molecules."""
 
 
+class Problem(NamedTuple):
+    """What is wrong with a molecule."""
+
+    kind: str
+    atom: int
+    """Which of its atoms, counted from 0."""
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """M molecules as some files have them, before any is refused."""
+
+    sizes: npt.NDArray[np.int32]
+    atomic_numbers: npt.NDArray[np.uint8]
+    positions: npt.NDArray[np.float32]
+    places: Sequence[tuple[Path, int, int | None, str]]
+    """[M] file, number in it, line of the first atom and title, for messages."""
+    smiles: Sequence[str | None]
+    columns: pa.Table
+    """[M] rows, perhaps of no column."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    errors: Mapping[int, Problem] = field(default_factory=dict)
+    """Why a molecule could not be read."""
+
+    def named(self, molecule: int, problems: Mapping[int, Problem]) -> str:
+        """Return what a message says of a molecule that cannot be used."""
+        path, number, line, title = self.places[molecule]
+        problem = problems[molecule]
+        where = "" if line is None or problem.kind == _UNREADABLE else f", line {line + problem.atom}"
+        return f"{path}{where}: molecule {number}" + (f" ({title[:40]})" if title else "") + f": {problem.reason}"
+
+
 def read_molecule_files(
     path: str | os.PathLike[str], *, invalid: Invalid, advance: Callable[[int], object] = lambda count: None
 ) -> Reading:
@@ -96,11 +130,21 @@ def read_molecule_files(
         cannot be used; the line names the file and, where it can, the line, the molecule and its title.
     """
     files, not_read = _files(Path(path))
-    parts: list[_Part] = []
+    parts: list[Found] = []
     for is_parquet, group in itertools.groupby(files, key=lambda file: file[1] == "parquet"):
         some = list(group)
         parts += [_parquet_part(file, advance) for file, _ in some] if is_parquet else [_text_part(some, advance)]
-    found = _joined(path, parts)
+    return make_reading(path, _joined(path, parts), invalid=invalid, num_files=len(files), not_read=not_read)
+
+
+def make_reading(
+    path: str | os.PathLike[str], found: Found, *, invalid: Invalid, num_files: int, not_read: Sequence[str]
+) -> Reading:
+    """Return what was found in a file or a folder, with what cannot be used treated as ``invalid`` says.
+
+    Raises:
+      InputError: there are no molecules, or some that cannot be used.
+    """
     number = len(found.sizes)
     if not number:
         raise InputError(f"{path}: has no molecules")
@@ -116,7 +160,7 @@ def read_molecule_files(
         raise InputError(f"{path}: has no molecule that can be used; {_listed(counts)}")
     return Reading(
         data=_chosen(found, usable, stand_ins=invalid == "unstable"),
-        num_files=len(files),
+        num_files=num_files,
         unusable=counts,
         left_out=[found.named(one, problems) for one in problems] if invalid == "skip" else [],
         not_read=not_read,
@@ -139,40 +183,7 @@ def report(readings: Sequence[Reading]) -> list[str]:
     return [*lines, *(f"warning: {line}" for line in plausibility_warnings(every))]
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """M molecules as some files have them, before any is refused."""
-
-    sizes: npt.NDArray[np.int32]
-    atomic_numbers: npt.NDArray[np.uint8]
-    positions: npt.NDArray[np.float32]
-    places: Sequence[tuple[Path, int, int | None, str]]
-    """[M] file, number in it, line of the first atom and title, for messages."""
-    smiles: Sequence[str | None]
-    columns: pa.Table
-    """[M] rows, perhaps of no column."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    errors: Mapping[int, str] = field(default_factory=dict)
-    """Why a molecule could not be read."""
-
-    def named(self, molecule: int, problems: Mapping[int, "_Problem"]) -> str:
-        """Return what a message says of a molecule that cannot be used."""
-        path, number, line, title = self.places[molecule]
-        problem = problems[molecule]
-        where = "" if line is None or problem.kind == _UNREADABLE else f", line {line + problem.atom}"
-        return f"{path}{where}: molecule {number}" + (f" ({title[:40]})" if title else "") + f": {problem.reason}"
-
-
-class _Problem(NamedTuple):
-    """What is wrong with a molecule."""
-
-    kind: str
-    atom: int
-    """Which of its atoms, counted from 0."""
-    reason: str
-
-
-def _joined(path: str | os.PathLike[str], parts: Sequence[_Part]) -> _Part:
+def _joined(path: str | os.PathLike[str], parts: Sequence[Found]) -> Found:
     if len(parts) == 1:
         return parts[0]
     starts = np.cumsum([0, *(len(part.sizes) for part in parts)]).tolist()
@@ -182,7 +193,7 @@ def _joined(path: str | os.PathLike[str], parts: Sequence[_Part]) -> _Part:
         raise InputError(
             f"{path}: a column is of different types in its files ({str(error).splitlines()[0]})"
         ) from None
-    return _Part(
+    return Found(
         sizes=np.concatenate([part.sizes for part in parts]),
         atomic_numbers=np.concatenate([part.atomic_numbers for part in parts]),
         positions=np.concatenate([part.positions for part in parts]),
@@ -224,7 +235,7 @@ def _format(path: Path) -> str | None:
         suffixes.pop()
     if suffixes and suffixes[-1] in _FORMATS:
         return _FORMATS[suffixes[-1]]
-    with _text(path) as text:
+    with open_text(path) as text:
         beginning = text.read(_BEGINNING)
     if beginning.startswith("PAR1"):
         return "parquet"
@@ -234,7 +245,7 @@ def _format(path: Path) -> str | None:
 
 
 @contextmanager
-def _text(path: Path) -> Iterator[io.TextIOWrapper]:
+def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
     """Yield a text file, gzipped or not, in UTF-8 or, with a byte-order mark, UTF-16; any end of line will do."""
     try:
         with path.open("rb") as file:
@@ -249,20 +260,20 @@ def _text(path: Path) -> Iterator[io.TextIOWrapper]:
         raise InputError(f"{path}: truncated or damaged gzip ({error})") from None
 
 
-def _text_part(files: Iterable[tuple[Path, str]], advance: Callable[[int], object]) -> _Part:
+def _text_part(files: Iterable[tuple[Path, str]], advance: Callable[[int], object]) -> Found:
     sizes: list[int] = []
     atomic_numbers = bytearray()
     positions: list[npt.NDArray[np.float32]] = [np.empty((0, 3), np.float32)]
     places: list[tuple[Path, int, int | None, str]] = []
     properties: list[dict[str, str]] = []
-    errors: dict[int, str] = {}
+    errors: dict[int, Problem] = {}
     for path, kind in files:
         first = len(sizes)
-        with _text(path) as lines:
+        with open_text(path) as lines:
             try:
                 for number, record in enumerate(_READERS[kind](lines)):
                     if record.error:
-                        errors[len(sizes)] = record.error
+                        errors[len(sizes)] = Problem(_UNREADABLE, 0, record.error)
                     sizes.append(len(record.atomic_numbers))
                     atomic_numbers += bytes(record.atomic_numbers)
                     with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
@@ -277,18 +288,18 @@ def _text_part(files: Iterable[tuple[Path, str]], advance: Callable[[int], objec
             raise InputError(f"{path}: empty")
         advance((len(sizes) - first) % _ADVANCE)
     smiles = [next((text for key, text in own.items() if key.lower() == "smiles"), None) for own in properties]
-    return _Part(
+    return Found(
         sizes=np.array(sizes, np.int32),
         atomic_numbers=np.frombuffer(bytes(atomic_numbers), np.uint8),
         positions=np.concatenate(positions),
         places=places,
         smiles=[text or None for text in smiles],
-        columns=_columns([title for *_, title in places], properties),
+        columns=make_columns([title for *_, title in places], properties),
         errors=errors,
     )
 
 
-def _columns(titles: Sequence[str], properties: Sequence[Mapping[str, str]]) -> pa.Table:
+def make_columns(titles: Sequence[str], properties: Sequence[Mapping[str, str]]) -> pa.Table:
     """Return titles and tags as columns of M rows each; a tag with the name of a column of ours gets another."""
     columns = {TITLE: pa.array([title or None for title in titles], pa.string())}
     for name in dict.fromkeys(name for own in properties for name in own if name.lower() != "smiles"):
@@ -308,14 +319,14 @@ def _as_numbers(values: pa.Array) -> pa.Array:
     return numbers if pc.all(pc.is_finite(numbers)).as_py() else values
 
 
-def _parquet_part(path: Path, advance: Callable[[int], object]) -> _Part:
+def _parquet_part(path: Path, advance: Callable[[int], object]) -> Found:
     found = read_molecule_table(path)
     number = len(found.sizes)
     advance(number)
     columns = found.columns
     if TITLE not in columns.column_names:
         columns = columns.append_column(TITLE, pa.nulls(number, pa.string()))
-    return _Part(
+    return Found(
         sizes=found.sizes,
         atomic_numbers=found.atomic_numbers,
         positions=found.positions,
@@ -326,27 +337,27 @@ def _parquet_part(path: Path, advance: Callable[[int], object]) -> _Part:
     )
 
 
-def _problems(found: _Part) -> dict[int, _Problem]:
+def _problems(found: Found) -> dict[int, Problem]:
     """Return what is wrong with every molecule that cannot be used, in the order of the molecules."""
-    problems = {int(one): _Problem(_EMPTY, 0, "has no atoms") for one in np.flatnonzero(found.sizes == 0)}
+    problems = {int(one): Problem(_EMPTY, 0, "has no atoms") for one in np.flatnonzero(found.sizes == 0)}
     owner = np.repeat(np.arange(len(found.sizes)), found.sizes)
     starts = np.cumsum(found.sizes) - found.sizes
     there = ", ".join(map(element_symbol, np.unique(found.atomic_numbers).tolist()))
     # The worse later, and of each the first atom.
     for kind, wrong in (
         (_NOT_FINITE, ~np.isfinite(found.positions).all(axis=1)),
-        (_ELEMENTS, TYPE_OF_ATOMIC_NUMBER[found.atomic_numbers] == UNKNOWN),
+        (OTHER_ELEMENTS, TYPE_OF_ATOMIC_NUMBER[found.atomic_numbers] == UNKNOWN),
     ):
         for atom in reversed(np.flatnonzero(wrong).tolist()):
             one, symbol = int(owner[atom]), element_symbol(int(found.atomic_numbers[atom]))
             elements = f"has {symbol}; its elements are {there}, supported are {SUPPORTED}"
-            reason = elements if kind == _ELEMENTS else f"a coordinate is not finite ({found.positions[atom]})"
-            problems[one] = _Problem(kind, atom - int(starts[one]), reason)
-    problems |= {one: _Problem(_UNREADABLE, 0, error) for one, error in found.errors.items()}
+            reason = elements if kind == OTHER_ELEMENTS else f"a coordinate is not finite ({found.positions[atom]})"
+            problems[one] = Problem(kind, atom - int(starts[one]), reason)
+    problems |= found.errors
     return dict(sorted(problems.items()))
 
 
-def _chosen(found: _Part, chosen: npt.NDArray[np.bool_], *, stand_ins: bool) -> SourceData:
+def _chosen(found: Found, chosen: npt.NDArray[np.bool_], *, stand_ins: bool) -> SourceData:
     """Return the chosen molecules or, with fluorine atoms at one point in place of the others, all of them."""
     sizes = np.where(chosen, found.sizes, np.maximum(found.sizes, STAND_IN_SIZE) if stand_ins else 0)
     atoms, own = np.repeat(chosen, found.sizes), np.repeat(chosen, sizes)

@@ -43,9 +43,9 @@ class Split(Group):
     seed: Seed = 0
     """Seed of the shuffle before the split; 0 is EDM's split."""
     train: PositiveInt | Fraction | None = None
-    """Training molecules: a number, or a fraction below 1. null is 100000 for QM9 and 0.8 for a path."""
+    """Training molecules: a number, or a fraction below 1. null is 100000 for QM9 and 0.8 for others."""
     validation: PositiveInt | Fraction | None = None
-    """Validation molecules: a number, or a fraction below 1. null is 17748 for QM9 and 0.1 for a path."""
+    """Validation molecules: a number, or a fraction below 1. null is 17748 for QM9 and 0.1 for others."""
 
 
 class Data(Group):
@@ -53,30 +53,33 @@ class Data(Group):
 
     name: Name = "qm9"
     """Name of the data set in file names and figures; results/data/NAME holds its files. Not raw or noise."""
-    source: Literal["qm9pack", "figshare", "path"] = "qm9pack"
-    """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, or your
-    own file or folder (path)."""
+    source: Literal["qm9pack", "figshare", "path", "smiles"] = "qm9pack"
+    """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, your own
+    file or folder (path), or a file of SMILES that get conformers (smiles)."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
-    """For source path only. An XYZ, SDF, MOL or Parquet file or a folder of them, gzipped or not; relative to the
-    Snakefile's folder, or absolute."""
+    """For source path an XYZ, SDF, MOL or Parquet file or a folder of them; for smiles a CSV file with a column smiles,
+    or one with a SMILES and a title on each line. Gzipped or not; relative to the Snakefile's folder, or absolute."""
     skip: StrictBool = False
-    """For source path only. Whether to leave out and name molecules that cannot be used, such as those of other
-    elements; false refuses them."""
+    """For sources path and smiles. Whether to leave out and name molecules that cannot be used, such as those of other
+    elements or without a conformer; false refuses them."""
     split: Split = Split()
     buckets: Annotated[UniqueTuple[Annotated[int, Field(strict=True, ge=1, le=65535)]], Field(min_length=1)] | None = (
         None
     )
     """Padded sizes in atoms, ascending. Each costs one compilation and saves padding; the largest molecule must fit the
-    last. null is [15, 17, 18, 19, 20, 21, 29] for QM9, and quantiles of the sizes for a path."""
+    last. null is [15, 17, 18, 19, 20, 21, 29] for QM9, and for others at most seven that leave the least padding."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.name in _RESERVED:
             raise ValueError(f"name: {format_value(self.name)} should be another name than {' and '.join(_RESERVED)}")
-        if self.source == "path" and not self.path:
-            raise ValueError("path: is missing; for the source path it should name a file of molecules or a folder")
-        if self.source != "path" and self.path is not None:
-            raise ValueError(f"path: {format_value(self.path)} should be left out, or data.source should be path")
+        own = self.source in ("path", "smiles")
+        if own and not self.path:
+            raise ValueError(f"path: is missing; for the source {self.source} it should name a file of molecules")
+        if not own and self.path is not None:
+            raise ValueError(
+                f"path: {format_value(self.path)} should be left out, or data.source should be path or smiles"
+            )
         if self.path and set(self.path) & set("{}"):
             # Snakemake would take them for wildcards.
             raise ValueError(f"path: {format_value(self.path)} should have no braces")
@@ -90,7 +93,7 @@ class Data(Group):
 
     def _completed(self) -> Self:
         """Return the data with the defaults that depend on the source."""
-        is_qm9, buckets = self.source != "path", self.buckets
+        is_qm9, buckets = self.source in ("qm9pack", "figshare"), self.buckets
         train = self.split.train or (100_000 if is_qm9 else 0.8)
         validation = self.split.validation or (17_748 if is_qm9 else 0.1)
         if is_qm9:

@@ -43,7 +43,7 @@ def data_path(name):
 def molecule_source(wildcards):
     """Return the input of the stage parse: a download, or the user's file or folder."""
     data = config["data"]
-    if data["source"] != "path":
+    if data["path"] is None:
         return f"results/data/raw/{data['source']}"
     path = data["path"]
     # Relative to the Snakefile, whatever --directory says, but written relative to the working directory, so that moving

@@ -2,7 +2,8 @@
 #
 # in:  a download, or config data.path
 # out: results/data/raw/{source}/                  as published, verified by checksum
-#      results/data/{data}/molecules.parquet       every molecule with its split and properties
+#      results/data/{data}/molecules.parquet       every molecule with its split and properties; beside it, while they are
+#                                                  made of SMILES, conformers/
 #      results/data/{data}/shards/                 padded in size buckets
 #      results/data/{data}/statistics.json         sizes, types and scales of the training molecules
 
@@ -35,9 +36,11 @@ rule parse:
         "results/logs/parse/{data}.log",
     conda:
         "../../envs/runtime.yaml"
+    threads: all_cores if config["data"]["source"] == "smiles" else 1
     resources:
         mem_mb=per_attempt(2000),
-        runtime=per_attempt(10),
+        # An attempt goes on with the conformers of the one before.
+        runtime=per_attempt(120 if config["data"]["source"] == "smiles" else 10),
     params:
         options=flags(
             source=config["data"]["source"],
@@ -48,7 +51,7 @@ rule parse:
         + ["--skip-invalid"] * config["data"]["skip"],
         newest=newest_molecules,
     shell:
-        "python -m pipeline.cli.parse --input {input:q} {params.options:q} --output {output:q} --log {log:q}"
+        "python -m pipeline.cli.parse --input {input:q} {params.options:q} --processes {threads} --output {output:q} --log {log:q}"
 
 
 rule shard:

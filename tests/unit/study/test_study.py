@@ -128,7 +128,7 @@ def test_edge_features_follow_hidden_unless_given() -> None:
         ({"data__name": "noise"}, 'data.name: "noise" should be another name than raw and noise'),
         ({"data__name": "a/b"}, 'data.name: "a/b" should be text of lowercase letters'),
         ({"data__source": "path"}, "data.path: is missing"),
-        ({"data__path": "x.sdf"}, 'data.path: "x.sdf" should be left out, or data.source should be path'),
+        ({"data__path": "x.sdf"}, 'data.path: "x.sdf" should be left out, or data.source should be path or smiles'),
         ({"runs__edm__training__accumulate": 3}, "runs.edm.training.accumulate: 3 should divide batch_size, 64"),
         ({"runs__edm__training__steps": 5}, "runs.edm.training.optimizer.warmup_steps: 500 should be at most"),
         ({"runs__edm__samplers__heun-25__sigma_min": 50}, "runs.edm.samplers.heun-25.sigma_min: 50.0 should be below"),
