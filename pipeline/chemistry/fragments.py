@@ -44,6 +44,11 @@ def sharing_a_skeleton(
     return np.isin(_skeletons(molecules, bonds), _skeletons(others, bonds_of_others))
 
 
+def molecule_fingerprints(molecules: Molecules, bonds: Bonds) -> npt.NDArray[np.uint64]:
+    """Return a fingerprint of every molecule's graph, [M], see ``_fragments``; equal graphs have equal ones."""
+    return np.add.reduceat(_colours(molecules, bonds.first, bonds.second), molecules.offsets[:-1])
+
+
 def _skeletons(molecules: Molecules, bonds: Bonds) -> npt.NDArray[np.uint64]:
     """Return a fingerprint of every molecule, [M], of its heavy atoms, their bonds and the number of hydrogens."""
     heavy = molecules.atomic_numbers > 1

@@ -16,6 +16,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "compare": "tell differences between two scores from noise",
     },
     "Prepare data": {
+        "check-data": "tell what a study would train on",
         "download": "fetch QM9",
         "parse": "read molecules into one Parquet file and split them",
         "shard": "pad molecules to a few sizes for training",
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     stages = {stage for group in GROUPS.values() for stage in group}
     if words and words[0] in stages:
-        status: int = import_module(f"pipeline.cli.{words[0]}").main(words[1:])
+        status: int = import_module(f"pipeline.cli.{words[0].replace('-', '_')}").main(words[1:])
         return status
     if not words or words[0] in ("-h", "--help"):
         print(_help())

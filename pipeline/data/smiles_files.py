@@ -27,6 +27,9 @@ from pipeline.core.files import json_digest
 from pipeline.data.molecule_files import Found, Invalid, Problem, Reading, make_columns, make_reading, open_text
 from pipeline.data.parquet_tables import read_table, write_table
 
+SUFFIXES: Final = frozenset({".smi", ".csv"})
+"""Of files that are taken for SMILES where nobody says what they are."""
+
 _KIND: Final = "conformers"
 _AT_ONCE: Final = 50
 """SMILES in a part."""

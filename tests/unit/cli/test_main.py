@@ -17,7 +17,7 @@ def test_every_stage_is_listed() -> None:
         if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in module.body)
     }
     # `settings` writes a part of the documentation: a tool for developers.
-    assert with_main - {"main", "settings"} == STAGES
+    assert {name.replace("_", "-") for name in with_main} - {"main", "settings"} == STAGES
 
 
 def test_a_stage_gets_its_arguments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,83 @@
+"""What a study would train on: a look at molecules before hours are spent on them."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+from pipeline.chemistry.bonds import find_bonds
+from pipeline.chemistry.elements import SYMBOLS
+from pipeline.chemistry.fragments import molecule_fingerprints
+from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.rdkit_molecules import perceive
+from pipeline.data.molecule_files import Reading
+from pipeline.data.molecule_parquet import SPLITS
+from pipeline.data.shards import best_buckets, padding
+from pipeline.data.source import split_labels
+
+_PERCEIVED: Final = 1000
+"""Molecules whose validity is determined, evenly spread: enough for a few per cent, and a second of work."""
+
+SHARES: Final = {"train": 0.8, "validation": 0.1}
+"""Of the molecules: the defaults of a study."""
+
+
+_STEPS: Final = 20_000
+"""Of a run of the study: a start, hours on two cores."""
+
+
+def describe(reading: Reading) -> list[str]:
+    """Return lines about the molecules of a file or a folder that can be used."""
+    molecules = reading.data.molecules
+    sizes, types = molecules.sizes, molecules.types()
+    counts = Counter({SYMBOLS[kind]: count for kind, count in enumerate(np.bincount(types).tolist()) if count})
+    buckets = best_buckets(sizes)
+    splits = Counter(split_labels(len(molecules), seed=0, **SHARES).tolist())
+    hydrogens = np.add.reduceat(molecules.atomic_numbers == 1, molecules.offsets[:-1], dtype=np.int64)
+    some = molecules.select(np.unique(np.linspace(0, len(molecules) - 1, _PERCEIVED).astype(int)))
+    valid = sum(smiles is not None for smiles in perceive(some).connected)
+    without = f"{(hydrogens == 0).sum():,} molecules have none, and none is added"
+    shown = {
+        "elements": ", ".join(f"{symbol} {count / len(types):.1%}" for symbol, count in counts.items()),
+        "atoms": f"{sizes.min()} to {sizes.max()} a molecule, {sizes.mean():.1f} on average, {len(types):,} in all",
+        "buckets": f"{', '.join(map(str, buckets))}; {padding(sizes, buckets):.0%} of the pairs of atoms are padding",
+        "split": ", ".join(f"{splits[split]:,} for {split}" for split in SPLITS),
+        "hydrogens": f"{hydrogens.mean():.1f} a molecule; {without}",
+        "duplicates": _duplicates(molecules),
+        "valid": f"{valid:,} of {len(some):,} are connected and have a neutral Lewis structure",
+    }
+    return [f"{name:<12}{text}" for name, text in shown.items()]
+
+
+def _duplicates(molecules: Molecules) -> str:
+    graphs = molecule_fingerprints(molecules, find_bonds(molecules))
+    conformers = {(numbers.tobytes(), positions.tobytes()) for numbers, positions in molecules}
+    again = len(molecules) - len(np.unique(graphs))
+    return f"{again:,} have the graph of another one, {len(molecules) - len(conformers):,} its coordinates, too"
+
+
+def study_for(path: Path, reading: Reading, *, source: str) -> str:
+    """Return the text of a study that trains on a file or a folder: a denoiser and a few-step model tuned from it."""
+    name = re.sub(r"[^a-z0-9]+", "-", path.name.split(".")[0].lower()).strip("-") or "mine"
+    skip = {"skip": True} if reading.left_out else {}
+    few = {f"steps-{calls}": {"kind": "consistency", "steps": calls} for calls in (4, 16)}
+    study: dict[str, Any] = {
+        "data": {"name": name, "source": source, "path": str(path.resolve())} | skip,
+        "runs": {
+            f"{name}-denoiser": {
+                "objective": "denoiser",
+                "training": {"steps": _STEPS},
+                "samplers": {"heun-50": {"kind": "heun", "steps": 25}},
+            },
+            f"{name}-few-step": {
+                "objective": "consistency",
+                "init": f"{name}-denoiser",
+                "training": {"steps": _STEPS},
+                "samplers": few,
+            },
+        },
+    }
+    return yaml.safe_dump(study, sort_keys=False)
