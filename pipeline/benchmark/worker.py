@@ -87,7 +87,7 @@ class Worker:
         return done
 
     def _judge(self) -> Answer:
-        from pipeline.chemistry.metrics import stability_metrics
+        from pipeline.chemistry.stability import stability_metrics
 
         return {"stability": stability_metrics(self._subject.samples(), seed=0)}
 

@@ -26,11 +26,12 @@ from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.distances import Histograms, distances
 from pipeline.chemistry.fragments import sharing_a_skeleton
 from pipeline.chemistry.intervals import bootstrap, bootstrap_median
-from pipeline.chemistry.metrics import Judgement, distinct_estimates, estimate_json, per_molecule
+from pipeline.chemistry.metrics import Judgement, distinct_estimates, estimate_json
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.posebusters_checks import posebusters_checks
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.chemistry.relaxation import Relaxation, relax
+from pipeline.chemistry.stability import per_molecule
 from pipeline.chemistry.tables import aligned
 from pipeline.chemistry.valences import stable_atoms
 

@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.elements import SYMBOLS
@@ -37,7 +36,7 @@ from pipeline.chemistry.fragments import sharing_a_fragment
 from pipeline.chemistry.intervals import Estimate, bootstrap
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import Perceived, perceive
-from pipeline.chemistry.stability import Stability, stability
+from pipeline.chemistry.stability import Ratio, Stability, per_molecule, stability, stability_ratios
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
 
@@ -133,7 +132,7 @@ def summarise(
     molecules = judgement.molecules
     of_molecules = bootstrap(
         {
-            **_stability_ratios(molecules, judgement.stability),
+            **stability_ratios(molecules, judgement.stability),
             "validity": per_molecule([smiles is not None for smiles in judgement.perceived.edm]),
             "connected_validity": per_molecule([smiles is not None for smiles in judgement.perceived.connected]),
         },
@@ -194,27 +193,6 @@ def _is_estimate(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(value.get(part), int | float) for part in ("value", "low", "high")
     )
-
-
-def stability_metrics(molecules: Molecules, *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Return "atom_stability" and "molecule_stability" alone, as ``summarise`` does; cheap enough for every epoch."""
-    ratios = _stability_ratios(molecules, stability(molecules))
-    return {key: estimate_json(value) for key, value in bootstrap(ratios, replicates=replicates, seed=seed).items()}
-
-
-Ratio = tuple[npt.ArrayLike, npt.ArrayLike]
-
-
-def _stability_ratios(molecules: Molecules, judged: Stability) -> dict[str, Ratio]:
-    return {
-        "atom_stability": (judged.stable_atoms, molecules.sizes),
-        "molecule_stability": per_molecule(judged.molecules),
-    }
-
-
-def per_molecule(hits: Sequence[bool] | npt.NDArray[np.bool_]) -> Ratio:
-    """Return the ratio whose units are the molecules, [M], of which some are hits."""
-    return hits, np.ones(len(hits))
 
 
 def distinct_estimates(

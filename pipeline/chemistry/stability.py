@@ -7,14 +7,16 @@ Charges, aromaticity and connectivity are ignored: two complete molecules far ap
 QM9 itself scores 99.36 % and 95.28 %, Gaussian noise 12 to 19 % and 0 %.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.bonds import Bonds, find_bonds
 from pipeline.chemistry.elements import ELEMENTS, types_of
+from pipeline.chemistry.intervals import bootstrap
 from pipeline.chemistry.molecules import Molecules
 
 _MOST_BONDS: Final = 8
@@ -73,3 +75,25 @@ def unstable_atoms(molecules: Molecules, judged: Stability, index: int) -> dict[
 
 
 _NONE: Final = np.empty(0, dtype=np.int64)
+
+
+Ratio = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+def stability_metrics(molecules: Molecules, *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Return "atom_stability" and "molecule_stability" as ``metrics.summarise`` does; cheap enough for every epoch."""
+    estimates = bootstrap(stability_ratios(molecules, stability(molecules)), replicates=replicates, seed=seed)
+    return {key: estimate.to_json() if estimate else None for key, estimate in estimates.items()}
+
+
+def stability_ratios(molecules: Molecules, judged: Stability) -> dict[str, Ratio]:
+    """Return the counts of stable atoms and molecules, and what they are fractions of, by metric."""
+    return {
+        "atom_stability": (judged.stable_atoms, molecules.sizes),
+        "molecule_stability": per_molecule(judged.molecules),
+    }
+
+
+def per_molecule(hits: Sequence[bool] | npt.NDArray[np.bool_]) -> Ratio:
+    """Return the ratio whose units are the molecules, [M], of which some are hits."""
+    return hits, np.ones(len(hits))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.backends import load_backend
-from pipeline.chemistry.metrics import stability_metrics
+from pipeline.chemistry.stability import stability_metrics
 from pipeline.cli.common import add_backend, add_log, run
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.sdf import sdf_records
-from pipeline.chemistry.xyz import xyz_frames
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
 from pipeline.data.molecule_parquet import TITLE, write_molecules
@@ -27,10 +26,12 @@ def check_output(path: str | os.PathLike[str]) -> None:
     """Check the name of a file to write, before there is anything to write.
 
     Raises:
-      InputError: its suffix is not one of ``SUFFIXES``.
+      InputError: its suffix is not one of ``SUFFIXES``; it is text, and RDKit is not installed.
     """
     if not Path(path).name.lower().endswith(SUFFIXES):
         raise InputError(f"{path}: molecules are written to {', '.join(SUFFIXES)} files")
+    if not Path(path).name.lower().endswith(".parquet") and not find_spec("rdkit"):
+        raise InputError(f"{path}: RDKit, which is not installed, writes all formats but Parquet: pip install rdkit")
 
 
 def write_molecule_file(
@@ -64,6 +65,10 @@ def write_molecule_file(
     if name.endswith(".parquet"):
         write_molecules(path, molecules, index=index, extra_columns=columns, units=units, metadata=metadata)
         return []
+    # Imported here: sampling, which writes Parquet in a study, does without RDKit.
+    from pipeline.chemistry.sdf import sdf_records
+    from pipeline.chemistry.xyz import xyz_frames
+
     values = {key: pa.table({key: of})[key] for key, of in columns.items()}
     lost = [key for key, of in values.items() if pa.types.is_nested(of.type)]
     lists = {key: of.to_pylist() for key, of in values.items() if key not in lost}

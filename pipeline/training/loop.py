@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.metrics import stability_metrics
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.stability import stability_metrics
 from pipeline.core.errors import InputError
 from pipeline.core.files import exclusive_lock
 from pipeline.core.progress import Progress, progress

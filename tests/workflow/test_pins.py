@@ -48,13 +48,11 @@ def test_every_file_is_known_by_its_hash_and_none_by_its_address(name: str) -> N
     assert not re.search(r"://|--(index|extra-index|find-links|trusted)", text(name))
 
 
-@pytest.mark.parametrize(
-    ("name", "extras"), [("runtime", []), ("dev", ["dev"]), ("cuda", ["cuda"])], ids=lambda value: str(value)
-)
-def test_the_locks_have_what_the_project_asks_for(name: str, extras: list[str]) -> None:
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_locks_have_what_the_project_asks_for(name: str) -> None:
     requirements = [
         *PROJECT["dependencies"],
-        *(line for extra in extras for line in PROJECT["optional-dependencies"][extra]),
+        *(line for extra in lock_script.EXTRAS[name] for line in PROJECT["optional-dependencies"][extra]),
     ]
     for requirement in map(Requirement, requirements):
         assert requirement.specifier.contains(pins(name)[canonicalize_name(requirement.name)]), requirement

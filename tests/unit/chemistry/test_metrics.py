@@ -11,10 +11,10 @@ from pipeline.chemistry.metrics import (
     Judgement,
     known_molecules,
     read_summary,
-    stability_metrics,
     summarise,
 )
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.stability import stability_metrics
 from pipeline.core.errors import InputError
 
 Examples = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
