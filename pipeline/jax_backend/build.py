@@ -54,7 +54,12 @@ _BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective
 
 def _network(config: RunConfig, statistics: Statistics) -> EGNN:
     features = OBJECTIVES[config.objective].features(statistics.elements)
-    return EGNN(config.model, output_features=features, precision=config.precision)
+    return EGNN(
+        config.model,
+        output_features=features,
+        condition_features=config.condition_features,
+        precision=config.precision,
+    )
 
 
 def build_layout(objective: Objective) -> Layout:

@@ -182,6 +182,7 @@ class JaxTrainer:
         """Take the initial weights, or draw them; nothing is compiled yet."""
         config, statistics, pretrained = run.config, run.statistics, run.pretrained
         self._processes = processes or Processes()
+        self._properties, self._seed = run.properties.statistics if run.properties else None, config.seed
         self._objective = build_objective(config, statistics)
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
         self._layout = build_layout(self._objective)
@@ -237,7 +238,10 @@ class JaxTrainer:
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
         self._sampler.weights = self._state.ema
-        return self._sampler(sizes).molecules
+        sampler = self._sampler
+        if self._properties:
+            sampler = sampler.given(self._properties.drawn_context(sizes, self._seed))
+        return sampler(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""

@@ -65,6 +65,7 @@ def sampling_minutes(
     """Return an upper estimate of the time in minutes for one of ``shards`` equal parts of the samples."""
     # Heun calls the network twice a step, ancestral sampling once more at the end.
     calls = {"heun": 2 * sampler.steps, "ancestral": sampler.steps + 1}.get(sampler.kind, sampler.steps)
+    calls *= 2 if sampler.guidance else 1
     molecules = math.ceil(sampler.num / shards)
     return _minutes(molecules * calls * _mean_operations(run.model, buckets), cpus=cpus, gpus=gpus, tasks=1)
 

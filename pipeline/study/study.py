@@ -144,11 +144,6 @@ class Run(WeightsConfig):
 
     @model_validator(mode="after")
     def _check_use(self) -> Self:
-        for name, sampler in self.samplers.items():
-            try:
-                sampler.check_for(self.objective)
-            except ValueError as error:
-                raise ValueError(f"samplers.{name}.{error}") from None
         if self.seeds and (self.released or "seed" in self.model_fields_set):
             raise ValueError("seeds: should be left out for a released model and beside seed")
         nodes, tasks, batch = self.resources.nodes, self.resources.tasks, self.training.batch_size
@@ -316,6 +311,7 @@ def _with_inherited(run: Run, runs: Mapping[str, Run]) -> Run:
     shared = {key: getattr(levels, key) for key in _SHARED_LEVELS if key not in run.levels.model_fields_set}
     return run.model_copy(
         update={
+            "condition": run.condition if "condition" in run.model_fields_set else runs[other].condition,
             "model": runs[other].model.model_copy(update=own),
             "levels": run.levels.model_copy(update=shared),
         }
@@ -326,8 +322,13 @@ _SHARED_LEVELS: Final = ("sigma_data", "preconditioning")
 
 
 def _check_starts(runs: Mapping[str, Run], name: str) -> None:
-    """Check that the init and teacher of a run are compatible with it."""
+    """Check that the init and teacher of a run, and its samplers, are compatible with it."""
     run = runs[name]
+    for sampler, settings in run.samplers.items():
+        try:
+            settings.check_for(run)
+        except ValueError as error:
+            raise ValueError(f"runs.{name}.samplers.{sampler}.{error}") from None
     for key, other in (("init", run.init), ("teacher", run.teacher)):
         if other is None:
             continue
@@ -337,6 +338,8 @@ def _check_starts(runs: Mapping[str, Run], name: str) -> None:
             raise ValueError(f"{same}, except that it may have fewer layers")
         if key == "teacher" and start.model != run.model:
             raise ValueError(same)
+        if start.condition != run.condition and (start.condition or key == "teacher"):
+            raise ValueError(f"{path}: the condition of {other} should be the same as this run's")
         if (start.objective == "edm") != (run.objective == "edm"):
             raise ValueError(
                 f"{path}: {other} has objective {start.objective}, whose weights do not fit objective {run.objective}"

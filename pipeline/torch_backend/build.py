@@ -79,7 +79,13 @@ def load_edm(weights: Weights) -> EDM:
 def _network(config: RunConfig, statistics: Statistics) -> EGNN:
     features = OBJECTIVES[config.objective].features(statistics.elements)
     # The noise level is one more feature that comes in.
-    model = EGNN(config.model, input_features=features + 1, output_features=features, precision=config.precision)
+    model = EGNN(
+        config.model,
+        input_features=features + 1,
+        output_features=features,
+        condition_features=config.condition_features,
+        precision=config.precision,
+    )
     # PyTorch has no such setting for a product; the last run that is built in a process counts.
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
     model.initialise(seeded(config.seed, 0))

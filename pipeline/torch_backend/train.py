@@ -47,6 +47,7 @@ class TorchTrainer:
     def __init__(self, run: TrainingRun, machine: Machine):
         """Take the initial weights, or draw them, and put them on the device."""
         config, statistics, pretrained, training = run.config, run.statistics, run.pretrained, run.config.training
+        self._properties = run.properties.statistics if run.properties else None
         objective = build_objective(config, statistics)
         if pretrained.init:
             from_arrays(objective.model, pretrained.init)
@@ -113,7 +114,10 @@ class TorchTrainer:
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
-        return self._sampler(sizes).molecules
+        sampler = self._sampler
+        if self._properties:
+            sampler = sampler.given(self._properties.drawn_context(sizes, self._config.seed))
+        return sampler(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""

@@ -225,6 +225,11 @@ def sampler_files(pattern):
     ]
 
 
+def property_file(wildcards):
+    """Return the file with the properties that a run is conditioned on, or none."""
+    return data_path("molecules.parquet") if config["runs"][wildcards.run]["condition"] else []
+
+
 def start_file(run, key):
     """Return the weights of the run that a run's ``init`` or ``teacher`` names, or none."""
     other = config["runs"][run][key]
