@@ -56,6 +56,8 @@ class Run:
         """
         settings = {"num": num, "seed": seed, "guidance": guidance}
         name = self.weights.config.name
+        if not OBJECTIVES[self.weights.config.objective].progress_sampler:
+            raise InputError(f"{name}: it predicts properties and generates no molecules")
         if not OBJECTIVES[self.weights.config.objective].few_step:
             if calls % 2 == 0 or calls < 3:
                 raise InputError(f"{name}: Heun's method takes 3, 5, 7, ... network calls, not {calls}")

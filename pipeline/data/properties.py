@@ -114,6 +114,16 @@ class Properties:
         return self.statistics.context(self.values[np.searchsorted(self.index, numbers)])
 
 
+def property_columns(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the column of each name by which a property of a molecule file can be called.
+
+    Raises:
+      InputError: the file is missing or damaged.
+    """
+    columns = read_metadata(path, kind=KIND).get("columns", [])
+    return {name: column for name, column in ALIASES.items() if column in columns} | {name: name for name in columns}
+
+
 def read_properties(
     path: str | os.PathLike[str], names: Sequence[str], shards: Mapping[str, Sequence[Shard]]
 ) -> Properties:
@@ -128,11 +138,10 @@ def read_properties(
       InputError: the file is damaged or of other molecules; a property is missing, has missing values, is not a finite
         number or does not vary.
     """
-    metadata = read_metadata(path, kind=KIND)
-    available = metadata.get("columns", [])
-    columns = [name if name in available else ALIASES.get(name, name) for name in names]
-    if missing := [name for name, column in zip(names, columns, strict=True) if column not in available]:
-        raise InputError(f"condition: {path} has no property {missing[0]}; its columns are {', '.join(available)}")
+    known = property_columns(path)
+    if missing := [name for name in names if name not in known]:
+        raise InputError(f"condition: {path} has no property {missing[0]}; its columns are {', '.join(known)}")
+    columns, metadata = [known[name] for name in names], read_metadata(path, kind=KIND)
     found = read_columns(path, ["index", *columns])
     for name, column in zip(names, columns, strict=True):
         if found[column].dtype.kind not in "iuf" or not np.isfinite(found[column]).all():

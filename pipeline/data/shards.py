@@ -154,18 +154,26 @@ def read_shards(directory: str | os.PathLike[str], split: str) -> list[Shard]:
 
 
 def take_half(shards: Sequence[Shard], half: Literal["first", "second"]) -> list[Shard]:
-    """Return the molecules of one half of the training split, empty shards left out.
+    """Return the molecules of one half of the training split (see ``half_of``), empty shards left out."""
+    chosen = half_of(np.concatenate([shard.index for shard in shards]), half)
+    taken = [shard.take(np.isin(shard.index, chosen)) for shard in shards]
+    return [shard for shard in taken if len(shard)]
+
+
+def half_of(index: npt.NDArray[np.integer[Any]], half: Literal["first", "second"]) -> npt.NDArray[np.integer[Any]]:
+    """Return the numbers of the molecules in one half of the training split, in random order.
 
     EDM's halves (Hoogeboom et al. 2022, ``qm9/dataset.py``): the molecules in the order of the source, permuted by
     ``np.random.permutation`` after seed 42, cut in the middle. Property regressors are trained on the first half and
     generators on the second.
+
+    Args:
+      index: number of each training molecule in its source.
+      half: which.
     """
-    index = np.sort(np.concatenate([shard.index for shard in shards]))
-    permuted = index[np.random.RandomState(42).permutation(len(index))]
+    permuted = np.sort(index)[np.random.RandomState(42).permutation(len(index))]
     middle = len(index) // 2
-    chosen = permuted[:middle] if half == "first" else permuted[middle:]
-    taken = [shard.take(np.isin(shard.index, chosen)) for shard in shards]
-    return [shard for shard in taken if len(shard)]
+    return permuted[:middle] if half == "first" else permuted[middle:]
 
 
 def _pad(molecules: Molecules, *, index: npt.NDArray[np.integer[Any]], bucket: int) -> Shard:

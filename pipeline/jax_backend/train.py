@@ -194,10 +194,11 @@ class JaxTrainer:
         self._sharding = update_sharding(mesh)
         self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
         self._schedule = learning_rate(config.training)
-        self._sampler = JaxSampler(
+        progress_sampler = OBJECTIVES[config.objective].progress_sampler
+        self._sampler = progress_sampler and JaxSampler(
             config,
             statistics,
-            OBJECTIVES[config.objective].progress_sampler(config),
+            progress_sampler(config),
             params,
             batch=min(PROGRESS_BATCH, config.training.sample_count),
             buckets=[max(statistics.buckets)],
@@ -237,8 +238,9 @@ class JaxTrainer:
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
-        self._sampler.weights = self._state.ema
         sampler = self._sampler
+        assert sampler is not None, "a regressor is not sampled"
+        sampler.weights = self._state.ema
         if self._properties:
             sampler = sampler.given(self._properties.drawn_context(sizes, self._seed))
         return sampler(sizes).molecules

@@ -29,7 +29,7 @@ from pipeline.study.group import (
 )
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-Objective = Literal["edm", "denoiser", "consistency"]
+Objective = Literal["edm", "denoiser", "consistency", "property"]
 Alignment = Literal["none", "permutation", "full"]
 
 
@@ -235,7 +235,8 @@ class WeightsConfig(Group):
 
     objective: Objective = "edm"
     """Training objective. edm is the variance-preserving diffusion of Hoogeboom et al. 2022, denoiser the
-    variance-exploding one of Karras et al. 2022, consistency a model that samples in one step or a few."""
+    variance-exploding one of Karras et al. 2022, consistency a model that samples in one step or a few. property
+    generates nothing: it predicts the properties of its condition, to judge molecules that were asked for them."""
     backend: Literal["jax", "torch"] = "jax"
     """Framework for training and sampling; torch requires PyTorch."""
     precision: Precision = "float32"
@@ -262,7 +263,7 @@ class WeightsConfig(Group):
     @property
     def condition_features(self) -> int:
         """Features of a molecule's condition: its properties, and one that tells whether they are given."""
-        return len(self.condition) + 1 if self.condition else 0
+        return len(self.condition) + 1 if self.condition and self.objective != "property" else 0
 
     @model_validator(mode="before")
     @classmethod
@@ -278,12 +279,25 @@ class WeightsConfig(Group):
                 raise ValueError("levels.alignment: should be left out; objective edm has no levels")
         else:
             _check_training_levels(levels)
+        if self.objective == "property":
+            self._check_property()
         kind = self.consistency.kind if self.objective == "consistency" else self.objective
         if kind == "distillation" and self.teacher is None:
             raise ValueError("teacher: is missing; distillation should name a run of objective denoiser here")
         if self.teacher is not None and kind != "distillation":
             raise ValueError(f"teacher: {format_value(self.teacher)} should be left out; {kind} learns from the data")
         return self
+
+    def _check_property(self) -> None:
+        """Check what a property regressor cannot have."""
+        if not self.condition:
+            raise ValueError("condition: is missing; objective property predicts the properties that it names")
+        if self.init is not None:
+            raise ValueError("init: should be left out; a property regressor starts from random weights")
+        if self.backend != "jax":
+            raise ValueError(f"backend: {self.backend} should be jax for objective property")
+        if self.levels.alignment != "none":
+            raise ValueError("levels.alignment: should be left out; objective property has no levels")
 
 
 # Those of the released model.
@@ -371,6 +385,8 @@ class Sampler(Group):
           ValueError: it does not.
         """
         kinds = _KINDS[run.objective]
+        if not kinds:
+            raise ValueError(f"kind: a run of objective {run.objective} generates no molecules")
         if self.kind not in kinds:
             raise ValueError(f"kind: {self.kind} should be {' or '.join(kinds)} for objective {run.objective}")
         for key in ("properties", "guidance"):
@@ -389,6 +405,7 @@ _KINDS: Final[Mapping[Objective, tuple[str, ...]]] = {
     "edm": ("heun", "ddim", "ancestral"),
     "denoiser": ("heun", "ddim"),
     "consistency": ("consistency",),
+    "property": (),
 }
 
 

@@ -40,7 +40,7 @@ ASSUMED_BUCKETS: Final = (64,)
 
 # Cost of a training step in network calls: 1 forward and 2 backward; a consistency model also calls its network for the
 # target, and in distillation its teacher twice (Heun).
-_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6}
+_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6, "property": 3}
 
 
 def training_minutes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int, gpus: int, tasks: int = 1) -> int:

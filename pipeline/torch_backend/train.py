@@ -74,10 +74,12 @@ class TorchTrainer:
         self._clip = GradientClip(training.optimizer.clip, like=self._weights)
         self._rate = learning_rate(training)
         self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
+        progress_sampler = OBJECTIVES[config.objective].progress_sampler
+        assert progress_sampler is not None, "regressors are trained by the other backend"
         self._sampler = TorchSampler(
             config,
             statistics,
-            OBJECTIVES[config.objective].progress_sampler(config),
+            progress_sampler(config),
             self._averaged,
             self._workers,
             batch=min(PROGRESS_BATCH, training.sample_count),

@@ -252,13 +252,14 @@ class _Observer:
 
     def __init__(self, trainer: Trainer, run: TrainingRun, noising: Noising):
         config, training, statistics = run.config, run.config.training, run.statistics
-        self._trainer, self._sampler = trainer, OBJECTIVES[config.objective].progress_sampler(config)
+        progress_sampler = OBJECTIVES[config.objective].progress_sampler
+        self._trainer, self._sampler = trainer, progress_sampler(config) if progress_sampler else None
         molecules = validation_molecules(run.shards["validation"], max(statistics.buckets), config.seed)
         self._validation = (noising.validation(molecules[0]), molecules[1]) if molecules else None
         self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
         self._intervals = {
             "validation": training.validation_interval if self._validation else 0,
-            "samples": training.sample_interval,
+            "samples": training.sample_interval if self._sampler else 0,
         }
 
     def due(self, step: int, *, last: bool) -> list[str]:
@@ -272,6 +273,7 @@ class _Observer:
             batch, count = self._validation
             losses = np.asarray(self._trainer.validation_loss(batch), np.float64)[:count]
             return {"loss": float(losses.mean())}
+        assert self._sampler is not None
         samples = self._trainer.sample(self._sizes)
         return {"sampler": self._sampler.name, "num": len(samples), **stability_metrics(samples, seed=0)}
 

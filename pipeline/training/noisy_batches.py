@@ -131,6 +131,8 @@ class Draw:
             atomic_numbers = np.take_along_axis(atomic_numbers, order, axis=1)
         condition = None
         if self._properties:
-            given = generator.random(len(sizes)) >= config.condition_dropout
+            # A regressor's targets are never withheld.
+            dropout = config.condition_dropout if traits.progress_sampler else 0.0
+            given = generator.random(len(sizes)) >= dropout
             condition = np.where(given[:, None], self._properties.context(numbers), np.float32(0))
         return HostBatch(positions.astype(np.float32), atomic_numbers, sizes.astype(np.int32), noise, levels, condition)
