@@ -8,13 +8,14 @@ molecules = load_run("few-step").sample(num=50, calls=4)
 import functools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.backends import Backend, load_backend
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.diffusion.objectives import OBJECTIVES
+from pipeline.sampling.conditions import asked_values
 from pipeline.sampling.molecule_batches import choose_sizes, found_levels
 from pipeline.study.config import SamplerConfig, sampler_config
 from pipeline.study.released import released_names, released_path
@@ -45,7 +46,7 @@ class Run:
         self._levels = file.parent / "levels"
         self.weights: Weights = read_weights(file)
 
-    def sampler(self, *, calls: int, num: int = 1000, seed: int = 0) -> SamplerConfig:
+    def sampler(self, *, calls: int, num: int = 1000, seed: int = 0, guidance: float = 0.0) -> SamplerConfig:
         """Return the sampler with so many network calls a molecule.
 
         That is Heun's method for a diffusion model, and for a few-step model the levels that were found for them.
@@ -53,8 +54,10 @@ class Run:
         Raises:
           InputError: there is no such sampler for this run.
         """
-        settings = {"num": num, "seed": seed}
+        settings = {"num": num, "seed": seed, "guidance": guidance}
         name = self.weights.config.name
+        if not OBJECTIVES[self.weights.config.objective].progress_sampler:
+            raise InputError(f"{name}: it predicts properties and generates no molecules")
         if not OBJECTIVES[self.weights.config.objective].few_step:
             if calls % 2 == 0 or calls < 3:
                 raise InputError(f"{name}: Heun's method takes 3, 5, 7, ... network calls, not {calls}")
@@ -87,6 +90,8 @@ class Run:
         num: int = 1000,
         sizes: Sequence[int] | None = None,
         seed: int = 0,
+        property: Mapping[str, float | Sequence[float]] | None = None,
+        guidance: float = 0.0,
         backend: str | None = None,
     ) -> Molecules:
         """Draw molecules.
@@ -95,17 +100,28 @@ class Run:
           calls: network calls a molecule.
           num: how many, of sizes as in the training data.
           sizes: the atoms of each molecule, instead of ``num``.
-          seed: of sizes and molecules.
+          seed: of sizes, molecules and drawn properties.
+          property: for a conditional run, the value of each property, for all molecules or for each; None draws them
+            from the training molecules of the same size, {} samples without any. A value outside the training data is
+            warned of.
+          guidance: for a conditional run, the weight of classifier-free guidance, which doubles the network calls.
           backend: ``jax`` or ``torch``; None for the one it was trained on.
 
         Raises:
           InputError: there is no such sampler for this run; the backend is not installed; a size is below 2.
         """
-        sampler = self.sampler(calls=calls, num=num, seed=seed)
+        sampler = self.sampler(calls=calls, num=num, seed=seed, guidance=guidance)
+        known = self.weights.properties
+        if (property or guidance) and known is None:
+            raise InputError(f"{self.weights.config.name}: it was trained without a condition, so it takes no property")
         chosen, outside = choose_sizes(self.weights.statistics, sampler, sizes)
+        program = _backend(backend or self.weights.config.backend).sampler(self.weights, sampler)
+        values = asked_values(known, property, chosen, seed)
+        if known is not None and values is not None:
+            outside = [*outside, *known.warnings(values)]
+            program = program.given(known.context(values))
         for warning in outside:
             warnings.warn(warning, stacklevel=2)
-        program = _backend(backend or self.weights.config.backend).sampler(self.weights, sampler)
         return program(chosen).molecules
 
 

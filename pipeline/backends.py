@@ -2,6 +2,10 @@
 
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.molecules import Molecules
 from pipeline.core.cores import available_cores
 from pipeline.core.errors import InputError
 from pipeline.core.progress import Progress
@@ -31,6 +35,13 @@ class Backend(Protocol):
 
     def sampler(self, weights: Weights, config: SamplerConfig) -> MoleculeSampler:
         """Return a sampler of a run that either backend has trained."""
+
+    def predict(self, weights: Weights, molecules: Molecules, *, progress: Progress) -> npt.NDArray[np.float64]:
+        """Return the properties of molecules that a property regressor predicts, in the units of the data, [M, P].
+
+        Raises:
+          InputError: the backend has no property regressors.
+        """
 
     def bound(self, weights: Weights, shards: list[Shard], *, seed: int, progress: Progress) -> Bound:
         """Return the bound on the negative log-likelihood of molecules under a run."""

@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--floor", required=True, type=Path, help="evaluation of the noise")
     parser.add_argument("--ceiling", required=True, type=Path, help="evaluation of the data")
     parser.add_argument("--trajectory", type=Path, help="frames of one molecule, written by the stage sample")
+    parser.add_argument("--properties", type=Path, nargs="+", default=[], help="files of the stage predict for samples")
+    parser.add_argument("--baselines", type=Path, nargs="+", default=[], help="its files for the data")
     parser.add_argument("--benchmarks", type=Path, help="directory written by the stage benchmark")
     parser.add_argument(
         "--gallery-molecules", type=int, default=12, help="molecules in a run's gallery (default: %(default)s)"
@@ -46,6 +48,7 @@ def _figures(args: argparse.Namespace) -> None:
     # Imported here: matplotlib needs a home folder when it is imported, which ``run`` has provided by now.
     from pipeline.figures.benchmark_results import read_benchmarks
     from pipeline.figures.inputs import read_runs, read_trajectory
+    from pipeline.figures.properties import read_property_errors
     from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
 
     if args.gallery_molecules < 1:
@@ -59,6 +62,7 @@ def _figures(args: argparse.Namespace) -> None:
         dataset="QM9" if args.dataset == "qm9" else args.dataset,
         trajectory=read_trajectory(args.trajectory) if args.trajectory else None,
         gallery_molecules=args.gallery_molecules,
+        properties=read_property_errors(args.properties, args.baselines),
         benchmarks=read_benchmarks(args.benchmarks) if args.benchmarks else None,
     )
     total = number_of_figures(study)

@@ -58,6 +58,8 @@ def _levels(args: argparse.Namespace) -> None:
     sampler = load_backend(args.backend or weights.config.backend, cores=args.devices).sampler(
         weights, sampler_config(settings | {"levels": [sigma_max]})
     )
+    if weights.properties:
+        sampler = sampler.given(weights.properties.drawn_context(sizes, args.seed))
     with progress(total=None, description=f"levels {weights.config.name}", unit="tries", log=args.log) as bar:
 
         def score(levels: tuple[float, ...]) -> float:

@@ -13,6 +13,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "sample": "draw molecules from weights",
         "evaluate": "score molecules from any source",
         "convert": "write molecules in another file format",
+        "predict": "compare predicted properties with those asked for",
         "compare": "tell differences between two scores from noise",
     },
     "Prepare data": {

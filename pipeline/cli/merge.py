@@ -9,8 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline.cli.common import add_log, run
-from pipeline.data.molecule_parquet import read_columns, read_molecules, write_molecules
+from pipeline.data.molecule_parquet import read_columns, read_molecule_table, read_molecules, write_molecules
+from pipeline.data.parquet_tables import UNIT
 from pipeline.sampling.parts import merge_samples
 
 
@@ -27,7 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _merge(args: argparse.Namespace) -> None:
     parts = [(read_molecules(path), read_columns(path, ["index"])["index"]) for path in args.parts]
-    write_molecules(args.output, merge_samples(parts, args.parts))
+    merged = merge_samples(parts, args.parts)
+    # What the molecules were asked for.
+    columns = pa.concat_tables([read_molecule_table(path).columns for path in args.parts])
+    columns = columns.take(np.argsort(np.concatenate([numbers for _, numbers in parts])))
+    write_molecules(
+        args.output,
+        merged,
+        extra_columns=dict(zip(columns.column_names, columns.columns, strict=True)),
+        units={field.name: field.metadata[UNIT].decode() for field in columns.schema if field.metadata},
+    )
 
 
 if __name__ == "__main__":

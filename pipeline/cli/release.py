@@ -38,6 +38,7 @@ def _release(args: argparse.Namespace) -> None:
         statistics=weights.statistics,
         provenance=weights.provenance,
         levels=dict(sorted(levels.items())),
+        properties=weights.properties,
     )
 
 

@@ -4,6 +4,7 @@ python -m pipeline.cli.sample --weights few-step --calls 4 --num 1000 --output m
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
 from pipeline.diffusion.objectives import run_schedule
+from pipeline.sampling.conditions import asked_values
 from pipeline.sampling.molecule_batches import choose_sizes, found_levels, network_calls
 from pipeline.sampling.parts import Part
 from pipeline.study.config import SamplerConfig, check_sampler_of, read_sampler_config
@@ -42,6 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sizes", type=int, nargs="+", default=None, help="atoms of each molecule, instead of drawn ones"
     )
     parser.add_argument(
+        "--property",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="value of each property of a conditional run, or none (default: drawn as in the training data)",
+    )
+    parser.add_argument(
+        "--guidance", type=float, help="weight of classifier-free guidance, instead of the sampler's (0)"
+    )
+    parser.add_argument(
         "--trajectory", type=int, default=None, metavar="FRAMES", help="write one molecule's way from noise instead"
     )
     parser.add_argument("--part", default=None, metavar="K-of-N", help="only a part of them, for the stage merge")
@@ -58,6 +69,8 @@ def _sample(args: argparse.Namespace) -> None:
         raise InputError(f"--num {args.num} should be at least 1")
     if args.seed is not None and args.seed < 0:
         raise InputError(f"--seed {args.seed} should be at least 0")
+    if args.guidance is not None and not 0 <= args.guidance < math.inf:
+        raise InputError(f"--guidance {args.guidance} should be at least 0")
     if args.trajectory is not None and args.trajectory < 2:
         raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
     part = Part.parse(args.part) if args.part else None
@@ -71,6 +84,10 @@ def _sample(args: argparse.Namespace) -> None:
     tell(*outside, log=args.log)
     backend = args.backend or weights.config.backend
     program = load_backend(backend, cores=args.devices).sampler(weights, sampler)
+    values = asked_values(weights.properties, sampler.properties, sizes, sampler.seed)
+    if weights.properties and values is not None:
+        tell(*(f"warning: {line}" for line in weights.properties.warnings(values)), log=args.log)
+        program = program.given(weights.properties.context(values))
     schedule = run_schedule(weights.config)
     metadata = {
         "run": weights.config.name,
@@ -82,6 +99,7 @@ def _sample(args: argparse.Namespace) -> None:
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,
     }
+    metadata |= {"guidance": sampler.guidance} if weights.properties else {}
     if args.trajectory is not None:
         molecules, sigmas = program.trajectory(int(sizes[0]), frames=args.trajectory)
         columns = {"frame": np.arange(len(molecules), dtype=np.int32), "sigma": sigmas}
@@ -95,17 +113,40 @@ def _sample(args: argparse.Namespace) -> None:
             bar.note(f"{samples.non_finite} of {len(samples.molecules)} samples overflowed and count as unstable")
     metadata |= {"seconds": round(samples.seconds, 3), "non_finite": samples.non_finite}
     metadata |= {"part": str(part)} if part else {}
-    write_molecule_file(args.output, samples.molecules, index=samples.numbers, metadata=metadata)
+    columns, units = {}, {}
+    if weights.properties and values is not None:
+        columns = dict(zip(weights.properties.names, values[samples.numbers].T, strict=True))
+        units = {name: unit for name, unit in zip(columns, weights.properties.units, strict=True) if unit}
+    write_molecule_file(
+        args.output, samples.molecules, index=samples.numbers, columns=columns, units=units, metadata=metadata
+    )
 
 
 def _sampler(args: argparse.Namespace, trained: Run) -> SamplerConfig:
     """Return the sampler that the options name, with its noise levels."""
     sampler = read_sampler_config(args.sampler) if args.sampler else trained.sampler(calls=args.calls)
-    given = {key: value for key, value in (("num", args.num), ("seed", args.seed)) if value is not None}
+    options = {"num": args.num, "seed": args.seed, "guidance": args.guidance, "properties": _properties(args.property)}
+    given = {key: value for key, value in options.items() if value is not None}
     sampler = sampler.model_copy(update=given)
     if args.levels and sampler.kind == "consistency" and sampler.levels is None:
         sampler = sampler.model_copy(update={"levels": found_levels(args.levels, sampler.steps)})
     return trained.with_levels(sampler)
+
+
+def _properties(words: Sequence[str] | None) -> dict[str, float] | None:
+    """Return the values that ``NAME=VALUE`` words give, {} for ``none``."""
+    if words is None or words == ["none"]:
+        return None if words is None else {}
+    found = {}
+    for word in words:
+        name, _, text = word.rpartition("=")
+        try:
+            found[name] = float(text)
+        except ValueError:
+            name = ""
+        if not name or not math.isfinite(found[name]):
+            raise InputError(f"--property {word!r} should be such as alpha=90, or none")
+    return found
 
 
 if __name__ == "__main__":

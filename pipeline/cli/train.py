@@ -14,8 +14,10 @@ from pathlib import Path
 
 from pipeline.backends import load_backend
 from pipeline.cli.common import add_backend, add_log, handle_stop_signals, run
+from pipeline.core.errors import InputError
 from pipeline.core.files import json_digest
-from pipeline.data.shards import read_shards
+from pipeline.data.properties import read_properties
+from pipeline.data.shards import read_shards, take_half
 from pipeline.data.statistics import read_statistics
 from pipeline.study.config import read_run_config
 from pipeline.training.loop import Interrupted, TrainingRun
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="the run's config.json")
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
     parser.add_argument("--statistics", required=True, type=Path, help="statistics.json written by the stage shard")
+    parser.add_argument("--molecules", type=Path, help="molecules.parquet with the properties of a conditional run")
     parser.add_argument("--init", default=None, type=Path, help="weights.safetensors of the run to start from")
     parser.add_argument("--teacher", default=None, type=Path, help="weights.safetensors of the run to learn from")
     parser.add_argument("--output", required=True, type=Path, help="the run's directory")
@@ -42,10 +45,16 @@ def _train(args: argparse.Namespace) -> None:
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}
     statistics.check_elements([*shards["train"], *shards["validation"]])
+    if config.training.half:
+        shards["train"] = take_half(shards["train"], config.training.half)
+    if config.condition and not args.molecules:
+        raise InputError(f"run {config.name}: --molecules should name the file with the properties of its condition")
+    properties = read_properties(args.molecules, config.condition, shards) if config.condition else None
     pretrained = read_pretrained(config, init=args.init, teacher=args.teacher)
     # The state belongs to this configuration and these molecules. If they change, training starts again in another
     # folder; if they change back, it resumes; a checkpoint in the wrong folder is refused.
     content = [settings, statistics.to_json(), *(shard.digest() for shard in [*shards["train"], *shards["validation"]])]
+    content += [properties.digest()] if properties else []
     content += pretrained.digests()
     digest = json_digest(content)
     state = args.output / "state" / digest[:16]
@@ -61,7 +70,7 @@ def _train(args: argparse.Namespace) -> None:
     handle_stop_signals(save)
 
     backend = load_backend(config.backend, cores=args.devices)
-    training = TrainingRun(config, digest, shards, statistics, state, pretrained, args.log, stop.is_set)
+    training = TrainingRun(config, digest, shards, statistics, state, pretrained, args.log, stop.is_set, properties)
     try:
         trained = backend.train(training)
     except Interrupted as interrupted:
@@ -80,6 +89,7 @@ def _train(args: argparse.Namespace) -> None:
             "training_seconds": round(trained.seconds, 1),
             **provenance(*backend.packages),
         },
+        properties=properties.statistics if properties else None,
     )
 
 

@@ -53,6 +53,9 @@ SYMBOLS: Final = ("H", "C", "N", "O", "F")
 ATOMIC_NUMBERS: Final = (1, 6, 7, 8, 9)
 """Likewise."""
 
+ALIASES: Final = {"alpha": "polarizability", "mu": "dipole_moment", "Cv": "cv"}
+"""Names that the literature uses for properties, and ours."""
+
 MULLIKEN_CHARGES: Final = "mulliken_charges"
 
 

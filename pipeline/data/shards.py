@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,11 @@ class Shard:
     def __len__(self) -> int:
         """Return the number of molecules, M."""
         return len(self.sizes)
+
+    def take(self, rows: npt.NDArray[Any]) -> Self:
+        """Return the molecules in some rows, by number or by mask."""
+        columns = (self.index, self.sizes, self.atomic_numbers, self.positions)
+        return type(self)(self.bucket, *(column[rows] for column in columns))
 
     def digest(self) -> str:
         """Return a SHA-256 of the content."""
@@ -165,6 +170,29 @@ def read_shards(directory: str | os.PathLike[str], split: str) -> list[Shard]:
             f"but should have {sorted(expected)}; run the stage shard again"
         )
     return sorted((shard for shard in shards if len(shard)), key=lambda shard: shard.bucket)
+
+
+def take_half(shards: Sequence[Shard], half: Literal["first", "second"]) -> list[Shard]:
+    """Return the molecules of one half of the training split (see ``half_of``), empty shards left out."""
+    chosen = half_of(np.concatenate([shard.index for shard in shards]), half)
+    taken = [shard.take(np.isin(shard.index, chosen)) for shard in shards]
+    return [shard for shard in taken if len(shard)]
+
+
+def half_of(index: npt.NDArray[np.integer[Any]], half: Literal["first", "second"]) -> npt.NDArray[np.integer[Any]]:
+    """Return the numbers of the molecules in one half of the training split, in random order.
+
+    EDM's halves (Hoogeboom et al. 2022, ``qm9/dataset.py``): the molecules in the order of the source, permuted by
+    ``np.random.permutation`` after seed 42, cut in the middle. Property regressors are trained on the first half and
+    generators on the second.
+
+    Args:
+      index: number of each training molecule in its source.
+      half: which.
+    """
+    permuted = np.sort(index)[np.random.RandomState(42).permutation(len(index))]
+    middle = len(index) // 2
+    return permuted[:middle] if half == "first" else permuted[middle:]
 
 
 def _pad(molecules: Molecules, *, index: npt.NDArray[np.integer[Any]], bucket: int) -> Shard:

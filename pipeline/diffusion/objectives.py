@@ -23,14 +23,15 @@ class ObjectiveTraits:
       charges: whether the atomic number, scaled, is a feature of an atom beside its one-hot type.
       draw_levels: draws the noise levels of a batch, in 32 bits, from a generator, the number of molecules, the run,
         the root mean squares of its data, and the share of the training that is done, from 0 to 1.
-      progress_sampler: what the weights of a running training are sampled with: cheap, and good enough to compare.
+      progress_sampler: what the weights of a running training are sampled with: cheap, and good enough to compare;
+        None for a property regressor, which predicts the condition of clean molecules instead of taking it.
       schedule: of a variance-preserving diffusion, which alone has ancestral sampling and a likelihood; else None.
       few_step: whether it is sampled in a few calls at levels that can be searched for.
     """
 
     charges: bool
     draw_levels: Callable[[np.random.Generator, int, RunConfig, Scales, float], Levels]
-    progress_sampler: Callable[[RunConfig], SamplerConfig]
+    progress_sampler: Callable[[RunConfig], SamplerConfig] | None
     schedule: Callable[[RunConfig], VariancePreserving] | None = None
     few_step: bool = False
 
@@ -57,6 +58,11 @@ def _consistency_levels(
     return Levels(t.astype(np.float32), r.astype(np.float32), weight.astype(np.float32))
 
 
+def _no_levels(generator: np.random.Generator, count: int, run: RunConfig, _: Scales, progress: float) -> Levels:
+    del generator, run, progress
+    return Levels(np.zeros(count, np.float32))
+
+
 def _heun(_: RunConfig) -> SamplerConfig:
     return sampler_config({"name": "heun-12", "kind": "heun", "steps": 12, "sigma_max": 20.0, "sigma_min": 0.01})
 
@@ -79,6 +85,7 @@ OBJECTIVES: Final[Mapping[Objective, ObjectiveTraits]] = {
     "consistency": ObjectiveTraits(
         charges=False, draw_levels=_consistency_levels, progress_sampler=_one_step, few_step=True
     ),
+    "property": ObjectiveTraits(charges=False, draw_levels=_no_levels, progress_sampler=None),
 }
 
 

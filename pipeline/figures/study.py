@@ -8,12 +8,13 @@ from typing import Any, Final
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.tables import summary_csv, summary_markdown
-from pipeline.figures import distributions, gallery, quality, stability, steps, style, training, trajectory
+from pipeline.figures import distributions, gallery, properties, quality, stability, steps, style, training, trajectory
 from pipeline.figures.benchmark import figures_of
 from pipeline.figures.benchmark_results import Benchmarks
 from pipeline.figures.inputs import Run, Trajectory, over_seeds
 from pipeline.figures.molecules import Judged, molecules_csv, viewer
 from pipeline.figures.page import Entry, html_page
+from pipeline.figures.properties import PropertyErrors
 
 PAGE: Final = "index.html"
 CSV: Final = "table.csv"
@@ -40,6 +41,7 @@ class Study:
     trajectory: Trajectory | None
     gallery_molecules: int
     """Molecules in the gallery of a run."""
+    properties: Sequence[PropertyErrors] = ()
     benchmarks: Benchmarks | None = None
     """Speed of the backends, if measured."""
 
@@ -48,7 +50,7 @@ def number_of_figures(study: Study) -> int:
     """Return how many figures ``draw_study`` draws."""
     speed = figures_of(study.benchmarks) if study.benchmarks else []
     few_step = [run for run in study.runs if steps.few_step_samplers(run)]
-    return 3 + 2 * len(study.runs) + len(few_step) + (study.trajectory is not None) + len(speed)
+    return 3 + 2 * len(study.runs) + len(few_step) + len(study.properties) + (study.trajectory is not None) + len(speed)
 
 
 def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lambda: None) -> None:
@@ -105,9 +107,10 @@ def _pictures(study: Study, judged: Judged) -> Iterator[style.Picture]:
     yield replace(picture, caption=picture.caption + note)
     for run in study.runs:
         yield gallery.draw(run, judged[run.name], molecules=study.gallery_molecules)
+    colours = {run.name: run.colour for run in study.runs}
     if study.trajectory is not None:
-        colours = {run.name: run.colour for run in study.runs}
         yield trajectory.draw(study.trajectory, colour=colours.get(study.trajectory.run, style.INK))
+    yield from properties.draw(study.properties, dataset=study.dataset, colours=colours)
     reference = distributions.measure(study.molecules)
     for run in study.runs:
         yield distributions.draw(run, reference=reference, dataset=study.dataset)

@@ -1,13 +1,19 @@
 """The JAX backend as the command lines see it (``pipeline.backends``)."""
 
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.molecules import Molecules
 from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.diffusion.likelihood import Bound
-from pipeline.jax_backend.build import build_edm, build_layout, build_objective
+from pipeline.jax_backend.build import build_edm, build_layout, build_objective, build_regressor
 from pipeline.jax_backend.likelihood import variational_bound
+from pipeline.jax_backend.regressor import predictor
 from pipeline.jax_backend.runtime import start
 from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.train import train
+from pipeline.sampling.prediction import BATCH, predict_in_batches
 from pipeline.study.config import SamplerConfig
 from pipeline.training.loop import Trained, TrainingRun
 from pipeline.training.run_folder import Weights
@@ -31,6 +37,15 @@ class JaxBackend:
         """Return a sampler of a trained run."""
         layout = build_layout(build_objective(weights.config, weights.statistics))
         return JaxSampler(weights.config, weights.statistics, config, layout.from_arrays(weights.arrays))
+
+    def predict(self, weights: Weights, molecules: Molecules, *, progress: Progress) -> npt.NDArray[np.float64]:
+        """Return the properties of molecules that a property regressor predicts, in the units of the data, [M, P]."""
+        regressor = build_regressor(weights.config, weights.statistics)
+        layout = build_layout(regressor)
+        predict = predictor(regressor, layout, layout.from_arrays(weights.arrays), batch=BATCH)
+        assert weights.properties is not None
+        buckets = weights.statistics.buckets
+        return predict_in_batches(predict, weights.properties, molecules, buckets=buckets, progress=progress)
 
     def bound(self, weights: Weights, shards: list[Shard], *, seed: int, progress: Progress) -> Bound:
         """Return the bound on the negative log-likelihood of molecules under a run."""

@@ -14,6 +14,7 @@ from pipeline.jax_backend.denoiser import Denoiser
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.objective import Objective
+from pipeline.jax_backend.regressor import OUTPUTS, PropertyRegressor
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
 from pipeline.study.config import Objective as ObjectiveName
 from pipeline.study.config import RunConfig
@@ -45,16 +46,29 @@ def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     )
 
 
+def build_regressor(config: RunConfig, statistics: Statistics) -> PropertyRegressor:
+    """Return the objective of a property regressor."""
+    return PropertyRegressor(_network(config, statistics), statistics.elements)
+
+
 _BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
     "edm": build_edm,
     "denoiser": _denoiser,
     "consistency": _consistency,
+    "property": build_regressor,
 }
 
 
 def _network(config: RunConfig, statistics: Statistics) -> EGNN:
     features = OBJECTIVES[config.objective].features(statistics.elements)
-    return EGNN(config.model, output_features=features, precision=config.precision)
+    if config.objective == "property":
+        features = OUTPUTS * len(config.condition)
+    return EGNN(
+        config.model,
+        output_features=features,
+        condition_features=config.condition_features,
+        precision=config.precision,
+    )
 
 
 def build_layout(objective: Objective) -> Layout:

@@ -36,15 +36,15 @@ class Consistency(Preconditioned):
         flow); for kind distillation it is a Heun step of the teacher. The target's weights are the trained ones
         themselves, or for kind ct their average.
         """
-        data, noise, mask, t, r, weight = batch
+        data, noise, mask, t, r, weight, condition = batch
         assert r is not None and weight is not None
         noisy = at_level(data, noise, t)
         if self.config.kind == "distillation":
-            earlier = self._heun_step(frozen.teacher, mask, noisy, t, r)
+            earlier = self._heun_step(frozen.teacher, mask, noisy, t, r, condition)
         else:
             earlier = at_level(data, noise, r)
-        target = self.denoise(frozen.averaged if self.config.kind == "ct" else params, mask, earlier, r)
-        estimate = self.denoise(params, mask, noisy, t)
+        target = self.denoise(frozen.averaged if self.config.kind == "ct" else params, mask, earlier, r, condition)
+        estimate = self.denoise(params, mask, noisy, t, condition)
         return weight * self._distance(estimate, lax.stop_gradient(target), mask)
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Array) -> Array:
@@ -57,12 +57,14 @@ class Consistency(Preconditioned):
         c = self.config.huber * jnp.sqrt(dimension)
         return (jnp.sqrt(square + c**2) - c) / dimension
 
-    def _heun_step(self, teacher: Params, mask: Array, noisy: Cloud, t: Array, r: Array) -> Cloud:
+    def _heun_step(
+        self, teacher: Params, mask: Array, noisy: Cloud, t: Array, r: Array, condition: Array | None
+    ) -> Cloud:
         """Return the teacher's estimate of x_r on the path through ``noisy`` = x_t (arXiv 2303.01469, eq. 6)."""
         t, r = t[:, None, None], r[:, None, None]
 
         def slope(state: Cloud, sigma: Array) -> Cloud:
-            clean = self.denoise(teacher, mask, state, sigma[:, 0, 0])
+            clean = self.denoise(teacher, mask, state, sigma[:, 0, 0], condition)
             # Where r is 0 the corrector is not taken.
             return Cloud(*jax.tree.map(lambda x, d: (x - d) / jnp.maximum(sigma, SMALLEST_LEVEL), state, clean))
 

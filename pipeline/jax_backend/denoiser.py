@@ -50,11 +50,13 @@ class Preconditioned:
         """The atomic number of each type."""
         return self.sigma_data.elements
 
-    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
+    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array, condition: Array | None = None) -> Cloud:
         """Return D(noisy, sigma) for ``sigma`` a scalar or [B]."""
-        return self.raw(params, mask, noisy, sigma)[0]
+        return self.raw(params, mask, noisy, sigma, condition)[0]
 
-    def raw(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> tuple[Cloud, Cloud]:
+    def raw(
+        self, params: Params, mask: Array, noisy: Cloud, sigma: Array, condition: Array | None = None
+    ) -> tuple[Cloud, Cloud]:
         """Return D(noisy, sigma), and the factor c_out [B, 1, 1] of coordinates and of types (table 1)."""
         sigma = jnp.broadcast_to(sigma, mask.shape[:1])[:, None, None]
         scales = Cloud(jnp.asarray(self.sigma_data.coordinates), jnp.asarray(self.sigma_data.types))
@@ -67,13 +69,13 @@ class Preconditioned:
         features = jnp.concatenate([noisy.h * c_in.h, level], axis=-1)
         # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
         if self.preconditioning == "karras":
-            out = Cloud(*self.model.apply(params, 2.0 * c_in.x * noisy.x, features, mask))
+            out = Cloud(*self.model.apply(params, 2.0 * c_in.x * noisy.x, features, mask, condition=condition))
             x = c_skip.x * noisy.x + c_out.x * out.x
         else:
             # The root of a quotient: exactly the identity where c_out is 0, which a reciprocal root is not.
             scaled = jnp.sqrt(c_skip.x) * noisy.x
             step = c_out.x[:, 0, 0] / scales.x
-            out = Cloud(*self.model.apply(params, 2.0 / scales.x * scaled, features, mask, step))
+            out = Cloud(*self.model.apply(params, 2.0 / scales.x * scaled, features, mask, step, condition))
             x = scaled + 0.5 * scales.x * out.x
         return Cloud(x, c_skip.h * noisy.h + c_out.h * out.h), c_out
 
@@ -105,5 +107,5 @@ class Denoiser(Preconditioned):
         """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
         del frozen
         noisy = at_level(batch.data, batch.noise, batch.t)
-        clean, c_out = self.raw(params, batch.mask, noisy, batch.t)
+        clean, c_out = self.raw(params, batch.mask, noisy, batch.t, batch.condition)
         return unit_errors(clean, batch.data, c_out, batch.mask)

@@ -48,7 +48,17 @@ class EDM:
 
     # --- the network --------------------------------------------------------------------------------------------------
 
-    def predict_noise(self, params: Params, z: Cloud, mask: Array, *, t: Array, alpha: Array, sigma: Array) -> Cloud:
+    def predict_noise(
+        self,
+        params: Params,
+        z: Cloud,
+        mask: Array,
+        *,
+        t: Array,
+        alpha: Array,
+        sigma: Array,
+        condition: Array | None = None,
+    ) -> Cloud:
         """Return the network's estimate of eps.
 
         Args:
@@ -58,10 +68,12 @@ class EDM:
           t: the step divided by T, [B].
           alpha: [B].
           sigma: [B].
+          condition: see ``Objective.denoise``.
         """
         if not self.model.config.preconditioned:
             time = t[:, None, None] * mask[..., None]
-            return Cloud(*self.model.apply(params, z.x, jnp.concatenate([z.h, time], axis=-1), mask))
+            features = jnp.concatenate([z.h, time], axis=-1)
+            return Cloud(*self.model.apply(params, z.x, features, mask, condition=condition))
         # The linear estimate of eps for Gaussian data, plus the network times the error of that estimate, so that the
         # network's input and target have unit variance at every t (Karras et al., eq. 7, written for eps and VP).
         alpha, sigma = alpha[:, None, None], sigma[:, None, None]
@@ -72,20 +84,22 @@ class EDM:
         x = z.x * 2.0 * jax.lax.rsqrt(variance_x)
         h = z.h * jax.lax.rsqrt(variance_h)
         level = (jnp.log(sigma / alpha) / 4.0) * mask[..., None]
-        out = Cloud(*self.model.apply(params, x, jnp.concatenate([h, level], axis=-1), mask))
+        features = jnp.concatenate([h, level], axis=-1)
+        out = Cloud(*self.model.apply(params, x, features, mask, condition=condition))
         return Cloud(
             sigma / variance_x * z.x + alpha * self.scales.coordinates * jax.lax.rsqrt(variance_x) * out.x,
             sigma / variance_h * z.h + alpha * scale * jax.lax.rsqrt(variance_h) * out.h,
         )
 
-    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
+    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array, condition: Array | None = None) -> Cloud:
         """Return the estimate of the clean cloud from one at the VE level ``sigma`` (scalar)."""
         grid = np.linspace(0.0, 1.0, self.schedule.steps + 1)
         t = jnp.interp(jnp.log(sigma), jnp.asarray(np.log(self.schedule.sigma_ve)), jnp.asarray(grid))
         batch = mask.shape[0]
         alpha = jnp.broadcast_to(jax.lax.rsqrt(1.0 + sigma**2), (batch,))
         z = jax.tree.map(lambda value: alpha[:, None, None] * value, noisy)
-        noise = self.predict_noise(params, z, mask, t=jnp.broadcast_to(t, (batch,)), alpha=alpha, sigma=sigma * alpha)
+        t = jnp.broadcast_to(t, (batch,))
+        noise = self.predict_noise(params, z, mask, t=t, alpha=alpha, sigma=sigma * alpha, condition=condition)
         clean: Cloud = jax.tree.map(lambda value, eps: value - sigma * eps, noisy, noise)
         return clean
 
@@ -117,7 +131,7 @@ class EDM:
         sigma = jnp.asarray(self.schedule.sigma)[batch.t]
         z = jax.tree.map(lambda x, eps: alpha[:, None, None] * x + sigma[:, None, None] * eps, batch.data, batch.noise)
         t = batch.t.astype(alpha.dtype) / self.schedule.steps
-        estimate = self.predict_noise(params, z, batch.mask, t=t, alpha=alpha, sigma=sigma)
+        estimate = self.predict_noise(params, z, batch.mask, t=t, alpha=alpha, sigma=sigma, condition=batch.condition)
         error = jax.tree.map(lambda eps, guess: jnp.sum((eps - guess) ** 2, axis=(1, 2)), batch.noise, estimate)
         return error, -self.log_likelihood_of_types(batch.data, z, batch.mask)
 

@@ -163,17 +163,21 @@ class EGNN(nn.Module):
     Attributes:
       config: the network's shape.
       output_features: features of a node that come out.
+      condition_features: features of the whole molecule that come in, beside those of its nodes.
       edge_mlp: computes phi_e and phi_x; the benchmarks put slower forms of the same function here.
       precision: of the linear layers' products.
     """
 
     config: ModelConfig
     output_features: int
+    condition_features: int = 0
     edge_mlp: Callable[..., nn.Module] = EdgeMLP
     precision: Precision = "float32"
 
     @nn.compact
-    def __call__(self, x: Array, h: Array, mask: Array, step: Array | None = None) -> tuple[Array, Array]:
+    def __call__(
+        self, x: Array, h: Array, mask: Array, step: Array | None = None, condition: Array | None = None
+    ) -> tuple[Array, Array]:
         """Apply the network.
 
         Args:
@@ -181,6 +185,7 @@ class EGNN(nn.Module):
           h: node features, the noise level among them, [B, N, K].
           mask: 1 for atoms and 0 for padding, [B, N].
           step: multiplies every layer's update of the coordinates, [B]; None for 1.
+          condition: features of the molecules, [B, condition_features]; None for 0.
 
         Returns:
           The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output
@@ -190,6 +195,9 @@ class EGNN(nn.Module):
         pair_mask = mask[:, :, None] * mask[:, None, :] * (1.0 - jnp.eye(x.shape[1], dtype=x.dtype))
         initial_radial = radial_features(squared_distances(x), kind=config.radial_features)
         start = x
+        if self.condition_features:
+            condition = jnp.zeros((len(h), self.condition_features), h.dtype) if condition is None else condition
+            h = jnp.concatenate([h, condition[:, None, :] * mask[..., None]], axis=-1)
         h = linear(config.hidden, name="embedding")(h)
         for index in range(config.layers):
             layer = Layer(config, self.edge_mlp, self.precision, name=f"layer_{index}")

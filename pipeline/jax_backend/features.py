@@ -30,10 +30,10 @@ def atom_features(atomic_numbers: Array, elements: Sequence[int], count: int) ->
 
 def noisy_batch(batch: HostBatch, elements: Sequence[int], features: int) -> NoisyBatch[Array]:
     """Return a batch of the host as the losses of an objective with these types and so many features take it."""
-    positions, atomic_numbers, sizes, noise, levels = jax.tree.map(jnp.asarray, batch)
+    positions, atomic_numbers, sizes, noise, levels, condition = jax.tree.map(jnp.asarray, batch)
     data = Cloud(positions, atom_features(atomic_numbers, elements, features))
     mask = node_mask(sizes, positions.shape[1])
-    return NoisyBatch(data, Cloud(noise[..., :3], noise[..., 3:]), mask, *levels)
+    return NoisyBatch(data, Cloud(noise[..., :3], noise[..., 3:]), mask, *(*levels, condition))
 
 
 def draw_noise(keys: Array, mask: Array, features: int) -> Cloud:

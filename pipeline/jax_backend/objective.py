@@ -41,5 +41,8 @@ class Objective(Protocol):
     def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
         """Return the loss of every molecule, [B]."""
 
-    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array) -> Cloud:
-        """Return the estimate of the clean cloud from one at the variance-exploding level ``sigma`` (scalar)."""
+    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array, condition: Array | None = None) -> Cloud:
+        """Return the estimate of the clean cloud from one at the variance-exploding level ``sigma`` (scalar).
+
+        ``condition`` [B, C] is that of each molecule in a conditional run; None withholds it.
+        """

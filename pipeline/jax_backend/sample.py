@@ -16,10 +16,10 @@ from pipeline.diffusion.schedules import churned_levels
 from pipeline.jax_backend import samplers
 from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
+from pipeline.jax_backend.objective import Params
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
-from pipeline.sampling.few_step import Denoise
 from pipeline.sampling.molecule_batches import Draw
-from pipeline.sampling.sampler import MoleculeSampler
+from pipeline.sampling.sampler import ConditionalDenoise, MoleculeSampler
 from pipeline.study.config import RunConfig, SamplerConfig
 
 BATCH = 128
@@ -49,36 +49,38 @@ class JaxSampler(MoleculeSampler):
         self._layout = build_layout(self._objective)
         self._programs: dict[tuple[str, int, int], Callable[..., Any]] = {}
 
-    def denoiser(self, width: int, batch: int) -> Denoise:
+    def denoiser(self, width: int, batch: int) -> ConditionalDenoise:
         """Return the compiled network call on ``batch`` clouds that are padded to ``width``."""
 
-        def denoise(flat: Array, part: tuple[Array, Array], sigma: Array) -> Array:
-            cloud, sizes = part
+        def denoise(flat: Array, part: tuple[Array, Array, Array | None], sigma: Array) -> Array:
+            cloud, sizes, condition = part
             noisy, mask = Cloud(cloud[..., :3], cloud[..., 3:]), node_mask(sizes, width)
-            clean = self._objective.denoise(self._layout.unravel(flat), mask, noisy, sigma)
+            clean = self._estimate(self._layout.unravel(flat), mask, noisy, sigma, condition)
             return jnp.concatenate(clean, axis=-1)
 
         clouds = np.zeros((batch, width, 3 + self._objective.features), np.float32)
-        example = ((clouds, np.zeros(batch, np.int32)), np.float32(1.0))
+        numbers = np.zeros(batch, np.int32)
+        example = ((clouds, numbers, self._condition_of(numbers)), np.float32(1.0))
         program = self._compiled(denoise, width, batch, *example)
 
-        def call(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
-            return np.asarray(program((clouds, sizes.astype(np.int32)), np.float32(sigma)))
+        def call(clouds: Floats, sigma: float, sizes: Sizes, condition: Floats | None) -> Floats:
+            return np.asarray(program((clouds, sizes.astype(np.int32), condition), np.float32(sigma)))
 
         return call
 
     def integrator(self, width: int) -> Draw:
         """Return the compiled program that draws a batch of molecules that are padded to ``width``."""
 
-        def sample(flat: Array, part: tuple[Array, Array], _: None) -> tuple[Array, Array]:
+        def sample(flat: Array, part: Any, _: None) -> tuple[Array, Array]:
             final, _states = self._integrate(flat, part, width)
             return final.x, jnp.argmax(final.h[..., : len(self._sigma_data.elements)], axis=-1)
 
         numbers = np.zeros(self._batch, np.int32)
-        program = self._compiled(sample, width, self._batch, (numbers, numbers), None)
+        example = (numbers, numbers, self._condition_of(numbers))
+        program = self._compiled(sample, width, self._batch, example, None)
 
         def draw(numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> tuple[Floats, npt.NDArray[Any]]:
-            positions, types = program((numbers, sizes), None)
+            positions, types = program((numbers, sizes, self._condition_of(numbers)), None)
             return np.asarray(positions), np.asarray(types)
 
         return draw
@@ -86,14 +88,15 @@ class JaxSampler(MoleculeSampler):
     def states(self, size: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return positions [S + 1, N, 3] and types [S + 1, N] of one molecule on its way, the sample last."""
 
-        def trajectory(flat: Array, part: tuple[Array, Array], _: None) -> tuple[Array, Array]:
+        def trajectory(flat: Array, part: Any, _: None) -> tuple[Array, Array]:
             final, states = self._integrate(flat, part, size)
             path: Cloud = jax.tree.map(
                 lambda all_, last: jnp.moveaxis(jnp.concatenate([all_, last[None]]), 0, 1), states, final
             )
             return path.x, jnp.argmax(path.h[..., : len(self._sigma_data.elements)], axis=-1)
 
-        one = (np.zeros(1, np.int32), np.array([size], np.int32))
+        number = np.zeros(1, np.int32)
+        one = (number, np.array([size], np.int32), self._condition_of(number))
         positions, types = self._compiled(trajectory, size, 1, one, None)(one, None)
         return np.asarray(positions)[0], np.asarray(types)[0]
 
@@ -107,9 +110,18 @@ class JaxSampler(MoleculeSampler):
             self._programs[key] = jax.jit(mapped(function, mesh, chunk=chunk)).lower(weights, *example).compile()
         return partial(self._programs[key], weights)
 
-    def _integrate(self, flat: Array, part: tuple[Array, Array], width: int) -> tuple[Cloud, Cloud]:
+    def _estimate(self, params: Params, mask: Array, noisy: Cloud, sigma: Array, condition: Array | None) -> Cloud:
+        """Return the estimate of the clean cloud, with classifier-free guidance if the sampler has a weight."""
+        clean = self._objective.denoise(params, mask, noisy, sigma, condition)
+        if not (weight := self._config.guidance):
+            return clean
+        free = self._objective.denoise(params, mask, noisy, sigma)
+        guided: Cloud = jax.tree.map(lambda given, withheld: given + weight * (given - withheld), clean, free)
+        return guided
+
+    def _integrate(self, flat: Array, part: Any, width: int) -> tuple[Cloud, Cloud]:
         """Return the samples, and the noisy clouds before every step, [S, B, N, .]."""
-        numbers, sizes = part
+        numbers, sizes, condition = part
         params, levels = self._layout.unravel(flat), jnp.asarray(self._levels, jnp.float32)
         keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(self._config.seed), number))(numbers)
         mask = node_mask(sizes, width)
@@ -123,7 +135,7 @@ class JaxSampler(MoleculeSampler):
             return Cloud(noise.x[:, :width], noise.h[:, :width])
 
         def denoise(noisy: Cloud, sigma: Array) -> Cloud:
-            return self._objective.denoise(params, mask, noisy, sigma)
+            return self._estimate(params, mask, noisy, sigma, condition)
 
         # Step S + 1 is never drawn in the loop, so the starting noise is independent of all that follow.
         start = draw(jnp.array(len(self._levels)))

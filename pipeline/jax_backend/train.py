@@ -182,6 +182,7 @@ class JaxTrainer:
         """Take the initial weights, or draw them; nothing is compiled yet."""
         config, statistics, pretrained = run.config, run.statistics, run.pretrained
         self._processes = processes or Processes()
+        self._properties, self._seed = run.properties.statistics if run.properties else None, config.seed
         self._objective = build_objective(config, statistics)
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
         self._layout = build_layout(self._objective)
@@ -193,10 +194,11 @@ class JaxTrainer:
         self._sharding = update_sharding(mesh)
         self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
         self._schedule = learning_rate(config.training)
-        self._sampler = JaxSampler(
+        progress_sampler = OBJECTIVES[config.objective].progress_sampler
+        self._sampler = progress_sampler and JaxSampler(
             config,
             statistics,
-            OBJECTIVES[config.objective].progress_sampler(config),
+            progress_sampler(config),
             params,
             batch=min(PROGRESS_BATCH, config.training.sample_count),
             buckets=[max(statistics.buckets)],
@@ -236,8 +238,12 @@ class JaxTrainer:
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
-        self._sampler.weights = self._state.ema
-        return self._sampler(sizes).molecules
+        sampler = self._sampler
+        assert sampler is not None, "a regressor is not sampled"
+        sampler.weights = self._state.ema
+        if self._properties:
+            sampler = sampler.given(self._properties.drawn_context(sizes, self._seed))
+        return sampler(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""

@@ -90,10 +90,11 @@ def noise_levels(sampler: SamplerConfig, schedule: VariancePreserving | None) ->
 
 def network_calls(sampler: SamplerConfig, schedule: VariancePreserving | None) -> int:
     """Return the number of network calls of one sample."""
-    if sampler.kind == "consistency":
-        return sampler.steps
-    levels = len(noise_levels(sampler, schedule))
-    return {"heun": 2 * levels - 3, "ddim": levels - 1, "ancestral": levels}[sampler.kind]
+    calls = sampler.steps
+    if sampler.kind != "consistency":
+        levels = len(noise_levels(sampler, schedule))
+        calls = {"heun": 2 * levels - 3, "ddim": levels - 1, "ancestral": levels}[sampler.kind]
+    return 2 * calls if sampler.guidance else calls
 
 
 def choose_sizes(

@@ -1,7 +1,7 @@
 """Molecules from a trained run by any kind of sampler; a backend adds what calls the network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -14,10 +14,13 @@ from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each
 from pipeline.diffusion.feature_scales import given_scales
 from pipeline.diffusion.objectives import run_schedule
-from pipeline.sampling.few_step import Denoise, few_step
+from pipeline.sampling.few_step import few_step
 from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.sampling.parts import Part
 from pipeline.study.config import RunConfig, SamplerConfig
+
+ConditionalDenoise = Callable[[Floats, float, Sizes, Floats | None], Floats]
+"""A ``Denoise`` that also takes the conditions of the molecules, [B, P + 1]."""
 
 
 class MoleculeSampler(ABC):
@@ -50,6 +53,8 @@ class MoleculeSampler(ABC):
         self._alignment = config.alignment or run.levels.alignment
         self._sigma_data = given_scales(run.levels.sigma_data, statistics)
         self._buckets = buckets or sorted(statistics.buckets)
+        self._condition_features = run.condition_features
+        self._conditions: Floats | None = None
         self._few_step = config.kind == "consistency"
         if self._few_step:
             assert config.levels is not None, "searched levels are put in before"
@@ -78,6 +83,16 @@ class MoleculeSampler(ABC):
         other._levels = np.array(levels)
         return other
 
+    def given(self, conditions: Floats) -> Self:
+        """Return the same sampler of a conditional run with the conditions of its molecules, sharing what is compiled.
+
+        Args:
+          conditions: of molecules 0, 1, ..., [M, P + 1], see ``PropertyStatistics.context``; withheld by default.
+        """
+        other = copy(self)
+        other._conditions = conditions
+        return other
+
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
         if self._few_step:
@@ -89,8 +104,8 @@ class MoleculeSampler(ABC):
         return trajectory_frames(positions, types, self._levels, elements=self._sigma_data.elements, frames=frames)
 
     @abstractmethod
-    def denoiser(self, width: int, batch: int) -> Denoise:
-        """Return the call of the network on ``batch`` clouds that are padded to ``width``."""
+    def denoiser(self, width: int, batch: int) -> ConditionalDenoise:
+        """Return the call of the network on ``batch`` clouds that are padded to ``width``, with their conditions."""
 
     @abstractmethod
     def integrator(self, width: int) -> Draw:
@@ -111,10 +126,25 @@ class MoleculeSampler(ABC):
 
         return draw
 
-    def _few_step_states(self, denoise: Denoise, numbers: Sizes, sizes: Sizes, width: int) -> list[Floats]:
+    def _condition_of(self, numbers: Sizes) -> Floats | None:
+        """Return the conditions of molecules with these numbers [B], [B, P + 1], or None if the run has none."""
+        if not self._condition_features:
+            return None
+        if self._conditions is None:
+            return np.zeros((len(numbers), self._condition_features), np.float32)
+        return self._conditions[numbers]
+
+    def _few_step_states(
+        self,
+        denoise: ConditionalDenoise,
+        numbers: Sizes,
+        sizes: Sizes,
+        width: int,
+    ) -> list[Floats]:
         generators = [np.random.default_rng((self._config.seed, int(number))) for number in numbers]
+        condition = self._condition_of(numbers)
         return few_step(
-            denoise,
+            lambda clouds, sigma, sizes: denoise(clouds, sigma, sizes, condition),
             lambda: draw_noise_of_each(generators, sizes, width, len(self._sigma_data.elements)),
             self._levels.tolist(),
             sizes,

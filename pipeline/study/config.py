@@ -23,12 +23,13 @@ from pipeline.study.group import (
     PositiveFloat,
     PositiveInt,
     Seed,
+    UniqueTuple,
     format_value,
     parse,
 )
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-Objective = Literal["edm", "denoiser", "consistency"]
+Objective = Literal["edm", "denoiser", "consistency", "property"]
 Alignment = Literal["none", "permutation", "full"]
 
 
@@ -191,6 +192,9 @@ class TrainingConfig(Group):
     """Optimiser steps; steps x batch_size / 100,000 is the number of QM9 epochs."""
     batch_size: PositiveInt = 64
     """Molecules per step, all from one size bucket."""
+    half: Literal["first", "second"] | None = None
+    """Half of the training molecules to train on: after EDM's permutation (seed 42) first, for a property regressor, or
+    second, for a generator that it judges; null trains on all."""
     accumulate: PositiveInt = 1
     """Number of equal parts a batch is split into to save memory; divides batch_size."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -231,7 +235,8 @@ class WeightsConfig(Group):
 
     objective: Objective = "edm"
     """Training objective. edm is the variance-preserving diffusion of Hoogeboom et al. 2022, denoiser the
-    variance-exploding one of Karras et al. 2022, consistency a model that samples in one step or a few."""
+    variance-exploding one of Karras et al. 2022, consistency a model that samples in one step or a few. property
+    generates nothing: it predicts the properties of its condition, to judge molecules that were asked for them."""
     backend: Literal["jax", "torch"] = "jax"
     """Framework for training and sampling; torch requires PyTorch."""
     precision: Precision = "float32"
@@ -244,11 +249,21 @@ class WeightsConfig(Group):
     the identity. null starts from random weights. For kind tuning a denoiser."""
     teacher: str | None = None
     """Name of the denoiser run, with the same model, that kind distillation learns from."""
+    condition: UniqueTuple[str] = ()
+    """Properties that the molecules are generated for: numeric columns of the data. For QM9 alpha, gap, homo, lumo, mu,
+    Cv and the others of its table. By default as in the init or teacher run; an init run may have none."""
+    condition_dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.1
+    """Share of the training molecules whose properties are withheld, so that the run also samples without them."""
     model: ModelConfig = ModelConfig()
     noise: NoiseConfig = NoiseConfig()
     levels: LevelsConfig = LevelsConfig()
     consistency: ConsistencyConfig = ConsistencyConfig()
     training: TrainingConfig
+
+    @property
+    def condition_features(self) -> int:
+        """Features of a molecule's condition: its properties, and one that tells whether they are given."""
+        return len(self.condition) + 1 if self.condition and self.objective != "property" else 0
 
     @model_validator(mode="before")
     @classmethod
@@ -264,12 +279,25 @@ class WeightsConfig(Group):
                 raise ValueError("levels.alignment: should be left out; objective edm has no levels")
         else:
             _check_training_levels(levels)
+        if self.objective == "property":
+            self._check_property()
         kind = self.consistency.kind if self.objective == "consistency" else self.objective
         if kind == "distillation" and self.teacher is None:
             raise ValueError("teacher: is missing; distillation should name a run of objective denoiser here")
         if self.teacher is not None and kind != "distillation":
             raise ValueError(f"teacher: {format_value(self.teacher)} should be left out; {kind} learns from the data")
         return self
+
+    def _check_property(self) -> None:
+        """Check what a property regressor cannot have."""
+        if not self.condition:
+            raise ValueError("condition: is missing; objective property predicts the properties that it names")
+        if self.init is not None:
+            raise ValueError("init: should be left out; a property regressor starts from random weights")
+        if self.backend != "jax":
+            raise ValueError(f"backend: {self.backend} should be jax for objective property")
+        if self.levels.alignment != "none":
+            raise ValueError("levels.alignment: should be left out; objective property has no levels")
 
 
 # Those of the released model.
@@ -312,6 +340,12 @@ class Sampler(Group):
     """Molecules to sample; their sizes follow the training molecules."""
     seed: Seed = 0
     """Seed of the samples."""
+    properties: dict[str, StrictFloat] | None = None
+    """For a run with a condition, the value of each property, in the units of the data. null draws them from the
+    training molecules of the same size, as EDM does; {} samples without any."""
+    guidance: NonNegativeFloat = 0.0
+    """For a run with a condition, the weight w of classifier-free guidance (Ho and Salimans 2022): estimates are
+    (1 + w) D(x, property) - w D(x), at two network calls each; 0 uses none."""
     sigma_max: PositiveFloat = 20.0
     """First noise level, for heun and ddim (noise over signal; angstrom for coordinates)."""
     sigma_min: PositiveFloat = 0.005
@@ -344,21 +378,34 @@ class Sampler(Group):
             raise ValueError(f"steps: {self.steps} should be left out beside levels")
         return self.model_copy(update={"steps": len(self.levels)})
 
-    def check_for(self, objective: Objective) -> None:
-        """Check that this sampler suits runs of an objective.
+    def check_for(self, run: WeightsConfig) -> None:
+        """Check that this sampler suits a run.
 
         Raises:
           ValueError: it does not.
         """
-        kinds = _KINDS[objective]
+        kinds = _KINDS[run.objective]
+        if not kinds:
+            raise ValueError(f"kind: a run of objective {run.objective} generates no molecules")
         if self.kind not in kinds:
-            raise ValueError(f"kind: {self.kind} should be {' or '.join(kinds)} for objective {objective}")
+            raise ValueError(f"kind: {self.kind} should be {' or '.join(kinds)} for objective {run.objective}")
+        for key in ("properties", "guidance"):
+            if getattr(self, key) and not run.condition:
+                raise ValueError(f"{key}: should be left out; the run has no condition")
+        if self.guidance and self.properties == {}:
+            raise ValueError("guidance: should be left out where no property is asked for")
+        if self.properties and set(self.properties) != set(run.condition):
+            raise ValueError(
+                f"properties: {', '.join(self.properties)} should be those of the run's condition, "
+                f"{', '.join(run.condition)}"
+            )
 
 
 _KINDS: Final[Mapping[Objective, tuple[str, ...]]] = {
     "edm": ("heun", "ddim", "ancestral"),
     "denoiser": ("heun", "ddim"),
     "consistency": ("consistency",),
+    "property": (),
 }
 
 
@@ -430,10 +477,10 @@ def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
     """Check that a sampler suits a run; the two may come from different studies.
 
     Raises:
-      InputError: it is for runs of another objective.
+      InputError: it is for runs of another objective or with other properties.
     """
     try:
-        sampler.check_for(run.objective)
+        sampler.check_for(run)
     except ValueError as error:
         raise InputError(f"sampler {sampler.name}: {error}") from None
 

@@ -40,7 +40,7 @@ ASSUMED_BUCKETS: Final = (64,)
 
 # Cost of a training step in network calls: 1 forward and 2 backward; a consistency model also calls its network for the
 # target, and in distillation its teacher twice (Heun).
-_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6}
+_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6, "property": 3}
 
 
 def training_minutes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int, gpus: int, tasks: int = 1) -> int:
@@ -65,6 +65,7 @@ def sampling_minutes(
     """Return an upper estimate of the time in minutes for one of ``shards`` equal parts of the samples."""
     # Heun calls the network twice a step, ancestral sampling once more at the end.
     calls = {"heun": 2 * sampler.steps, "ancestral": sampler.steps + 1}.get(sampler.kind, sampler.steps)
+    calls *= 2 if sampler.guidance else 1
     molecules = math.ceil(sampler.num / shards)
     return _minutes(molecules * calls * _mean_operations(run.model, buckets), cpus=cpus, gpus=gpus, tasks=1)
 

@@ -142,16 +142,17 @@ class Run(WeightsConfig):
     """Instead of seed: one run for each of these seeds, named NAME-seed-0 and so on. Figures show their mean and
     standard deviation. A run that names NAME as init or teacher takes the one of its own seed."""
     resources: Resources = Resources()
-    samplers: ByName[Sampler] = Field(min_length=1)
-    """Ways to sample the trained model, by name (lowercase letters, digits and hyphens)."""
+    samplers: ByName[Sampler] = {}
+    """Ways to sample the trained model, by name (lowercase letters, digits and hyphens): at least one, unless the
+    objective is property."""
+    regressor: str | None = None
+    """For a run with a condition, the name of a run of objective property that predicts these properties of its
+    samples; the errors are reported beside those of simple baselines. null reports none."""
 
     @model_validator(mode="after")
     def _check_use(self) -> Self:
-        for name, sampler in self.samplers.items():
-            try:
-                sampler.check_for(self.objective)
-            except ValueError as error:
-                raise ValueError(f"samplers.{name}.{error}") from None
+        if not self.samplers and self.objective != "property":
+            raise ValueError("samplers: is empty; it should have at least one entry")
         if self.seeds and (self.released or "seed" in self.model_fields_set):
             raise ValueError("seeds: should be left out for a released model and beside seed")
         nodes, tasks, batch = self.resources.nodes, self.resources.tasks, self.training.batch_size
@@ -319,6 +320,7 @@ def _with_inherited(run: Run, runs: Mapping[str, Run]) -> Run:
     shared = {key: getattr(levels, key) for key in _SHARED_LEVELS if key not in run.levels.model_fields_set}
     return run.model_copy(
         update={
+            "condition": run.condition if "condition" in run.model_fields_set else runs[other].condition,
             "model": runs[other].model.model_copy(update=own),
             "levels": run.levels.model_copy(update=shared),
         }
@@ -329,8 +331,23 @@ _SHARED_LEVELS: Final = ("sigma_data", "preconditioning")
 
 
 def _check_starts(runs: Mapping[str, Run], name: str) -> None:
-    """Check that the init and teacher of a run are compatible with it."""
+    """Check that the init and teacher of a run, and its samplers, are compatible with it."""
     run = runs[name]
+    for sampler, settings in run.samplers.items():
+        try:
+            settings.check_for(run)
+        except ValueError as error:
+            raise ValueError(f"runs.{name}.samplers.{sampler}.{error}") from None
+    if (judge := run.regressor) is not None and (
+        judge not in runs
+        or runs[judge].objective != "property"
+        or not run.condition_features
+        or not set(run.condition) <= set(runs[judge].condition)
+    ):
+        raise ValueError(
+            f"runs.{name}.regressor: {format_value(judge)} should name a run of objective property with the condition "
+            "of this run"
+        )
     for key, other in (("init", run.init), ("teacher", run.teacher)):
         if other is None:
             continue
@@ -340,7 +357,9 @@ def _check_starts(runs: Mapping[str, Run], name: str) -> None:
             raise ValueError(f"{same}, except that it may have fewer layers")
         if key == "teacher" and start.model != run.model:
             raise ValueError(same)
-        if (start.objective == "edm") != (run.objective == "edm"):
+        if start.condition != run.condition and (start.condition or key == "teacher"):
+            raise ValueError(f"{path}: the condition of {other} should be the same as this run's")
+        if start.objective == "property" or (start.objective == "edm") != (run.objective == "edm"):
             raise ValueError(
                 f"{path}: {other} has objective {start.objective}, whose weights do not fit objective {run.objective}"
             )

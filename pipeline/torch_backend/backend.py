@@ -1,5 +1,10 @@
 """The PyTorch backend as the command lines see it (``pipeline.backends``)."""
 
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.diffusion.likelihood import Bound
@@ -31,6 +36,10 @@ class TorchBackend:
         """Return a sampler of a trained run."""
         objective = load_objective(weights).to(self._machine.device)
         return TorchSampler(weights.config, weights.statistics, config, objective, Workers(self._machine))
+
+    def predict(self, weights: Weights, molecules: Molecules, *, progress: Progress) -> npt.NDArray[np.float64]:
+        """Refuse: property regressors are for the other backend."""
+        raise InputError(f"run {weights.config.name}: objective property is for the backend jax")
 
     def bound(self, weights: Weights, shards: list[Shard], *, seed: int, progress: Progress) -> Bound:
         """Return the bound on the negative log-likelihood of molecules under a run."""

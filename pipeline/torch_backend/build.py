@@ -5,6 +5,7 @@ from typing import Final
 
 import torch
 
+from pipeline.core.errors import InputError
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.feature_scales import given_scales, measured_scales
 from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule
@@ -47,10 +48,15 @@ def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     )
 
 
+def _property(config: RunConfig, statistics: Statistics) -> Objective:
+    raise InputError(f"run {config.name}: objective property is for the backend jax")
+
+
 _BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
     "edm": build_edm,
     "denoiser": _denoiser,
     "consistency": _consistency,
+    "property": _property,
 }
 
 
@@ -79,7 +85,13 @@ def load_edm(weights: Weights) -> EDM:
 def _network(config: RunConfig, statistics: Statistics) -> EGNN:
     features = OBJECTIVES[config.objective].features(statistics.elements)
     # The noise level is one more feature that comes in.
-    model = EGNN(config.model, input_features=features + 1, output_features=features, precision=config.precision)
+    model = EGNN(
+        config.model,
+        input_features=features + 1,
+        output_features=features,
+        condition_features=config.condition_features,
+        precision=config.precision,
+    )
     # PyTorch has no such setting for a product; the last run that is built in a process counts.
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
     model.initialise(seeded(config.seed, 0))

@@ -45,16 +45,17 @@ class Consistency(Preconditioned):
         flow); for kind distillation it is a Heun step of the teacher. The target's weights are the trained ones
         themselves, or for kind ct their average.
         """
-        data, noise, mask, t, r, weight = batch
+        data, noise, mask, t, r, weight, condition = batch
         assert r is not None and weight is not None
         noisy = at_level(data, noise, t)
         with torch.no_grad():
             if self.config.kind == "distillation":
-                earlier = self._heun_step(frozen.teacher, mask, noisy, t, r)
+                earlier = self._heun_step(frozen.teacher, mask, noisy, t, r, condition)
             else:
                 earlier = at_level(data, noise, r)
-            target, _ = self.raw(frozen.averaged if self.config.kind == "ct" else self.model, mask, earlier, r)
-        estimate, _ = self.raw(self.model, mask, noisy, t)
+            network = frozen.averaged if self.config.kind == "ct" else self.model
+            target, _ = self.raw(network, mask, earlier, r, condition)
+        estimate, _ = self.raw(self.model, mask, noisy, t, condition)
         return weight * self._distance(estimate, target, mask)
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Tensor) -> Tensor:
@@ -67,11 +68,13 @@ class Consistency(Preconditioned):
         c = self.config.huber * dimension.sqrt()
         return ((square + c.square()).sqrt() - c) / dimension
 
-    def _heun_step(self, teacher: EGNN, mask: Tensor, noisy: Cloud, t: Tensor, r: Tensor) -> Cloud:
+    def _heun_step(
+        self, teacher: EGNN, mask: Tensor, noisy: Cloud, t: Tensor, r: Tensor, condition: Tensor | None
+    ) -> Cloud:
         """Return the teacher's estimate of x_r on the path through ``noisy`` = x_t (arXiv 2303.01469, eq. 6)."""
 
         def slope(state: Cloud, sigma: Tensor) -> Cloud:
-            clean, _ = self.raw(teacher, mask, state, sigma)
+            clean, _ = self.raw(teacher, mask, state, sigma, condition)
             # Where r is 0 the corrector is not taken.
             return combine(lambda x, d: (x - d) / sigma.clamp(min=SMALLEST_LEVEL)[:, None, None], state, clean)
 

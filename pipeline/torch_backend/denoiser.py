@@ -41,11 +41,13 @@ class Preconditioned(Objective):
         """The atomic number of each type."""
         return self.sigma_data.elements
 
-    def denoise(self, mask: Tensor, noisy: Cloud, sigma: float) -> Cloud:
+    def denoise(self, mask: Tensor, noisy: Cloud, sigma: float, condition: Tensor | None = None) -> Cloud:
         """Return D(noisy, sigma)."""
-        return self.raw(self.model, mask, noisy, mask.new_full((len(mask),), sigma))[0]
+        return self.raw(self.model, mask, noisy, mask.new_full((len(mask),), sigma), condition)[0]
 
-    def raw(self, network: EGNN, mask: Tensor, noisy: Cloud, sigma: Tensor) -> tuple[Cloud, Cloud]:
+    def raw(
+        self, network: EGNN, mask: Tensor, noisy: Cloud, sigma: Tensor, condition: Tensor | None = None
+    ) -> tuple[Cloud, Cloud]:
         """Return D(noisy, sigma), and the factor c_out [B, 1, 1] of coordinates and of types (table 1).
 
         Args:
@@ -53,6 +55,7 @@ class Preconditioned(Objective):
           mask: [B, N].
           noisy: the cloud at the level sigma.
           sigma: [B].
+          condition: see ``Objective.denoise``.
         """
         sigma = sigma[:, None, None]
         scales, above = (self.sigma_data.coordinates, self.sigma_data.types), sigma - self.epsilon
@@ -65,12 +68,12 @@ class Preconditioned(Objective):
         scale = self.sigma_data.coordinates
         # Coordinates twice as wide as unit variance: bonds then lie in the middle of the radial functions.
         if self.preconditioning == "karras":
-            out = Cloud(*network(2.0 * c_in.x * noisy.x, features, mask))
+            out = Cloud(*network(2.0 * c_in.x * noisy.x, features, mask, condition=condition))
             x = c_skip.x * noisy.x + c_out.x * out.x
         else:
             # The root of a quotient: exactly the identity where c_out is 0, which a reciprocal root is not.
             scaled = c_skip.x.sqrt() * noisy.x
-            out = Cloud(*network(2.0 / scale * scaled, features, mask, c_out.x[:, 0, 0] / scale))
+            out = Cloud(*network(2.0 / scale * scaled, features, mask, c_out.x[:, 0, 0] / scale, condition))
             x = scaled + 0.5 * scale * out.x
         return Cloud(x, c_skip.h * noisy.h + c_out.h * out.h), c_out
 
@@ -100,5 +103,5 @@ class Denoiser(Preconditioned):
         """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
         del frozen
         noisy = at_level(batch.data, batch.noise, batch.t)
-        clean, c_out = self.raw(self.model, batch.mask, noisy, batch.t)
+        clean, c_out = self.raw(self.model, batch.mask, noisy, batch.t, batch.condition)
         return unit_errors(clean, batch.data, c_out, batch.mask)

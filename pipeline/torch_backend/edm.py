@@ -55,7 +55,9 @@ class EDM(Objective):
 
     # --- the network --------------------------------------------------------------------------------------------------
 
-    def predict_noise(self, z: Cloud, mask: Tensor, *, t: Tensor, alpha: Tensor, sigma: Tensor) -> Cloud:
+    def predict_noise(
+        self, z: Cloud, mask: Tensor, *, t: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None = None
+    ) -> Cloud:
         """Return the network's estimate of eps.
 
         Args:
@@ -64,10 +66,11 @@ class EDM(Objective):
           t: the step divided by T, [B].
           alpha: [B].
           sigma: [B].
+          condition: see ``Objective.denoise``.
         """
         if not self.model.config.preconditioned:
             time = t[:, None, None] * mask[..., None]
-            return Cloud(*self.model(z.x, torch.cat([z.h, time], dim=-1), mask))
+            return Cloud(*self.model(z.x, torch.cat([z.h, time], dim=-1), mask, condition=condition))
         # The linear estimate of eps for Gaussian data, plus the network times the error of that estimate, so that the
         # network's input and target have unit variance at every t (Karras et al., eq. 7, written for eps and VP).
         alpha, sigma = alpha[:, None, None], sigma[:, None, None]
@@ -78,20 +81,22 @@ class EDM(Objective):
         x = z.x * 2.0 * variance_x.rsqrt()
         h = z.h * variance_h.rsqrt()
         level = ((sigma / alpha).log() / 4.0) * mask[..., None]
-        out = Cloud(*self.model(x, torch.cat([h, level], dim=-1), mask))
+        out = Cloud(*self.model(x, torch.cat([h, level], dim=-1), mask, condition=condition))
         return Cloud(
             sigma / variance_x * z.x + alpha * scale_x * variance_x.rsqrt() * out.x,
             sigma / variance_h * z.h + alpha * scale_h * variance_h.rsqrt() * out.h,
         )
 
-    def denoise(self, mask: Tensor, noisy: Cloud, sigma: float) -> Cloud:
+    def denoise(self, mask: Tensor, noisy: Cloud, sigma: float, condition: Tensor | None = None) -> Cloud:
         """Return the estimate of the clean cloud from one at the VE level ``sigma``."""
         grid = np.linspace(0.0, 1.0, self.schedule.steps + 1)
         t = float(np.interp(np.log(sigma), np.log(self.schedule.sigma_ve), grid))
         alpha = (1.0 + sigma**2) ** -0.5
         z = Cloud(alpha * noisy.x, alpha * noisy.h)
         every = mask.new_ones(mask.shape[0])
-        noise = self.predict_noise(z, mask, t=t * every, alpha=alpha * every, sigma=sigma * alpha * every)
+        noise = self.predict_noise(
+            z, mask, t=t * every, alpha=alpha * every, sigma=sigma * alpha * every, condition=condition
+        )
         return Cloud(noisy.x - sigma * noise.x, noisy.h - sigma * noise.h)
 
     # --- the loss -----------------------------------------------------------------------------------------------------
@@ -122,7 +127,8 @@ class EDM(Objective):
         data, eps, mask, t, *_ = batch
         alpha, sigma = (table[t].to(mask.dtype) for table in (self.alpha, self.sigma))
         z = Cloud(*(alpha[:, None, None] * x + sigma[:, None, None] * e for x, e in zip(data, eps, strict=True)))
-        guess = self.predict_noise(z, mask, t=t.to(alpha) / self.schedule.steps, alpha=alpha, sigma=sigma)
+        t = t.to(alpha) / self.schedule.steps
+        guess = self.predict_noise(z, mask, t=t, alpha=alpha, sigma=sigma, condition=batch.condition)
         error_x, error_h = ((e - g).square().sum(dim=(1, 2)) for e, g in zip(eps, guess, strict=True))
         return error_x, error_h, -self.log_likelihood_of_types(data, z, mask)
 

@@ -168,12 +168,21 @@ class EGNN(nn.Module):
     """The network: (x, h) -> (change of x, features), equivariant in x, invariant in h, equivariant to permutations."""
 
     def __init__(
-        self, config: ModelConfig, *, input_features: int, output_features: int, precision: Precision = "float32"
+        self,
+        config: ModelConfig,
+        *,
+        input_features: int,
+        output_features: int,
+        condition_features: int = 0,
+        precision: Precision = "float32",
     ):
-        """Make the network; its parameters are not set, see ``initialise`` and ``pipeline.torch_backend.weights``."""
+        """Make the network; its parameters are not set, see ``initialise`` and ``pipeline.torch_backend.weights``.
+
+        Beside the features of its nodes, ``condition_features`` of the whole molecule come in.
+        """
         super().__init__()
-        self.config = config
-        self.embedding = Linear(input_features, config.hidden, precision=precision)
+        self.config, self.condition_features = config, condition_features
+        self.embedding = Linear(input_features + condition_features, config.hidden, precision=precision)
         for index in range(config.layers):
             self.add_module(f"layer_{index}", Layer(config, precision))
         self.output = Linear(config.hidden, output_features, precision=precision)
@@ -189,7 +198,9 @@ class EGNN(nn.Module):
         for index in range(self.config.layers):
             self.get_submodule(f"layer_{index}").compile(dynamic=False, fullgraph=True, backend=backend)
 
-    def forward(self, x: Tensor, h: Tensor, mask: Tensor, step: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, h: Tensor, mask: Tensor, step: Tensor | None = None, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Apply the network.
 
         Args:
@@ -197,6 +208,7 @@ class EGNN(nn.Module):
           h: node features, the noise level among them, [B, N, K].
           mask: 1 for atoms and 0 for padding, [B, N].
           step: multiplies every layer's update of the coordinates, [B]; None for 1.
+          condition: features of the molecules, [B, condition_features]; None for 0.
 
         Returns:
           The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output
@@ -207,6 +219,9 @@ class EGNN(nn.Module):
         pair_mask = mask[:, :, None] * mask[:, None, :] * pairs
         initial_radial = radial_features(squared_distances(x), kind=config.radial_features)
         start = x
+        if self.condition_features:
+            condition = h.new_zeros(len(h), self.condition_features) if condition is None else condition
+            h = torch.cat([h, condition[:, None, :] * mask[..., None]], dim=-1)
         h = self.embedding(h)
         for index in range(config.layers):
             x, h = self.get_submodule(f"layer_{index}")(x, h, initial_radial, pair_mask, step)

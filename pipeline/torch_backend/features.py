@@ -42,12 +42,14 @@ def noisy_batch(batch: HostBatch, elements: Sequence[int], features: int, like: 
 
     It is on the device and in the type of ``like``.
     """
-    positions, atomic_numbers, sizes, noise = (to_tensor(array, like) for array in batch[:-1])
-    t, *pair = (None if level is None else to_tensor(level, like) for level in batch.levels)
+    positions, atomic_numbers, sizes, noise = (to_tensor(array, like) for array in batch[:4])
+    t, r, weight, condition = (
+        None if array is None else to_tensor(array, like) for array in (*batch.levels, batch.condition)
+    )
     assert t is not None
     data = Cloud(positions, atom_features(atomic_numbers, elements, features, dtype=like.dtype))
     mask = node_mask(sizes, positions.shape[1], dtype=like.dtype)
-    return NoisyBatch(data, Cloud(noise[..., :3], noise[..., 3:]), mask, t, *pair)
+    return NoisyBatch(data, Cloud(noise[..., :3], noise[..., 3:]), mask, t, r, weight, condition)
 
 
 def node_mask(sizes: Tensor, width: int, *, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -52,5 +52,8 @@ class Objective(nn.Module, ABC):
         """Return the loss of every molecule, [B]."""
 
     @abstractmethod
-    def denoise(self, mask: Tensor, noisy: Cloud, sigma: float) -> Cloud:
-        """Return the estimate of the clean cloud from one at the variance-exploding level ``sigma``."""
+    def denoise(self, mask: Tensor, noisy: Cloud, sigma: float, condition: Tensor | None = None) -> Cloud:
+        """Return the estimate of the clean cloud from one at the variance-exploding level ``sigma``.
+
+        ``condition`` [B, C] is that of each molecule in a conditional run; None withholds it.
+        """

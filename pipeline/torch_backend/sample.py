@@ -12,9 +12,8 @@ from torch import Tensor
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.schedules import churned_levels
-from pipeline.sampling.few_step import Denoise
 from pipeline.sampling.molecule_batches import Draw
-from pipeline.sampling.sampler import MoleculeSampler
+from pipeline.sampling.sampler import ConditionalDenoise, MoleculeSampler
 from pipeline.study.config import RunConfig, SamplerConfig
 from pipeline.torch_backend import samplers
 from pipeline.torch_backend.features import Cloud, as_noise, combine, draw_normals, node_mask, seeded
@@ -42,19 +41,21 @@ class TorchSampler(MoleculeSampler):
         super().__init__(run, statistics, config, batch=batch, multiple=min(batch, CPU_CHUNK), buckets=buckets)
         self._objective, self._workers = objective, workers
 
-    def denoiser(self, width: int, batch: int) -> Denoise:
+    def denoiser(self, width: int, batch: int) -> ConditionalDenoise:
         """Return the network call on clouds that are padded to ``width``, any number of them."""
         del batch
         chunk = self._workers.chunk(self._objective.model.config, width)
 
-        def call(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+        def call(clouds: Floats, sigma: float, sizes: Sizes, condition: Floats | None) -> Floats:
             like = self._objective.like
             values = torch.from_numpy(clouds).to(like)
             noisy = Cloud(values[..., :3], values[..., 3:])
             mask = node_mask(torch.from_numpy(sizes).to(like.device), width, dtype=like.dtype)
+            given = None if condition is None else torch.from_numpy(condition).to(like)
 
             def estimate(part: slice) -> Tensor:
-                return torch.cat(self._objective.denoise(mask[part], combine(lambda x: x[part], noisy), sigma), dim=-1)
+                own = None if given is None else given[part]
+                return torch.cat(self._estimate(mask[part], combine(lambda x: x[part], noisy), sigma, own), dim=-1)
 
             return self._workers.infer(estimate, len(sizes), chunk=chunk).float().cpu().numpy()
 
@@ -81,10 +82,20 @@ class TorchSampler(MoleculeSampler):
         positions = torch.stack([state.x[0] for state in states]).cpu().numpy()
         return positions, torch.stack([self._types(state.h[0]) for state in states]).cpu().numpy()
 
+    def _estimate(self, mask: Tensor, noisy: Cloud, sigma: float, condition: Tensor | None) -> Cloud:
+        """Return the estimate of the clean cloud, with classifier-free guidance if the sampler has a weight."""
+        clean = self._objective.denoise(mask, noisy, sigma, condition)
+        if not (weight := self._config.guidance):
+            return clean
+        free = self._objective.denoise(mask, noisy, sigma)
+        return combine(lambda given, withheld: given + weight * (given - withheld), clean, free)
+
     def _integrate(self, numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32], width: int) -> Iterator[Cloud]:
         """Yield the noisy clouds before every step and the sample, of molecules with these numbers and sizes [B]."""
         like = self._objective.like
         mask = node_mask(torch.from_numpy(sizes).to(like.device), width, dtype=like.dtype)
+        condition = self._condition_of(numbers)
+        given = None if condition is None else torch.from_numpy(condition).to(like)
         generators = [seeded(self._config.seed, int(number)) for number in numbers]
         # The noise of every molecule is drawn for as many atoms and cut, so that padding does not change it.
         widest = max(self._buckets[-1], width)
@@ -94,7 +105,7 @@ class TorchSampler(MoleculeSampler):
             return as_noise(normals[:, :width].to(mask), mask)
 
         def denoise(noisy: Cloud, sigma: float) -> Cloud:
-            return self._objective.denoise(mask, noisy, sigma)
+            return self._estimate(mask, noisy, sigma, given)
 
         levels = self._levels.tolist()
         if self._config.kind == "ancestral":

@@ -47,6 +47,7 @@ class TorchTrainer:
     def __init__(self, run: TrainingRun, machine: Machine):
         """Take the initial weights, or draw them, and put them on the device."""
         config, statistics, pretrained, training = run.config, run.statistics, run.pretrained, run.config.training
+        self._properties = run.properties.statistics if run.properties else None
         objective = build_objective(config, statistics)
         if pretrained.init:
             from_arrays(objective.model, pretrained.init)
@@ -73,10 +74,12 @@ class TorchTrainer:
         self._clip = GradientClip(training.optimizer.clip, like=self._weights)
         self._rate = learning_rate(training)
         self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
+        progress_sampler = OBJECTIVES[config.objective].progress_sampler
+        assert progress_sampler is not None, "regressors are trained by the other backend"
         self._sampler = TorchSampler(
             config,
             statistics,
-            OBJECTIVES[config.objective].progress_sampler(config),
+            progress_sampler(config),
             self._averaged,
             self._workers,
             batch=min(PROGRESS_BATCH, training.sample_count),
@@ -113,7 +116,10 @@ class TorchTrainer:
 
     def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
         """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
-        return self._sampler(sizes).molecules
+        sampler = self._sampler
+        if self._properties:
+            sampler = sampler.given(self._properties.drawn_context(sizes, self._config.seed))
+        return sampler(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""

@@ -18,6 +18,14 @@ Arrays = Mapping[str, npt.NDArray[np.float32]]
 _OUTPUTS = ("node_output.kernel", "node_output.bias", "coordinate_output")
 
 
+def grow_inputs(arrays: Arrays, features: int) -> Arrays:
+    """Return the weights of the same function with more input features, of which it is independent at first."""
+    if not features:
+        return arrays
+    kernel = arrays["embedding.kernel"]
+    return {**arrays, "embedding.kernel": np.pad(kernel, ((0, features), (0, 0)))}
+
+
 def grow_layers(arrays: Arrays, start: ModelConfig, model: ModelConfig) -> Arrays:
     """Return the weights of ``model`` that compute what ``arrays``, those of ``start``, do."""
     last = f"layer_{start.layers - 1}."

@@ -21,6 +21,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import exclusive_lock
 from pipeline.core.progress import Progress, progress
 from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
+from pipeline.data.properties import Properties
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.objectives import OBJECTIVES
@@ -50,6 +51,7 @@ class TrainingRun:
       pretrained: weights of other runs to start and to learn from.
       log: receives the progress.
       stop: asked after every step; True saves and raises.
+      properties: of the molecules, for a conditional run.
     """
 
     config: RunConfig
@@ -60,6 +62,7 @@ class TrainingRun:
     pretrained: PretrainedWeights = PretrainedWeights()
     log: Path | None = None
     stop: Callable[[], bool] = lambda: False
+    properties: Properties | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def run_training(
         raise InputError("shards: there is no training molecule")
     training, total = config.training, config.training.steps
     counts = {shard.bucket: len(shard) for shard in shards}
-    noising = Noising(config, shards, run.statistics)
+    noising = Noising(config, shards, run.statistics, run.properties)
     observer = _Observer(trainer, run, noising)
     metrics = MetricsLog(run.directory / "metrics.jsonl")
     first, seconds = 0, 0.0
@@ -249,13 +252,14 @@ class _Observer:
 
     def __init__(self, trainer: Trainer, run: TrainingRun, noising: Noising):
         config, training, statistics = run.config, run.config.training, run.statistics
-        self._trainer, self._sampler = trainer, OBJECTIVES[config.objective].progress_sampler(config)
+        progress_sampler = OBJECTIVES[config.objective].progress_sampler
+        self._trainer, self._sampler = trainer, progress_sampler(config) if progress_sampler else None
         molecules = validation_molecules(run.shards["validation"], max(statistics.buckets), config.seed)
         self._validation = (noising.validation(molecules[0]), molecules[1]) if molecules else None
         self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
         self._intervals = {
             "validation": training.validation_interval if self._validation else 0,
-            "samples": training.sample_interval,
+            "samples": training.sample_interval if self._sampler else 0,
         }
 
     def due(self, step: int, *, last: bool) -> list[str]:
@@ -269,6 +273,7 @@ class _Observer:
             batch, count = self._validation
             losses = np.asarray(self._trainer.validation_loss(batch), np.float64)[:count]
             return {"loss": float(losses.mean())}
+        assert self._sampler is not None
         samples = self._trainer.sample(self._sizes)
         return {"sampler": self._sampler.name, "num": len(samples), **stability_metrics(samples, seed=0)}
 
@@ -290,8 +295,10 @@ def validation_molecules(shards: list[Shard], width: int, seed: int) -> tuple[Pa
     positions = np.zeros((len(chosen), width, 3), np.float32)
     atomic_numbers = np.zeros((len(chosen), width), np.uint8)
     sizes = np.zeros(len(chosen), np.int32)
+    numbers = np.zeros(len(chosen), np.int32)
     for place, (shard, row) in enumerate(places[i] for i in chosen):
+        numbers[place] = shard.index[row]
         positions[place, : shard.bucket] = shard.positions[row]
         atomic_numbers[place, : shard.bucket] = shard.atomic_numbers[row]
         sizes[place] = shard.sizes[row]
-    return PaddedMolecules(np.arange(len(chosen), dtype=np.int32), positions, atomic_numbers, sizes), count
+    return PaddedMolecules(numbers, positions, atomic_numbers, sizes), count

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.batches import Batch, PaddedMolecules
+from pipeline.data.properties import Properties
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.alignment import align
@@ -37,6 +38,7 @@ class HostBatch(NamedTuple):
       sizes: atoms, [B].
       noise: standard normal, [B, N, 3 + K]; coordinates centred, 0 in the padding.
       levels: how much noise.
+      condition: of a conditional run, normalised properties and 1 for given, [B, P + 1]; all 0 where withheld.
     """
 
     positions: Floats
@@ -44,6 +46,7 @@ class HostBatch(NamedTuple):
     sizes: npt.NDArray[np.int32]
     noise: Floats
     levels: Levels
+    condition: Floats | None = None
 
 
 class NoisyBatch(NamedTuple, Generic[Array]):
@@ -56,6 +59,7 @@ class NoisyBatch(NamedTuple, Generic[Array]):
       t: the noise level, [B]: for edm the step 0..T, otherwise sigma.
       r: for consistency, the lower level of the target, [B]; else None.
       weight: for consistency, that of the pair's loss, [B]; else None.
+      condition: see ``HostBatch``.
     """
 
     data: Cloud[Array]
@@ -64,11 +68,12 @@ class NoisyBatch(NamedTuple, Generic[Array]):
     t: Array
     r: Array | None = None
     weight: Array | None = None
+    condition: Array | None = None
 
     def map(self, function: Callable[[Array], Other]) -> "NoisyBatch[Other]":
         """Return the batch with ``function`` applied to every array."""
         data, noise = (Cloud(function(cloud.x), function(cloud.h)) for cloud in (self.data, self.noise))
-        rest = (None if array is None else function(array) for array in (self.r, self.weight))
+        rest = (None if array is None else function(array) for array in (self.r, self.weight, self.condition))
         return NoisyBatch(data, noise, function(self.mask), function(self.t), *rest)
 
 
@@ -79,9 +84,11 @@ class Noising:
       draw: all of it but the molecules.
     """
 
-    def __init__(self, config: RunConfig, shards: list[Shard], statistics: Statistics):
-        """Take the molecules to train on, and the statistics of their data."""
-        self.draw = Draw(config, given_scales(config.levels.sigma_data, statistics))
+    def __init__(
+        self, config: RunConfig, shards: list[Shard], statistics: Statistics, properties: Properties | None = None
+    ):
+        """Take the molecules to train on, the statistics of their data and, for a conditional run, their properties."""
+        self.draw = Draw(config, given_scales(config.levels.sigma_data, statistics), properties)
         self._shards: Mapping[int, Shard] = {shard.bucket: shard for shard in shards}
 
     def molecules(self, batch: Batch) -> PaddedMolecules:
@@ -100,9 +107,9 @@ class Noising:
 class Draw:
     """Draws noise and levels for molecules and aligns them; small, so that it can be sent to another process."""
 
-    def __init__(self, config: RunConfig, sigma_data: Scales):
-        """Take a run's configuration and the scales of its data."""
-        self._config, self._sigma_data = config, sigma_data
+    def __init__(self, config: RunConfig, sigma_data: Scales, properties: Properties | None = None):
+        """Take a run's configuration, the scales of its data and, for a conditional run, its molecules' properties."""
+        self._config, self._sigma_data, self._properties = config, sigma_data, properties
 
     def training(self, molecules: PaddedMolecules, step: int) -> HostBatch:
         """Return molecules with the random numbers of a training step."""
@@ -114,7 +121,7 @@ class Draw:
         return self._noisy(molecules, np.random.default_rng((self._config.seed, VALIDATION)), progress=1.0)
 
     def _noisy(self, molecules: PaddedMolecules, generator: np.random.Generator, *, progress: float) -> HostBatch:
-        config, (_, positions, atomic_numbers, sizes) = self._config, molecules
+        config, (numbers, positions, atomic_numbers, sizes) = self._config, molecules
         traits = OBJECTIVES[config.objective]
         levels = traits.draw_levels(generator, len(sizes), config, self._sigma_data, progress)
         noise = draw_noise(generator, sizes, positions.shape[1], traits.features(self._sigma_data.elements))
@@ -122,4 +129,10 @@ class Draw:
             types = one_hot(atomic_numbers, self._sigma_data.elements) / TYPE_SCALE
             positions, order = align(positions, types, noise, sizes, rotate=config.levels.alignment == "full")
             atomic_numbers = np.take_along_axis(atomic_numbers, order, axis=1)
-        return HostBatch(positions.astype(np.float32), atomic_numbers, sizes.astype(np.int32), noise, levels)
+        condition = None
+        if self._properties:
+            # A regressor's targets are never withheld.
+            dropout = config.condition_dropout if traits.progress_sampler else 0.0
+            given = generator.random(len(sizes)) >= dropout
+            condition = np.where(given[:, None], self._properties.context(numbers), np.float32(0))
+        return HostBatch(positions.astype(np.float32), atomic_numbers, sizes.astype(np.int32), noise, levels, condition)

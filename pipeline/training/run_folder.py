@@ -15,10 +15,11 @@ from safetensors import SafetensorError
 
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
+from pipeline.data.properties import PropertyStatistics
 from pipeline.data.statistics import Statistics
 from pipeline.study.config import RunConfig, run_config
 from pipeline.training.array_files import digest, is_intact, read_arrays, write_arrays
-from pipeline.training.growth import grow_layers
+from pipeline.training.growth import grow_inputs, grow_layers
 
 FORMAT = "consistent-edm weights 1"
 
@@ -34,6 +35,7 @@ class Weights:
       provenance: steps trained, versions, machine.
       levels: the noise levels to sample at, by number of network calls, of a few-step model prepared for release;
         otherwise none.
+      properties: those that a conditional run can be asked for; else None.
     """
 
     arrays: Mapping[str, npt.NDArray[np.float32]]
@@ -41,6 +43,7 @@ class Weights:
     statistics: Statistics
     provenance: Mapping[str, Any]
     levels: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    properties: PropertyStatistics | None = None
 
 
 def write_weights(
@@ -51,6 +54,7 @@ def write_weights(
     statistics: Statistics,
     provenance: Mapping[str, Any],
     levels: Mapping[int, Sequence[float]] | None = None,
+    properties: PropertyStatistics | None = None,
 ) -> None:
     """Write weights as safetensors, atomically; ``config`` is the resolved JSON of the run."""
     metadata = {
@@ -61,6 +65,8 @@ def write_weights(
     }
     if levels:
         metadata["levels"] = json.dumps(levels)
+    if properties:
+        metadata["properties"] = json.dumps(properties.to_json())
     write_arrays(path, arrays, metadata)
 
 
@@ -88,6 +94,9 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         statistics=Statistics.from_json(json.loads(metadata["statistics"])),
         provenance=json.loads(metadata["provenance"]),
         levels={int(calls): tuple(found) for calls, found in json.loads(metadata.get("levels", "{}")).items()},
+        properties=(
+            PropertyStatistics.from_json(json.loads(metadata["properties"])) if "properties" in metadata else None
+        ),
     )
 
 
@@ -138,7 +147,11 @@ def _start(
     start = weights.config.model
     if start != config.model and not (key == "init" and config.model.can_start(start)):
         raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}{_MORE[key]}")
-    return grow_layers(weights.arrays, start, config.model)
+    given = weights.config.condition
+    if given != config.condition and (given or key == "teacher"):
+        raise InputError(f"run {config.name}: its condition should be that of the run {run}, its {key}")
+    grown = grow_layers(weights.arrays, start, config.model)
+    return grow_inputs(grown, config.condition_features - weights.config.condition_features)
 
 
 # The weights of a start can be grown deeper; a teacher is used as it is.

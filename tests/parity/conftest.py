@@ -95,7 +95,10 @@ class Problem:
         positions = self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask)
         atomic_numbers = generator.choice(STATISTICS.elements, mask.shape).astype(np.uint8) * mask.astype(np.uint8)
         features = self.features(atomic_numbers)
-        values["batch"] = NoisyBatch(Cloud(positions, features), noise, mask, *self.some_levels(generator))
+        batch = NoisyBatch(Cloud(positions, features), noise, mask, *self.some_levels(generator))
+        if width := self.config.condition_features:
+            batch = batch._replace(condition=generator.normal(size=(len(SIZES), width)))
+        values["batch"] = batch
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

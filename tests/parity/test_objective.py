@@ -52,6 +52,11 @@ PROBLEMS = {
     "consistency, tuning": consistency(kind="tuning"),
     "consistency, tuning, unit": consistency(kind="tuning", weight="unit"),
     "consistency, distillation": consistency(kind="distillation"),
+    # A teacher is asked under the same condition.
+    "consistency, distillation, condition": consistency(kind="distillation").model_copy(
+        update={"condition": ("alpha", "gap")}
+    ),
+    "stabilised, l2, condition": run_of(model=STABILISED | SMALL, condition=["alpha"]),
 }
 
 
@@ -78,7 +83,7 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
     def in_jax(vector: jax.Array, frozen: Any) -> Any:
         model = layout.unravel(vector)
         features = jax.numpy.concatenate([batch.data.h, theirs.array(level) * batch.mask[..., None]], axis=-1)
-        x, h = objective.model.apply(model, batch.data.x, features, batch.mask)
+        x, h = objective.model.apply(model, batch.data.x, features, batch.mask, condition=batch.condition)
 
         def total(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
             losses = objective.losses(layout.unravel(vector), batch, frozen)
@@ -90,7 +95,8 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
     x, h, losses, gradient = in_jax(theirs.vector, theirs.frozen)
 
     data, mask = ours.batch.data, ours.batch.mask
-    out = ours.objective.model(data.x, torch.cat([data.h, ours.array(level) * mask[..., None]], dim=-1), mask)
+    features = torch.cat([data.h, ours.array(level) * mask[..., None]], dim=-1)
+    out = ours.objective.model(data.x, features, mask, condition=ours.batch.condition)
     found = ours.objective.losses(ours.batch, ours.frozen)
     torch.autograd.backward(found.sum())
 

@@ -21,6 +21,7 @@ class Data:
 
     shards: Path
     statistics: Path
+    molecules: Path
 
     def read(self) -> tuple[dict[str, list[Shard]], Statistics]:
         """Return the shards by split, and the statistics."""
@@ -29,18 +30,20 @@ class Data:
 
     def arguments(self) -> list[str]:
         """Return the options of the stage train."""
-        return ["--shards", str(self.shards), "--statistics", str(self.statistics)]
+        return [
+            *("--shards", str(self.shards), "--statistics", str(self.statistics), "--molecules", str(self.molecules))
+        ]
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     """Two buckets, so that there are two programs to compile."""
     folder = tmp_path_factory.mktemp("data")
-    found = Data(folder / "shards", folder / "statistics.json")
-    molecules = ["--input", str(SDF), "--train", "48", "--validation", "8", "--output", str(folder / "all.parquet")]
+    found = Data(folder / "shards", folder / "statistics.json", folder / "all.parquet")
+    molecules = ["--input", str(SDF), "--train", "48", "--validation", "8", "--output", str(found.molecules)]
     assert parse(["--source", "path", *molecules]) == 0
     outputs = ["--shards", str(found.shards), "--statistics", str(found.statistics)]
-    assert shard(["--molecules", str(folder / "all.parquet"), "--buckets", "18", "29", *outputs]) == 0
+    assert shard(["--molecules", str(found.molecules), "--buckets", "18", "29", *outputs]) == 0
     return found
 
 

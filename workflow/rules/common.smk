@@ -212,8 +212,24 @@ def any_of(names):
 
 
 def run_files(name):
-    """Return the paths of a file of every run, in study order."""
-    return [f"results/runs/{run}/{name}" for run in config["runs"]]
+    """Return the paths of a file of every run that generates molecules, in study order."""
+    return [f"results/runs/{run}/{name}" for run, settings in config["runs"].items() if settings["samplers"]]
+
+
+def property_files():
+    """Return the errors of the properties that samples were asked for, of every run that names a regressor."""
+    return [
+        f"results/runs/{run}/properties/{sampler}.json"
+        for run, settings in config["runs"].items()
+        for sampler, sampling in settings["samplers"].items()
+        if settings["regressor"] and sampling["properties"] != {}
+    ]
+
+
+def baseline_files():
+    """Return the errors of baselines for every regressor that a run names."""
+    names = dict.fromkeys(settings["regressor"] for settings in config["runs"].values())
+    return [f"results/runs/{name}/baselines.json" for name in names if name]
 
 
 def sampler_files(pattern):
@@ -223,6 +239,11 @@ def sampler_files(pattern):
         for run, settings in config["runs"].items()
         for sampler in settings["samplers"]
     ]
+
+
+def property_file(wildcards):
+    """Return the file with the properties that a run is conditioned on, or none."""
+    return data_path("molecules.parquet") if config["runs"][wildcards.run]["condition"] else []
 
 
 def start_file(run, key):

@@ -5,6 +5,8 @@
 #      results/runs/{run}/evaluation/{sampler}/       its parts, temporary
 #      results/runs/{run}/likelihood.json             of the test molecules, for objective edm
 #      results/runs/{run}/metrics.json                all of these for a run
+#      results/runs/{run}/properties/{sampler}.json   of a conditional run, errors of the properties asked for
+#      results/runs/{run}/baselines.json              of a property regressor, the errors that those are between
 #      results/reference/{data}.json, noise.json      ceiling and floor
 
 
@@ -75,6 +77,46 @@ rule likelihood:
         gpu=all_gpus,
     shell:
         "python -m pipeline.cli.likelihood --weights {input.weights:q} --shards {input.shards:q} --split test"
+        " --output {output:q} --log {log:q}"
+
+
+rule predict:
+    input:
+        weights=lambda wildcards: (f"results/runs/{config['runs'][wildcards.run]['regressor']}/weights.safetensors"),
+        samples="results/runs/{run}/samples/{sampler}.parquet",
+    output:
+        "results/runs/{run}/properties/{sampler}.json",
+    log:
+        "results/logs/predict/{run}-{sampler}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    threads: all_cores
+    resources:
+        mem_mb=sampling_memory,
+        runtime=per_attempt(30),
+        gpu=all_gpus,
+    shell:
+        "python -m pipeline.cli.predict --weights {input.weights:q} --samples {input.samples:q}"
+        " --output {output:q} --log {log:q}"
+
+
+rule baselines:
+    input:
+        weights="results/runs/{run}/weights.safetensors",
+        molecules=data_path("molecules.parquet"),
+    output:
+        "results/runs/{run}/baselines.json",
+    log:
+        "results/logs/baselines/{run}.log",
+    conda:
+        "../../envs/runtime.yaml"
+    threads: all_cores
+    resources:
+        mem_mb=sampling_memory,
+        runtime=per_attempt(30),
+        gpu=all_gpus,
+    shell:
+        "python -m pipeline.cli.predict --weights {input.weights:q} --molecules {input.molecules:q}"
         " --output {output:q} --log {log:q}"
 
 

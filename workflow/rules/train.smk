@@ -1,6 +1,7 @@
 # Runs, from their settings to weights.
 #
-# in:  results/data/{data}/shards/, statistics.json; weights of the run's init and teacher
+# in:  results/data/{data}/shards/, statistics.json; weights of the run's init and teacher; results/data/{data}/molecules.parquet for
+#      the properties of a run's condition
 # out: results/runs/{run}/config.json               the run's settings with defaults filled in
 #      results/runs/{run}/samplers/{sampler}.json   the same for a sampler
 #      results/runs/{run}/weights.safetensors       moving average of the weights after the last step
@@ -92,6 +93,7 @@ rule train:
         config="results/runs/{run}/config.json",
         shards=data_path("shards"),
         statistics=data_path("statistics.json"),
+        molecules=property_file,
         # Runs that are trained first: the one it starts from and the one it learns from.
         init=lambda wildcards: start_file(wildcards.run, "init"),
         teacher=lambda wildcards: start_file(wildcards.run, "teacher"),
@@ -121,7 +123,8 @@ rule train:
     params:
         directory=lambda wildcards, output: os.path.dirname(output.weights),
         starts=lambda wildcards, input: flags(
-            **{key: input[key] for key in ("init", "teacher") if config["runs"][wildcards.run][key]}
+            **{key: input[key] for key in ("init", "teacher") if config["runs"][wildcards.run][key]},
+            **({"molecules": input.molecules} if input.molecules else {}),
         ),
     shell:
         "{resources.launch} python -m pipeline.cli.train --config {input.config:q} --shards {input.shards:q}"

@@ -54,6 +54,13 @@ def denoiser(train_two_steps: Train) -> Path:
 
 
 @pytest.fixture(scope="session")
+def conditional(train_two_steps: Train, denoiser: Path) -> Path:
+    """Weights of a denoiser that takes a property, a number in the file of molecules; it starts from the other."""
+    run = {"objective": "denoiser", "init": "denoiser", "condition": ["QM9_INDEX"], "condition_dropout": 0.0}
+    return train_two_steps("--init", denoiser, name="conditional", **run)
+
+
+@pytest.fixture(scope="session")
 def tuned(train_two_steps: Train, denoiser: Path) -> Path:
     """Weights of a consistency model that was tuned from the denoiser, on aligned pairs."""
     run = {"objective": "consistency", "init": "denoiser", "levels": {"alignment": "full"}}

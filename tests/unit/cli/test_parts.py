@@ -34,10 +34,10 @@ class Sampling:
 
 @pytest.fixture(scope="module", params=["heun", "few-steps", "few-steps-torch"])
 def sampling(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sampling:
-    """Of an EDM in many steps; of a consistency model in two, at levels that were searched for; with either backend."""
+    """Of a conditional denoiser in many steps; of a consistency model in two at searched levels with either backend."""
     folder = tmp_path_factory.mktemp("sampling")
     few = request.param != "heun"
-    weights = request.getfixturevalue("tuned" if few else "weights")
+    weights = request.getfixturevalue("tuned" if few else "conditional")
     sampler = {"name": "two", "kind": "consistency" if few else "heun", "steps": 2, "num": NUM}
     write_json(folder / "sampler.json", sampler)
     write_json(folder / "levels.json", {"2": [20.0, 0.7]})

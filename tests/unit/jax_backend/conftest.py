@@ -32,7 +32,7 @@ class FakeNetwork:
         return SimpleNamespace(preconditioned=self.preconditioned)
 
     def apply(
-        self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array, step: jax.Array | None = None
+        self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array, step: Any = None, condition: Any = None
     ) -> tuple[jax.Array, jax.Array]:
         self.recorded.append((x, h))
         return self.answer(x, h)

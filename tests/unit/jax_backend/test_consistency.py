@@ -152,7 +152,7 @@ def test_the_target_has_no_gradient(kind: str) -> None:
 class Oracle:
     """A network with which the denoiser always returns the data."""
 
-    def apply(self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def apply(self, params: Any, x: jax.Array, h: jax.Array, mask: jax.Array, **_: Any) -> tuple[jax.Array, jax.Array]:
         del params, mask
         sigma = np.exp(4 * np.asarray(h, np.float64)[:, 0, 5])
         answers = []

@@ -9,7 +9,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.sampling.few_step import Denoise
-from pipeline.sampling.sampler import MoleculeSampler
+from pipeline.sampling.sampler import ConditionalDenoise, MoleculeSampler
 from pipeline.study.config import run_config, sampler_config
 
 alignments = pytest.mark.parametrize("alignment", ["none", "permutation", "full"])
@@ -41,8 +41,8 @@ class StandIn(MoleculeSampler):
         super().__init__(run, STATISTICS, config, batch=batch, buckets=[bucket])
         self._denoise = denoise
 
-    def denoiser(self, width: int, batch: int) -> Denoise:
-        return self._denoise
+    def denoiser(self, width: int, batch: int) -> ConditionalDenoise:
+        return lambda clouds, sigma, sizes, condition: self._denoise(clouds, sigma, sizes)
 
     def integrator(self, width: int) -> Any:
         raise NotImplementedError

@@ -40,7 +40,7 @@ def noising() -> Noising:
 
 
 def bits(batch: HostBatch) -> list[bytes]:
-    return [part.tobytes() for part in (*batch[:-1], batch.levels.t)]
+    return [part.tobytes() for part in (*batch[:4], batch.levels.t)]
 
 
 class Watched(Noising):

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.data.batches import Batch, PaddedMolecules
+from pipeline.data.properties import Properties, PropertyStatistics
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import measure
 from pipeline.diffusion.clouds import draw_noise, one_hot
@@ -67,7 +68,7 @@ def noising_of(run: RunConfig) -> Noising:
 
 
 def arrays(batch: HostBatch) -> list[Any]:
-    parts = (*batch[:-1], *batch.levels)
+    parts = (*batch[:4], *batch.levels)
     return [part for part in parts if part is not None]
 
 
@@ -115,8 +116,31 @@ def test_noise_has_no_centre_and_nothing_in_the_padding(run: RunConfig) -> None:
     for part in (batch.noise, batch.positions, batch.atomic_numbers):
         assert (part[padding] == 0).all()
     np.testing.assert_allclose(batch.noise[..., :3].sum(1), 0, atol=1e-5)
-    assert [part.dtype for part in batch[:-1]] == [np.float32, np.uint8, np.int32, np.float32]
+    assert [part.dtype for part in arrays(batch)[:4]] == [
+        np.float32,
+        np.uint8,
+        np.int32,
+        np.float32,
+    ]
     assert t.dtype == (np.int32 if run.objective == "edm" else np.float32)
+
+
+def test_a_condition_is_beside_what_the_run_draws_without_and_is_withheld_from_some() -> None:
+    statistics = PropertyStatistics(("alpha",), (None,), (2.0,), (4.0,), ((0.0, 12.0),), {5: ((1.0,),)})
+    properties = Properties(statistics, SHARDS[1].index, np.arange(12.0)[:, None])
+    run = run_of("denoiser", condition=["alpha"], condition_dropout=0.3)
+    plain, given = noising_of(run), Noising(run, SHARDS, STATISTICS, properties)
+    contexts = []
+    for step in range(100):
+        batch = given.training(BATCH, step)
+        assert batch.condition is not None
+        assert bits(batch) == bits(plain.training(BATCH, step))
+        contexts.append(batch.condition)
+    shares = np.stack(contexts)[..., 1].mean(axis=0)
+    np.testing.assert_allclose(shares, 0.7, atol=0.2)
+    expected = (BATCH.indices - 2.0) / 4.0
+    for context in contexts:
+        assert (context[:, 0] == np.where(context[:, 1] == 1, expected, 0)).all()
 
 
 @pytest.mark.parametrize("alignment", ["permutation", "full"])
