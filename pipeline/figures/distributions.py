@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from pipeline.chemistry.bonds import THRESHOLDS_PM, find_bonds
 from pipeline.chemistry.elements import SYMBOLS
-from pipeline.chemistry.geometry import bond_angles
+from pipeline.chemistry.geometry import Values, bond_angles
 from pipeline.chemistry.molecules import Molecules
 from pipeline.figures import style
 from pipeline.figures.inputs import Floats, Run
@@ -68,12 +68,13 @@ def measure(molecules: Molecules) -> Measured:
     types = molecules.types()
     owner = np.repeat(np.arange(number), molecules.sizes)
     atoms = np.bincount(owner * len(SYMBOLS) + types, minlength=number * len(SYMBOLS)).reshape(number, len(SYMBOLS))
+    angles = bond_angles(molecules, find_bonds(molecules))
     # A ratio of two means over molecules: its error is that of the residual (delta method).
     elements = atoms.sum(axis=0) / molecules.sizes.sum()
     residual = (atoms - elements * molecules.sizes[:, None]) / molecules.sizes.mean()
     return Measured(
         molecules=number,
-        angles=_angles(molecules),
+        angles=binned_mean(angles, number, low=ANGLES[0], high=ANGLES[1], width=BIN_DEGREES),
         elements=Mean(value=elements, error=Z95 * residual.std(axis=0) / np.sqrt(number)),
         distances=_distances(molecules),
     )
@@ -107,14 +108,20 @@ def _mean(moments: Floats, number: int, bin_width: float) -> Mean:
     )
 
 
-def _angles(molecules: Molecules) -> Mean:
-    angles = bond_angles(molecules, find_bonds(molecules))
-    low, high = ANGLES
-    width = (high - low) // BIN_DEGREES
-    place = np.floor((angles.value - low) / BIN_DEGREES).astype(np.int64)
-    place = np.minimum(place, width - 1)  # 180 degrees
+def binned_mean(values: Values, number: int, *, low: int, high: int, width: int) -> Mean:
+    """Return the values per molecule and unit in bins of a width from low to high, [bins].
+
+    Args:
+      values: of ``number`` molecules; those below ``low`` are left out, and ``high`` is in the last bin.
+      number: of molecules.
+      low: start of the first bin.
+      high: end of the last bin.
+      width: of a bin.
+    """
+    bins = (high - low) // width
+    place = np.minimum(np.floor((values.value - low) / width).astype(np.int64), bins - 1)
     wanted = place >= 0
-    return _mean(_moments(angles.owner[wanted], place[wanted], width), len(molecules), BIN_DEGREES)
+    return _mean(_moments(values.owner[wanted], place[wanted], bins), number, width)
 
 
 def _kind(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -185,7 +192,7 @@ def _draw_angles(axes: Axes, reference: Measured, measured: dict[str, Measured],
     edges = np.arange(ANGLES[0], ANGLES[1] + BIN_DEGREES, BIN_DEGREES, dtype=np.float64)
     axes.stairs(reference.angles.value, edges, fill=True, color=style.PALE)
     for sampler, one in measured.items():
-        _steps(axes, edges, one.angles, 1.0, colours[sampler], faint=len(measured) > 3)
+        draw_steps(axes, edges, one.angles, 1.0, colours[sampler], faint=len(measured) > 3)
     axes.set_xlim(*ANGLES)
     axes.set_xticks([60, 90, 120, 150, 180])
     axes.set_ylim(bottom=0)
@@ -219,7 +226,7 @@ def _draw_distances(
     edges = np.arange(low, high + BIN_PM, BIN_PM) / 100
     axes.stairs(reference.distances[a + b].value, edges, fill=True, color=style.PALE)
     for sampler, one in measured.items():
-        _steps(axes, edges, one.distances[a + b], 1.0, colours[sampler], faint=len(measured) > 3)
+        draw_steps(axes, edges, one.distances[a + b], 1.0, colours[sampler], faint=len(measured) > 3)
     for limit in THRESHOLDS_PM[:, SYMBOLS.index(a), SYMBOLS.index(b)]:
         if low < limit < high:
             axes.axvline(limit / 100, color=style.MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
@@ -230,7 +237,8 @@ def _draw_distances(
     axes.locator_params(axis="x", nbins=5)
 
 
-def _steps(axes: Axes, edges: Floats, mean: Mean, scale: float, colour: str, *, faint: bool) -> None:
+def draw_steps(axes: Axes, edges: Floats, mean: Mean, scale: float, colour: str, *, faint: bool) -> None:
+    """Draw a mean over the bins between ``edges``, times ``scale``, with its interval as a band."""
     low, high = scale * np.maximum(mean.value - mean.error, 0.0), scale * (mean.value + mean.error)
     axes.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.1 if faint else 0.25, linewidth=0)
     axes.stairs(scale * mean.value, edges, color=colour, linewidth=1.3, baseline=None)

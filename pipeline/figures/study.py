@@ -8,7 +8,18 @@ from typing import Any, Final
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.tables import summary_csv, summary_markdown
-from pipeline.figures import distributions, gallery, properties, quality, stability, steps, style, training, trajectory
+from pipeline.figures import (
+    distributions,
+    gallery,
+    properties,
+    quality,
+    stability,
+    steps,
+    structures,
+    style,
+    training,
+    trajectory,
+)
 from pipeline.figures.benchmark import figures_of
 from pipeline.figures.benchmark_results import Benchmarks
 from pipeline.figures.inputs import Run, Trajectory, over_seeds
@@ -50,7 +61,8 @@ def number_of_figures(study: Study) -> int:
     """Return how many figures ``draw_study`` draws."""
     speed = figures_of(study.benchmarks) if study.benchmarks else []
     few_step = [run for run in study.runs if steps.few_step_samplers(run)]
-    return 3 + 2 * len(study.runs) + len(few_step) + len(study.properties) + (study.trajectory is not None) + len(speed)
+    several = 3 * len(study.runs) + len(few_step) + len(study.properties)
+    return 3 + several + (study.trajectory is not None) + len(speed)
 
 
 def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lambda: None) -> None:
@@ -112,8 +124,10 @@ def _pictures(study: Study, judged: Judged) -> Iterator[style.Picture]:
         yield trajectory.draw(study.trajectory, colour=colours.get(study.trajectory.run, style.INK))
     yield from properties.draw(study.properties, dataset=study.dataset, colours=colours)
     reference = distributions.measure(study.molecules)
+    structure = structures.Reference.of(study.molecules)
     for run in study.runs:
         yield distributions.draw(run, reference=reference, dataset=study.dataset)
+        yield structures.draw(run, judged[run.name], reference=structure, dataset=study.dataset)
     if study.benchmarks is not None:
         for draw in figures_of(study.benchmarks):
             yield draw(study.benchmarks)

@@ -67,7 +67,7 @@ def trained(workflow: Workflow, study: dict[str, Any]) -> list[float]:
 
 def test_every_figure_is_there(finished: Workflow) -> None:
     figures = finished.directory / "results" / "figures"
-    of_runs = [f"{figure}-{run}" for figure in ("distributions", "gallery") for run in RUNS]
+    of_runs = [f"{figure}-{run}" for figure in ("distributions", "gallery", "structures") for run in RUNS]
     for name in ("quality", "training", "stability", "trajectory", *of_runs):
         assert (figures / f"{name}.svg").stat().st_size > 1000
         assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")

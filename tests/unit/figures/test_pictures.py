@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from pipeline.chemistry.metrics import Judgement, read_summary
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecule_parquet import read_molecules, write_molecules
-from pipeline.figures import distributions, gallery, quality, stability, steps, style, training, trajectory
+from pipeline.figures import distributions, gallery, quality, stability, steps, structures, style, training, trajectory
 from pipeline.figures.inputs import Run, read_runs, read_trajectory
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
         judged = {name: Judgement.of(one) for name, one in runs[0].samples.items()}
         yield gallery.draw(runs[0], judged, molecules=12)
         yield distributions.draw(runs[0], reference=distributions.measure(real), dataset="QM9")
+        structure = structures.Reference.of(real)
+        yield structures.draw(runs[0], judged, reference=structure, dataset="QM9")
         if "trajectory" in study.options:
             yield trajectory.draw(read_trajectory(study.options["trajectory"][0]))
 
