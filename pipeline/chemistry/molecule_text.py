@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from rdkit import Chem
 
-_LAST_ELEMENT: Final = 118
+LAST_ELEMENT: Final = 118
 
 _NUMBER: Final = re.compile(
     r"([+-]?(?:\d+\.?\d*|\.\d+))(?:(?:[EeDd]|\*\^)([+-]?\d+))?|([+-]?(?:nan|inf(?:inity)?))", re.ASCII | re.IGNORECASE
@@ -16,10 +16,10 @@ _NUMBER: Final = re.compile(
 
 
 class Record(NamedTuple):
-    """One molecule of N atoms as a text file has it, whether it can be used or not."""
+    """One molecule of N atoms as a file has it, whether it can be used or not."""
 
     line: int
-    """Of the first atom, counted from 1."""
+    """Of the first atom, counted from 1; 0 in a file without lines."""
     title: str
     atomic_numbers: list[int]
     """[N] of any element."""
@@ -39,14 +39,14 @@ class UnreadableAtom(ValueError):
 def element_table() -> dict[str, int]:
     """Return the atomic number by symbol, in any case, and by itself as text; D and T are hydrogen."""
     table = Chem.GetPeriodicTable()
-    symbols = {"D": 1, "T": 1} | {table.GetElementSymbol(number): number for number in range(1, _LAST_ELEMENT + 1)}
+    symbols = {"D": 1, "T": 1} | {table.GetElementSymbol(number): number for number in range(1, LAST_ELEMENT + 1)}
     spelled = {form: number for symbol, number in symbols.items() for form in (symbol, symbol.upper(), symbol.lower())}
-    return spelled | {str(number): number for number in range(1, _LAST_ELEMENT + 1)}
+    return spelled | {str(number): number for number in range(1, LAST_ELEMENT + 1)}
 
 
 def element_symbol(atomic_number: int) -> str:
     """Return the symbol of an element, or the number itself if there is none."""
-    known = 1 <= atomic_number <= _LAST_ELEMENT
+    known = 1 <= atomic_number <= LAST_ELEMENT
     return str(Chem.GetPeriodicTable().GetElementSymbol(atomic_number)) if known else f"atomic number {atomic_number}"
 
 

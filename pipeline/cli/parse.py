@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", required=True, choices=[*_PARSERS, "path", "smiles"], help="what the input is")
     parser.add_argument("--input", required=True, type=Path, help="directory of the stage download, or a user's path")
     parser.add_argument("--seed", type=int, default=0, help="of the conformers of smiles (default: 0)")
+    parser.add_argument(
+        "--conformers", type=int, default=1, help="of each molecule of a GEOM archive, lowest energy first (default: 1)"
+    )
     parser.add_argument("--processes", type=int, default=None, help="for smiles; default: all cores")
     parser.add_argument(
         "--split-seed", type=int, default=0, help="seed of the permutation that the splits are cut from"
@@ -54,8 +57,8 @@ def _size(text: str) -> float:
 
 def _parse(args: argparse.Namespace) -> None:
     total = QM9_MOLECULES if args.source in _PARSERS else None
-    if args.seed < 0 or (args.processes is not None and args.processes < 1):
-        raise InputError("--seed should be at least 0, and --processes at least 1")
+    if args.seed < 0 or min(args.conformers, args.processes or 1) < 1:
+        raise InputError("--seed should be at least 0, and --conformers and --processes at least 1")
     with progress(total=total, description=f"parse {args.source}", unit="molecules", log=args.log) as bar:
         if args.source not in _PARSERS:
             invalid: Invalid = "skip" if args.skip_invalid else "refuse"
@@ -69,7 +72,9 @@ def _parse(args: argparse.Namespace) -> None:
                     advance=bar.update,
                 )
             else:
-                reading = read_molecule_files(args.input, invalid=invalid, advance=bar.update)
+                reading = read_molecule_files(
+                    args.input, invalid=invalid, conformers=args.conformers, advance=bar.update
+                )
             molecules = replace(reading.data.molecules, metadata={"source": args.input.resolve().name})
             data, said = replace(reading.data, molecules=molecules), report([reading])
         else:

@@ -5,7 +5,9 @@
 | .parquet               | columns atomic_numbers and positions (``pipeline.data.molecule_parquet``) |
 | .xyz, .extxyz          | XYZ and its dialects (``pipeline.chemistry.xyz``)                         |
 | .sdf, .sd, .mol        | SDF and MOL, V2000 and V3000 (``pipeline.chemistry.sdf``)                 |
-| any other, as .txt     | one of these, recognised by its beginning                                 |
+| .msgpack               | the published archive of GEOM, not in a folder (``pipeline.chemistry.geom``) |
+| .npy                   | GEOM-Drugs as EDM prepares it, likewise                                   |
+| any other, as .txt     | XYZ, SDF or Parquet, if its beginning says so                             |
 
 Text may be gzipped, whatever its name. A folder stands for all such files in it and below, in the order of their names;
 hidden ones are not looked at, and what else is not read is named. No molecule is lost: what cannot be used is refused,
@@ -32,7 +34,8 @@ import pyarrow.compute as pc
 
 from pipeline.chemistry.elements import SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
 from pipeline.chemistry.embedding import OTHER_ELEMENTS
-from pipeline.chemistry.molecule_text import element_symbol
+from pipeline.chemistry.geom import read_edm_array, read_geom_archive
+from pipeline.chemistry.molecule_text import Record, element_symbol
 from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules
 from pipeline.chemistry.plausibility import plausibility_warnings
 from pipeline.chemistry.sdf import read_sdf
@@ -49,8 +52,10 @@ Invalid = Literal["refuse", "skip", "unstable"]
 stable or valid. Other elements, and atoms that cannot be read, are refused all the same.
 """
 
-_FORMATS: Final = {".xyz": "xyz", ".extxyz": "xyz", ".sdf": "sdf", ".sd": "sdf", ".mol": "sdf", ".parquet": "parquet"}
+_FORMATS: Final = {".xyz": "xyz", ".extxyz": "xyz", ".sdf": "sdf", ".sd": "sdf", ".mol": "sdf", ".parquet": "parquet",
+    ".msgpack": "geom", ".npy": "edm"}  # fmt: skip
 _READERS: Final = {"xyz": read_xyz, "sdf": read_sdf}
+_ARCHIVES: Final = ("geom", "edm")
 _GZIP: Final = b"\x1f\x8b"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _XYZ_START: Final = re.compile(r"\s*\d+[ \t]*\n.*\n\s*(?:[A-Za-z]{1,2}|\d{1,3})(?:\s+[-+.\d]\S*){3}")
@@ -114,7 +119,11 @@ class Found:
 
 
 def read_molecule_files(
-    path: str | os.PathLike[str], *, invalid: Invalid, advance: Callable[[int], object] = lambda count: None
+    path: str | os.PathLike[str],
+    *,
+    invalid: Invalid,
+    conformers: int = 1,
+    advance: Callable[[int], object] = lambda count: None,
 ) -> Reading:
     """Return at least one molecule from a file, or from all files in a folder, numbered from 0.
 
@@ -123,6 +132,7 @@ def read_molecule_files(
     Args:
       path: the file or folder.
       invalid: what to do about molecules that cannot be used.
+      conformers: of an archive of GEOM, how many of each molecule to take, lowest energy first.
       advance: is told the number of molecules, now and then.
 
     Raises:
@@ -133,7 +143,11 @@ def read_molecule_files(
     parts: list[Found] = []
     for is_parquet, group in itertools.groupby(files, key=lambda file: file[1] == "parquet"):
         some = list(group)
-        parts += [_parquet_part(file, advance) for file, _ in some] if is_parquet else [_text_part(some, advance)]
+        parts += (
+            [_parquet_part(file, advance) for file, _ in some]
+            if is_parquet
+            else [_record_part(some, conformers, advance)]
+        )
     return make_reading(path, _joined(path, parts), invalid=invalid, num_files=len(files), not_read=not_read)
 
 
@@ -219,7 +233,8 @@ def _files(path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
             continue
         # Spark and others keep notes under such names.
         kind = _format(entry) if entry.is_file() and not entry.name.startswith("_") else None
-        if kind:
+        # An array beside molecules is seldom one of EDM's; those are read by their own names alone.
+        if kind and kind not in _ARCHIVES:
             files.append((entry, kind))
         else:
             others.append(str(name))
@@ -260,7 +275,17 @@ def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
         raise InputError(f"{path}: truncated or damaged gzip ({error})") from None
 
 
-def _text_part(files: Iterable[tuple[Path, str]], advance: Callable[[int], object]) -> Found:
+def _records(path: Path, kind: str, conformers: int) -> Iterator[Record]:
+    if kind == "geom":
+        yield from read_geom_archive(path, conformers=conformers)
+    elif kind == "edm":
+        yield from read_edm_array(path)
+    else:
+        with open_text(path) as lines:
+            yield from _READERS[kind](lines)
+
+
+def _record_part(files: Iterable[tuple[Path, str]], conformers: int, advance: Callable[[int], object]) -> Found:
     sizes: list[int] = []
     atomic_numbers = bytearray()
     positions: list[npt.NDArray[np.float32]] = [np.empty((0, 3), np.float32)]
@@ -269,21 +294,22 @@ def _text_part(files: Iterable[tuple[Path, str]], advance: Callable[[int], objec
     errors: dict[int, Problem] = {}
     for path, kind in files:
         first = len(sizes)
-        with open_text(path) as lines:
-            try:
-                for number, record in enumerate(_READERS[kind](lines)):
-                    if record.error:
-                        errors[len(sizes)] = Problem(_UNREADABLE, 0, record.error)
-                    sizes.append(len(record.atomic_numbers))
-                    atomic_numbers += bytes(record.atomic_numbers)
-                    with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
-                        positions.append(np.array(record.positions, np.float32).reshape(-1, 3))
-                    places.append((path, number, record.line, record.title))
-                    properties.append(record.properties)
-                    if number % _ADVANCE == _ADVANCE - 1:
-                        advance(_ADVANCE)
-            except InputError as error:
-                raise InputError(f"{path}{', ' if str(error).startswith('line') else ': '}{error}") from None
+        try:
+            for number, record in enumerate(_records(path, kind, conformers)):
+                if record.error:
+                    errors[len(sizes)] = Problem(_UNREADABLE, 0, record.error)
+                sizes.append(len(record.atomic_numbers))
+                atomic_numbers += bytes(record.atomic_numbers)
+                with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
+                    positions.append(np.array(record.positions, np.float32).reshape(-1, 3))
+                places.append((path, number, record.line or None, record.title))
+                properties.append(record.properties)
+                if number % _ADVANCE == _ADVANCE - 1:
+                    advance(_ADVANCE)
+        except InputError as error:
+            if str(error).startswith(str(path)):
+                raise
+            raise InputError(f"{path}{', ' if str(error).startswith('line') else ': '}{error}") from None
         if len(sizes) == first:
             raise InputError(f"{path}: empty")
         advance((len(sizes) - first) % _ADVANCE)

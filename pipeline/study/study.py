@@ -57,8 +57,12 @@ class Data(Group):
     """Source of the molecules: QM9 from the Python package qm9pack, QM9 from the official archive on figshare, your own
     file or folder (path), or a file of SMILES that get conformers (smiles)."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
-    """For source path an XYZ, SDF, MOL or Parquet file or a folder of them; for smiles a CSV file with a column smiles,
-    or one with a SMILES and a title on each line. Gzipped or not; relative to the Snakefile's folder, or absolute."""
+    """For source path an XYZ, SDF, MOL or Parquet file, a folder of them, or GEOM's archive (.msgpack, or EDM's .npy);
+    for smiles a CSV file with a column smiles, or one with a SMILES and a title on each line. Gzipped or not; relative
+    to the Snakefile's folder, or absolute."""
+    conformers: PositiveInt = 1
+    """For the archive of GEOM only. Conformers of each molecule, lowest energy first; EDM takes 30. The split is by
+    conformer, as EDM's."""
     skip: StrictBool = False
     """For sources path and smiles. Whether to leave out and name molecules that cannot be used, such as those of other
     elements or without a conformer; false refuses them."""

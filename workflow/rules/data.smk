@@ -48,7 +48,8 @@ rule parse:
             train=config["data"]["split"]["train"],
             validation=config["data"]["split"]["validation"],
         )
-        + ["--skip-invalid"] * config["data"]["skip"],
+        + ["--skip-invalid"] * config["data"]["skip"]
+        + (flags(conformers=config["data"]["conformers"]) if config["data"]["conformers"] > 1 else []),
         newest=newest_molecules,
     shell:
         "python -m pipeline.cli.parse --input {input:q} {params.options:q} --processes {threads} --output {output:q} --log {log:q}"
