@@ -31,9 +31,9 @@ def train_two_steps(
 ) -> Train:
     """Train a run for two steps with some options; return its weights."""
 
-    def trained(*options: str | Path, **run: Any) -> Path:
+    def trained(*options: str | Path, half: str | None = None, **run: Any) -> Path:
         folder = tmp_path_factory.mktemp("trained")
-        (folder / "config.json").write_text(json.dumps(make_settings(training={"steps": 2}, **run)))
+        (folder / "config.json").write_text(json.dumps(make_settings(training={"steps": 2, "half": half}, **run)))
         argv = ["--config", folder / "config.json", *data.arguments(), *options, "--output", folder]
         assert train([str(word) for word in argv]) == 0
         return folder / "weights.safetensors"

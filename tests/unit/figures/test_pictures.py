@@ -16,8 +16,20 @@ from matplotlib.text import Text
 from pipeline.chemistry.metrics import Judgement, read_summary
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecule_parquet import read_molecules, write_molecules
-from pipeline.figures import distributions, gallery, quality, stability, steps, structures, style, training, trajectory
+from pipeline.figures import (
+    distributions,
+    gallery,
+    properties,
+    quality,
+    stability,
+    steps,
+    structures,
+    style,
+    training,
+    trajectory,
+)
 from pipeline.figures.inputs import Run, read_runs, read_trajectory
+from pipeline.figures.properties import PropertyErrors
 
 if TYPE_CHECKING:
     from tests.unit.figures.conftest import FakeStudy
@@ -44,6 +56,15 @@ def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
         yield distributions.draw(runs[0], reference=distributions.measure(real), dataset="QM9")
         structure = structures.Reference.of(real)
         yield structures.draw(runs[0], judged, reference=structure, dataset="QM9")
+        found = {"num": 3, "error": {"value": 0.01}, "asked": [0.1, 0.2, 0.3], "predicted": [0.15, 0.2, 0.25]}
+        errors = PropertyErrors(
+            runs[0].name,
+            "gap",
+            "hartree",
+            {"heun-50": found},
+            {"U-bound": 0.05, "number of atoms": 0.03, "L-bound": 0.002},
+        )
+        yield from properties.draw([errors], dataset="QM9", colours={})
         if "trajectory" in study.options:
             yield trajectory.draw(read_trajectory(study.options["trajectory"][0]))
 

@@ -66,7 +66,13 @@ class LinearNetwork:
     """A network of two parameters: factors of its input coordinates and types."""
 
     def apply(
-        self, params: jax.Array, x: jax.Array, h: jax.Array, mask: jax.Array, step: jax.Array | None = None
+        self,
+        params: jax.Array,
+        x: jax.Array,
+        h: jax.Array,
+        mask: jax.Array,
+        step: jax.Array | None = None,
+        condition: Any = None,
     ) -> tuple[jax.Array, jax.Array]:
         del mask
         return params[0] * x * (1.0 if step is None else step[:, None, None]), params[1] * h[..., :5]

@@ -289,6 +289,29 @@ def test_levels_are_as_many_steps() -> None:
         ({"runs__tuned__samplers__two__levels": []}, "two.levels: should have at least one value"),
         ({"runs__tuned__samplers__two__levels": [2, 0]}, "two.levels: 0 should be a number, above 0"),
         ({"runs__tuned__samplers__two__steps": 3}, "two.steps: 3 should be left out beside levels"),
+        (
+            {"runs__tuned__condition": [], "runs__denoiser__condition": ["alpha"]},
+            "runs.tuned.init: the condition of denoiser should be the same as this run's",
+        ),
+        (
+            {"runs__denoiser__samplers__heun-25__guidance": 1.0},
+            "runs.denoiser.samplers.heun-25.guidance: should be left out; the run has no condition",
+        ),
+        (
+            {
+                "runs__denoiser__condition": ["alpha"],
+                "runs__denoiser__samplers__heun-25__properties": {"gap": 0.2},
+            },
+            "runs.denoiser.samplers.heun-25.properties: gap should be those of the run's condition, alpha",
+        ),
+        (
+            {"runs__denoiser__condition": ["alpha"], "runs__denoiser__regressor": "tuned"},
+            'runs.denoiser.regressor: "tuned" should name a run of objective property with the condition',
+        ),
+        (
+            {"runs__judge": {"objective": "property", "training": {"steps": 1000}}},
+            "runs.judge.condition: is missing; objective property predicts the properties that it names",
+        ),
     ],
 )
 def test_an_inconsistency_between_runs_is_one_line(overrides: dict[str, Any], message: str) -> None:
@@ -467,6 +490,15 @@ def test_a_run_reads_back_as_models(tmp_path: Path) -> None:
     assert isinstance(run.model, ModelConfig)
     assert isinstance(run.training.optimizer, OptimizerConfig)
     assert run_config(run.model_dump()) == run
+
+
+def test_a_run_takes_the_condition_of_the_run_that_it_starts_from() -> None:
+    runs = resolve_study(starting(runs__denoiser__condition=["alpha"]))["runs"]
+    assert runs["tuned"]["condition"] == ["alpha"]
+    # A condition may also be new.
+    new = starting(runs__tuned__condition=["alpha"])
+    del new["runs"]["distilled"]
+    assert resolve_study(new)["runs"]["denoiser"]["condition"] == []
 
 
 def test_samplers_shape_no_weights() -> None:
