@@ -18,6 +18,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 AXIS = "data"
 # Molecules that a core takes at a time, and how many elements an array of all their pairs may then have.
 CPU_CHUNK, CPU_CHUNK_ELEMENTS = 4, 2**19
+# Such an array is 1 GiB on a GPU; the gradient of nine layers needs about sixty of them.
+GPU_CHUNK_ELEMENTS = 2**28
 
 
 def use_cpu_cores(cores: int) -> None:
@@ -54,7 +56,9 @@ def update_sharding(mesh: Mesh) -> Sharding:
 
 
 def chunk_size(mesh: Mesh, share: int, *, parts: int = 1, elements: int = 1) -> int:
-    """Return how many of its ``share`` of molecules a device takes at a time: an equal part; on a CPU at most four.
+    """Return how many of its ``share`` of molecules a device takes at a time, an equal part of them.
+
+    On a CPU at most four; on a GPU all, unless their pairs would fill its memory.
 
     Args:
       mesh: the devices.
@@ -62,10 +66,10 @@ def chunk_size(mesh: Mesh, share: int, *, parts: int = 1, elements: int = 1) -> 
         divided into counts.
       parts: what it is divided into to save memory, for other devices than CPUs.
       elements: of the largest array that the network makes of one molecule; fewer large molecules than small ones fit a
-        core's cache.
+        core's cache, or a GPU's memory.
     """
-    fitting = max(1, min(CPU_CHUNK, CPU_CHUNK_ELEMENTS // elements))
-    largest = fitting if is_cpu(mesh) else max(1, share // parts)
+    most, fitting = (CPU_CHUNK, CPU_CHUNK_ELEMENTS) if is_cpu(mesh) else (share // parts, GPU_CHUNK_ELEMENTS)
+    largest = max(1, min(most, fitting // elements))
     return max(n for n in range(1, largest + 1) if share % n == 0)
 
 

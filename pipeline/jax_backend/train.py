@@ -112,15 +112,14 @@ class Stepper:
         return after, loss, norm
 
     def _gradient(self, params: Array, batch: HostBatch, frozen: tuple[Array, Array]) -> tuple[Array, Array]:
-        training = self._config.training
-        chunk = chunk_size(
-            self._mesh,
-            len(batch.sizes) // self._mesh.size,
-            parts=training.accumulate,
-            elements=batch.noise.shape[1] ** 2 * self._config.model.edge_hidden,
-        )
-
+        chunk = self.chunk(batch, self._mesh, parts=self._config.training.accumulate)
         return partial_value_and_grad(self.losses, self._mesh, chunk=chunk)(params, batch, frozen)
+
+    def chunk(self, batch: HostBatch, mesh: Mesh, *, parts: int = 1) -> int:
+        """Return how many molecules of a batch a device takes at a time, see ``chunk_size``."""
+        molecules, width = batch.noise.shape[:2]
+        elements = width**2 * self._config.model.edge_hidden
+        return chunk_size(mesh, molecules // mesh.size, parts=parts, elements=elements)
 
     def losses(self, flat: Array, batch: HostBatch, frozen: tuple[Array, Array]) -> Array:
         """Return the losses [B] of a noisy batch.
@@ -232,7 +231,7 @@ class JaxTrainer:
             def losses(flat: Array, part: HostBatch, teacher: Array) -> Array:
                 return self._stepper.losses(flat, part, (flat, teacher))
 
-            self._validate = jax.jit(mapped(losses, mesh))
+            self._validate = jax.jit(mapped(losses, mesh, chunk=self._stepper.chunk(batch, mesh)))
         weights = jax.device_put((self._state.ema, self._stepper.teacher), replicated(mesh))
         return np.asarray(self._validate(weights[0], batch, weights[1]))
 

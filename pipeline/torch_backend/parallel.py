@@ -22,8 +22,8 @@ from pipeline.training.noisy_batches import NoisyBatch
 # Molecules that go through the network together on a CPU, and how large an array of all their pairs may be: more would
 # leave the core's cache, fewer would be all overhead.
 CPU_CHUNK, CPU_CHUNK_BYTES = 16, 2**23
-# And on a GPU where no gradient is needed; a training's chunk is its configuration's there.
-GPU_CHUNK = 256
+# Such an array on a GPU; the gradient of nine layers needs about sixty of them.
+GPU_CHUNK_BYTES = 2**30
 
 Result = TypeVar("Result")
 
@@ -50,18 +50,14 @@ class Workers:
             return [task() for task in tasks]
         return list(self._pool.map(lambda task: task(), tasks))
 
-    def chunk(self, config: ModelConfig, width: int, *, share: int = GPU_CHUNK) -> int:
-        """Return how many of a share of molecules go through a network together: a power of two on a CPU.
+    def chunk(self, config: ModelConfig, width: int) -> int:
+        """Return how many molecules, padded to ``width``, may go through a network together: a power of two.
 
-        Args:
-          config: of the network.
-          width: what the molecules are padded to.
-          share: molecules that there are.
+        On a CPU so few that they stay in a core's cache; on a GPU as many as its memory should hold.
         """
-        if not self._is_cpu:
-            return share
-        fitting = CPU_CHUNK_BYTES // (4 * width**2 * config.edge_hidden)
-        return min(CPU_CHUNK, 1 << max(fitting.bit_length() - 1, 0), share)
+        fitting = (CPU_CHUNK_BYTES if self._is_cpu else GPU_CHUNK_BYTES) // (4 * width**2 * config.edge_hidden)
+        chunk = 1 << max(fitting.bit_length() - 1, 0)
+        return min(CPU_CHUNK, chunk) if self._is_cpu else chunk
 
     def infer(self, function: Callable[[slice], Tensor], count: int, *, chunk: int) -> Tensor:
         """Return ``function`` of ``count`` molecules, ``chunk`` at a time and without gradients: [count, ...]."""
@@ -125,7 +121,7 @@ class Replicas:
         batch_size, width = batch.mask.shape
         share_size = len(self._shares[0])
         config = self._objectives[0].model.config
-        largest = self._workers.chunk(config, width, share=self._largest_chunk)
+        largest = min(self._workers.chunk(config, width), self._largest_chunk)
         chunk = max(n for n in range(1, largest + 1) if share_size % n == 0)
 
         def task(replica: Objective, gradient: Tensor, share: range) -> Callable[[], Tensor]:

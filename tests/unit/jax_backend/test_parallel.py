@@ -31,7 +31,7 @@ use_cpu_cores(8)
 model = ModelConfig(hidden=8, edge_hidden=8, layers=1, attention=True, radial_features="gaussian", node_norm="rms",
     shared_edges=True, preconditioned=True, norm_constant=1.0, coordinate_range=3.0, aggregation_divisor=4.0)
 objective = EDM(EGNN(model, output_features=6), polynomial_schedule(steps=20, precision=1e-4),
-    Scales(1.4, 0.11, 0.45), "l2")
+    Scales(1.4, 0.11, 0.45, (1, 6, 7, 8, 9)), "l2")
 layout = build_layout(objective)
 generator = np.random.default_rng(0)
 params = jnp.asarray(generator.normal(size=layout.size) / 3, jnp.float32)
@@ -104,18 +104,24 @@ def mesh(platform: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("platform", "share", "parts", "expected"),
+    ("platform", "share", "parts", "atoms", "expected"),
     [
-        ("cpu", 32, 1, 4),
-        ("cpu", 6, 1, 3),
-        ("cpu", 7, 1, 1),
-        ("cpu", 32, 16, 4),
-        ("gpu", 64, 1, 64),
-        ("gpu", 64, 4, 16),
+        ("cpu", 32, 1, 9, 4),
+        ("cpu", 6, 1, 9, 3),
+        ("cpu", 7, 1, 9, 1),
+        ("cpu", 32, 16, 9, 4),
+        ("cpu", 512, 1, 29, 2),
+        ("gpu", 64, 1, 29, 64),
+        ("gpu", 64, 4, 29, 16),
+        ("gpu", 512, 1, 29, 512),
+        ("gpu", 512, 1, 181, 32),
         # Not divisible into that many equal parts: more and smaller ones.
-        ("gpu", 15, 2, 5),
-        ("gpu", 8, 16, 1),
+        ("gpu", 15, 2, 9, 5),
+        ("gpu", 8, 16, 9, 1),
+        ("gpu", 8, 1, 10**4, 1),
     ],
 )
-def test_chunk_sizes(platform: str, share: int, parts: int, expected: int) -> None:
-    assert chunk_size(mesh(platform), share, parts=parts) == expected
+def test_chunk_sizes_of_a_network_of_256_features(
+    platform: str, share: int, parts: int, atoms: int, expected: int
+) -> None:
+    assert chunk_size(mesh(platform), share, parts=parts, elements=256 * atoms**2) == expected

@@ -86,3 +86,24 @@ def test_some_molecules_of_a_batch(make_config: MakeConfig, data: Any) -> None:
     some = take(batch, slice(1, 3))
     assert torch.equal(some.data.x, batch.data.x[1:3]) and torch.equal(some.noise.h, batch.noise.h[1:3])
     assert torch.equal(some.mask, batch.mask[1:3]) and torch.equal(some.t, batch.t[1:3])
+
+
+@pytest.mark.parametrize(
+    ("device", "atoms", "expected"), [("cpu", 9, 16), ("cpu", 29, 8), ("cuda", 29, 1024), ("cuda", 181, 32)]
+)
+def test_molecules_that_go_through_a_network_of_256_features_together(
+    make_config: MakeConfig, device: str, atoms: int, expected: int
+) -> None:
+    model = make_config(model={"hidden": 256, "layers": 9}).model
+    assert Workers(Machine(torch.device(device), cores=1, compile=False)).chunk(model, atoms) == expected
+
+
+def test_the_chunks_of_a_gpu_change_rounding_only(make_config: MakeConfig, data: Any) -> None:
+    gradients = []
+    for device in ("cpu", "cuda"):
+        model, batch = noisy(make_config(model={"edge_hidden": 512}), data)
+        frozen = Frozen(deepcopy(model.model), deepcopy(model.model))
+        chosen = Workers(Machine(torch.device(device), cores=1, compile=False))
+        replicas = Replicas(model, to_vector(model), chosen, batch_size=8, parts=1)
+        gradients.append(replicas.value_and_gradient(batch, frozen)[1])
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-5 * float(gradients[0].abs().max()))
