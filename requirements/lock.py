@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Extras of pyproject.toml that each lock has; every lock agrees with runtime.
-EXTRAS = {"runtime": ["workflow"], "dev": ["workflow", "dev"], "cuda": ["workflow", "cuda"]}
+EXTRAS = {"runtime": ["workflow"], "dev": ["workflow", "dev", "evaluation"], "cuda": ["workflow", "cuda"]}
 CONDA = ("runtime", "cuda")
 
 
