@@ -53,7 +53,8 @@ def _train(args: argparse.Namespace) -> None:
     pretrained = read_pretrained(config, init=args.init, teacher=args.teacher)
     # The state belongs to this configuration and these molecules. If they change, training starts again in another
     # folder; if they change back, it resumes; a checkpoint in the wrong folder is refused.
-    content = [settings, statistics.to_json(), *(shard.digest() for shard in [*shards["train"], *shards["validation"]])]
+    checksums = [shard.digest() for shard in [*shards["train"], *shards["validation"]]]
+    content = [settings, statistics.to_json(), *checksums]
     content += [properties.digest()] if properties else []
     content += pretrained.digests()
     digest = json_digest(content)
@@ -87,6 +88,8 @@ def _train(args: argparse.Namespace) -> None:
         provenance={
             "steps": config.training.steps,
             "training_seconds": round(trained.seconds, 1),
+            # Of the shards trained and validated on, whatever Parquet files hold them.
+            "data_sha256": json_digest(checksums),
             **provenance(*backend.packages),
         },
         properties=properties.statistics if properties else None,

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,7 @@ def test_a_training_leaves_weights_metrics_and_a_log(undisturbed: Training) -> N
     assert found.config.name == "tiny"
     assert found.provenance["steps"] == STEPS
     assert found.provenance["jax"]
+    assert re.fullmatch("[0-9a-f]{64}", found.provenance["data_sha256"])
     assert undisturbed.steps_logged()[-2:] == [("train", STEPS), ("validation", STEPS)]
     log = (undisturbed.output.parent / "log").read_text()
     assert f"{STEPS}/{STEPS}" in log
