@@ -26,6 +26,12 @@ BASE_MEGABYTES: Final = 2000
 GPU_MEGABYTES: Final = 6000
 """The same with a GPU, whose libraries and buffers also take host memory."""
 
+MAX_WORKERS: Final = 16
+"""Processes that prepare batches beside a GPU, at most (``pipeline.training.feeding``)."""
+
+WORKER_MEGABYTES: Final = 350
+"""Of each of them; 320 measured."""
+
 CHUNK: Final = 4
 """Molecules that a core processes at a time (``pipeline.jax_backend.parallel``)."""
 
@@ -73,7 +79,7 @@ def sampling_minutes(
 def memory_megabytes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int, gpus: int, tasks: int = 1) -> int:
     """Return an upper estimate of the memory in MB that ``tasks`` processes of a job need on one machine."""
     if gpus:
-        return GPU_MEGABYTES * gpus * tasks
+        return (GPU_MEGABYTES * gpus + WORKER_MEGABYTES * min(cpus, MAX_WORKERS)) * tasks
     model, edge = run.model, 4 * max(buckets or ASSUMED_BUCKETS) ** 2 * run.model.edge_hidden
     temporaries = cpus * CHUNK * model.layers * COPIES_OF_AN_EDGE * edge
     copies = COPIES_OF_THE_WEIGHTS + cpus

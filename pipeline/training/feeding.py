@@ -1,7 +1,7 @@
 """Noisy batches prepared ahead of the training, by a thread or by processes.
 
 A step's batch depends on the seed and the step alone, so the number of workers changes no result. The assignment of
-atoms holds Python's global lock (SciPy 1.17): two threads prepare no more than one, two processes twice as much.
+atoms holds Python's global lock (SciPy 1.17), so two threads prepare no more than one (measured).
 """
 
 import contextlib
@@ -13,12 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Final
 
 from pipeline.data.batches import Batch, PaddedMolecules
+from pipeline.study.costs import MAX_WORKERS
 from pipeline.training.noisy_batches import Draw, HostBatch, Noising
-
-MAX_WORKERS: Final = 16
 
 Prepare = Callable[[PaddedMolecules, int], HostBatch]
 

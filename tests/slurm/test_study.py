@@ -42,9 +42,9 @@ def test_jobs_ran_on_both_gpus_at_a_time(finished: Study) -> None:
 
 def test_jobs_asked_for_the_time_and_memory_of_their_run(finished: Study) -> None:
     for train in finished.jobs("train"):
-        # A start of ten minutes, and less than a minute of training; the memory of a job with a GPU.
+        # A start of ten minutes, and less than a minute of training; the memory of a job with a GPU and four cores.
         assert train["TimeLimit"] == "00:11:00"
-        assert train["MinMemoryNode"] == "6000M"
+        assert train["MinMemoryNode"] == "7400M"
     (parse,) = finished.jobs("parse")
     assert parse["TimeLimit"] == "00:10:00"
 

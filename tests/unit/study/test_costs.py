@@ -75,4 +75,8 @@ def test_memory_grows_with_cores_tasks_and_molecules(make: Make) -> None:
     assert one < memory_megabytes(run, [60], cpus=2, gpus=0)
     assert memory_megabytes(run, QM9, cpus=2, gpus=0, tasks=3) == 3 * one
     # What a GPU works on is in its own memory.
-    assert memory_megabytes(run, [60], cpus=2, gpus=1) == memory_megabytes(run, QM9, cpus=2, gpus=1)
+    on_gpu = memory_megabytes(run, QM9, cpus=2, gpus=1)
+    assert memory_megabytes(run, [60], cpus=2, gpus=1) == on_gpu
+    # Its cores prepare batches, up to sixteen.
+    assert memory_megabytes(run, QM9, cpus=8, gpus=1) > on_gpu
+    assert memory_megabytes(run, QM9, cpus=16, gpus=1) == memory_megabytes(run, QM9, cpus=64, gpus=1)

@@ -16,7 +16,7 @@ from pipeline.data.shards import Shard
 from pipeline.data.statistics import measure
 from pipeline.diffusion.clouds import draw_noise
 from pipeline.study.config import run_config
-from pipeline.training.feeding import MAX_WORKERS, prepared, worker_processes
+from pipeline.training.feeding import prepared, worker_processes
 from pipeline.training.noisy_batches import Draw, HostBatch, Noising
 
 BATCH = Batch(9, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32))
@@ -154,4 +154,4 @@ def test_workers_ignore_stop_signals_but_end_with_a_killed_training(tmp_path: Pa
 
 def test_workers_are_for_gpus_and_leave_a_core_to_the_training() -> None:
     assert worker_processes(64, on_cpu=True) == 0
-    assert [worker_processes(cores, on_cpu=False) for cores in (1, 2, 8, 64)] == [0, 1, 7, MAX_WORKERS]
+    assert [worker_processes(cores, on_cpu=False) for cores in (1, 2, 8, 64)] == [0, 1, 7, 16]
