@@ -1,5 +1,6 @@
 """Style of all figures: sizes, fonts, colours, and files that are reproducible byte for byte."""
 
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 PAGE_WIDTH: Final = 7.2
 """Width of every figure in inches: two columns of a paper. Font sizes refer to this width."""
+
+_DPI: Final = 200
+"""Resolution of PNG files."""
 
 FONT_SIZE: Final = 9.0
 """Smallest font size in a figure, in points at print size."""
@@ -106,14 +111,18 @@ def new_figure(height: float, *, layout: Literal["constrained"] | None = "constr
 
 
 def save(picture: Picture, folder: Path) -> None:
-    """Write ``picture`` to ``folder`` as SVG and PNG (200 dpi); equal content gives equal bytes."""
+    """Write ``picture`` to ``folder`` as SVG and PNG (200 dpi, 256 colours); equal content gives equal bytes."""
     with project_style():
         _fix_layout(picture.figure)
         # The date and matplotlib's version would make equal figures differ.
         picture.figure.savefig(
             folder / f"{picture.name}.svg", metadata={"Date": None, "Creator": None, "Title": picture.title}
         )
-        picture.figure.savefig(folder / f"{picture.name}.png", dpi=200, metadata={"Software": None})
+        pixels = io.BytesIO()
+        picture.figure.savefig(pixels, format="png", dpi=_DPI)
+        # A palette makes pictures of molecules, which the page embeds, a third as large.
+        with Image.open(pixels) as image:
+            image.convert("RGB").quantize(256).save(folder / f"{picture.name}.png", dpi=(_DPI, _DPI), optimize=True)
 
 
 def _fix_layout(figure: Figure) -> None:

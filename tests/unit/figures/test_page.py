@@ -81,7 +81,7 @@ def test_the_page_holds_all_that_it_shows(page: Page) -> None:
     assert {link[1:] for link in links if link.startswith("#")} <= set(places)
     assert all(image.get("alt") for image in page.all("img"))
     figures = {attributes["id"] for attributes in page.all("figure")}
-    names = ("quality", "training", "gallery-edm", "trajectory", "distributions-edm")
+    names = ("quality", "training", "gallery-edm", "trajectory", "distributions-edm", "structures-edm")
     assert figures == {f"figure-{name}" for name in names}
 
 
