@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from pipeline.chemistry.bonds import find_bonds
-from pipeline.chemistry.elements import SYMBOLS
+from pipeline.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.figures.distributions import ANGLES, BIN_DEGREES, BIN_PM, PAIRS, WINDOWS_PM, measure
 
@@ -15,7 +15,7 @@ def test_distances_are_those_of_each_pair_of_atoms(real: Molecules, first: str, 
     low, high = WINDOWS_PM[first + second]
     expected = np.zeros((high - low) // BIN_PM)
     for numbers, positions in real:
-        symbols = np.array(SYMBOLS)[np.searchsorted([1, 6, 7, 8, 9], numbers)]
+        symbols = np.array(SYMBOLS)[np.searchsorted(ATOMIC_NUMBERS, numbers)]
         i, j = np.triu_indices(len(numbers), k=1)
         names = np.char.add(symbols[i], symbols[j])
         wanted = (names == first + second) | (names == second + first)
