@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.backends import Backend, load_backend
+from pipeline.chemistry.elements import parse_formula
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.diffusion.objectives import OBJECTIVES
@@ -89,6 +90,7 @@ class Run:
         calls: int,
         num: int = 1000,
         sizes: Sequence[int] | None = None,
+        formula: str | None = None,
         seed: int = 0,
         property: Mapping[str, float | Sequence[float]] | None = None,
         guidance: float = 0.0,
@@ -100,6 +102,7 @@ class Run:
           calls: network calls a molecule.
           num: how many, of sizes as in the training data.
           sizes: the atoms of each molecule, instead of ``num``.
+          formula: sum formula of every molecule, such as C7H10O2, for few-step samplers; instead of ``sizes``.
           seed: of sizes, molecules and drawn properties.
           property: for a conditional run, the value of each property, for all molecules or for each; None draws them
             from the training molecules of the same size, {} samples without any. A value outside the training data is
@@ -114,8 +117,10 @@ class Run:
         known = self.weights.properties
         if (property or guidance) and known is None:
             raise InputError(f"{self.weights.config.name}: it was trained without a condition, so it takes no property")
-        chosen, outside = choose_sizes(self.weights.statistics, sampler, sizes)
+        atoms = parse_formula(formula) if formula else ()
+        chosen, outside = choose_sizes(self.weights.statistics, sampler, [len(atoms)] * num if atoms else sizes)
         program = _backend(backend or self.weights.config.backend).sampler(self.weights, sampler)
+        program = program.of_composition(atoms) if atoms else program
         values = asked_values(known, property, chosen, seed)
         if known is not None and values is not None:
             outside = [*outside, *known.warnings(values)]

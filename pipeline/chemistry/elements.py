@@ -4,6 +4,7 @@ A data set has some of them, and a network has types for these alone: ``Statisti
 weights. Tables, metrics and figures of molecules know all sixteen.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,6 +68,20 @@ def _type_of_atomic_number() -> npt.NDArray[np.int8]:
 
 TYPE_OF_ATOMIC_NUMBER: Final[npt.NDArray[np.int8]] = _type_of_atomic_number()
 """Index into ``ELEMENTS`` by atomic number, for every uint8; ``UNKNOWN`` outside the sixteen."""
+
+
+def parse_formula(text: str) -> tuple[int, ...]:
+    """Return the atomic number of every atom of a sum formula, such as C2H6O.
+
+    Raises:
+      InputError: it is not one, or has an element that is not supported.
+    """
+    parts = re.findall(r"([A-Z][a-z]?)([1-9]\d{0,3})?", text)
+    if not parts or "".join(map("".join, parts)) != text:
+        raise InputError(f"formula {text!r}: should be a sum formula such as C2H6O")
+    if unknown := [symbol for symbol, _ in parts if symbol not in SYMBOLS]:
+        raise InputError(f"formula {text!r}: has {unknown[0]}; supported are {SUPPORTED}")
+    return tuple(ATOMIC_NUMBER_OF_SYMBOL[symbol] for symbol, count in parts for _ in range(int(count or 1)))
 
 
 def types_of(atomic_numbers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.api import Run, load_run
 from pipeline.backends import load_backend
+from pipeline.chemistry.elements import parse_formula
 from pipeline.cli.common import add_backend, add_log, run, tell
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sizes", type=int, nargs="+", default=None, help="atoms of each molecule, instead of drawn ones"
     )
     parser.add_argument(
+        "--formula", default=None, help="sum formula of every molecule, such as C7H10O2, for few-step samplers"
+    )
+    parser.add_argument(
         "--property",
         nargs="+",
         metavar="NAME=VALUE",
@@ -65,6 +69,8 @@ def _sample(args: argparse.Namespace) -> None:
     check_output(args.output)
     if args.sizes and args.num not in (None, len(args.sizes)):
         raise InputError(f"--num {args.num} does not fit the {len(args.sizes)} numbers of --sizes")
+    if args.sizes and args.formula:
+        raise InputError("--sizes and --formula exclude each other")
     if args.num is not None and args.num < 1:
         raise InputError(f"--num {args.num} should be at least 1")
     if args.seed is not None and args.seed < 0:
@@ -80,10 +86,12 @@ def _sample(args: argparse.Namespace) -> None:
     weights = trained.weights
     sampler = _sampler(args, trained)
     check_sampler_of(sampler, weights.config)
-    sizes, outside = choose_sizes(weights.statistics, sampler, args.sizes)
+    atoms = parse_formula(args.formula) if args.formula else ()
+    sizes, outside = choose_sizes(weights.statistics, sampler, [len(atoms)] * sampler.num if atoms else args.sizes)
     tell(*outside, log=args.log)
     backend = args.backend or weights.config.backend
     program = load_backend(backend, cores=args.devices).sampler(weights, sampler)
+    program = program.of_composition(atoms) if atoms else program
     values = asked_values(weights.properties, sampler.properties, sizes, sampler.seed)
     if weights.properties and values is not None:
         tell(*(f"warning: {line}" for line in weights.properties.warnings(values)), log=args.log)
@@ -99,6 +107,7 @@ def _sample(args: argparse.Namespace) -> None:
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,
     }
+    metadata |= {"formula": args.formula} if atoms else {}
     metadata |= {"guidance": sampler.guidance} if weights.properties else {}
     if args.trajectory is not None:
         molecules, sigmas = program.trajectory(int(sizes[0]), frames=args.trajectory)

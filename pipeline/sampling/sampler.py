@@ -8,12 +8,15 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.core.progress import Progress
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each
-from pipeline.diffusion.feature_scales import given_scales
+from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each, one_hot
+from pipeline.diffusion.feature_scales import TYPE_SCALE, given_scales
 from pipeline.diffusion.objectives import run_schedule
+from pipeline.sampling.composition import assign_types
 from pipeline.sampling.few_step import few_step
 from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.sampling.parts import Part
@@ -55,6 +58,7 @@ class MoleculeSampler(ABC):
         self._buckets = buckets or sorted(statistics.buckets)
         self._condition_features = run.condition_features
         self._conditions: Floats | None = None
+        self._composition: Floats | None = None
         self._few_step = config.kind == "consistency"
         if self._few_step:
             assert config.levels is not None, "searched levels are put in before"
@@ -91,6 +95,27 @@ class MoleculeSampler(ABC):
         """
         other = copy(self)
         other._conditions = conditions
+        return other
+
+    def of_composition(self, atomic_numbers: Sequence[int]) -> Self:
+        """Return the same sampler of a few-step model for molecules that have just these atoms.
+
+        Args:
+          atomic_numbers: of the atoms, [N]; the sizes to sample are all N.
+
+        Raises:
+          InputError: the model has no type for one of them, or the sampler is of another kind.
+        """
+        if not self._few_step:
+            raise InputError(
+                f"sampler {self._config.name}: only few-step samplers take a formula, not {self._config.kind}"
+            )
+        elements = self._sigma_data.elements
+        if foreign := sorted(set(atomic_numbers) - set(elements)):
+            known = ", ".join(SYMBOL_OF_ATOMIC_NUMBER[number] for number in elements)
+            raise InputError(f"the training molecules have no {SYMBOL_OF_ATOMIC_NUMBER[foreign[0]]}, only {known}")
+        other = copy(self)
+        other._composition = one_hot(np.array(atomic_numbers), elements) / np.float32(TYPE_SCALE)
         return other
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
@@ -142,9 +167,14 @@ class MoleculeSampler(ABC):
         width: int,
     ) -> list[Floats]:
         generators = [np.random.default_rng((self._config.seed, int(number))) for number in numbers]
-        condition = self._condition_of(numbers)
+        condition, types = self._condition_of(numbers), self._composition
+
+        def estimate(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+            clean = denoise(clouds, sigma, sizes, condition)
+            return clean if types is None else assign_types(clean, types, sizes)
+
         return few_step(
-            lambda clouds, sigma, sizes: denoise(clouds, sigma, sizes, condition),
+            estimate,
             lambda: draw_noise_of_each(generators, sizes, width, len(self._sigma_data.elements)),
             self._levels.tolist(),
             sizes,

@@ -19,9 +19,10 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from pipeline.study.config import ModelConfig, Precision
-from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
+from pipeline.training.constants import DISTANCE_EPSILON, LARGE, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
 
 
 class Linear(nn.Module):
@@ -223,8 +224,13 @@ class EGNN(nn.Module):
             condition = h.new_zeros(len(h), self.condition_features) if condition is None else condition
             h = torch.cat([h, condition[:, None, :] * mask[..., None]], dim=-1)
         h = self.embedding(h)
+        again = torch.is_grad_enabled() and x.shape[1] ** 2 * config.edge_hidden > LARGE
         for index in range(config.layers):
-            x, h = self.get_submodule(f"layer_{index}")(x, h, initial_radial, pair_mask, step)
+            arguments = (self.get_submodule(f"layer_{index}"), x, h, initial_radial, pair_mask, step)
+            if again:
+                x, h = checkpoint(*arguments, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x, h = arguments[0](*arguments[1:])
         if config.node_norm == "rms":
             h = rms_normalise(h)
         outputs = self.output(h) * mask[..., None]

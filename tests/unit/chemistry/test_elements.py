@@ -8,6 +8,7 @@ from pipeline.chemistry.elements import (
     SYMBOLS,
     TYPE_OF_ATOMIC_NUMBER,
     UNKNOWN,
+    parse_formula,
     types_of,
 )
 from pipeline.core.errors import InputError
@@ -40,3 +41,17 @@ def test_types_of_keeps_the_shape() -> None:
 def test_types_of_refuses_a_foreign_element_by_its_number(foreign: int) -> None:
     with pytest.raises(InputError, match=f"atomic number {foreign}"):
         types_of(np.array([1, foreign], dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("text", "atoms"),
+    [("H2O", (1, 1, 8)), ("CCl4", (6, 17, 17, 17, 17)), ("CH3Br", (6, 1, 1, 1, 35)), ("C12", (6,) * 12)],
+)
+def test_a_formula_is_its_atoms(text: str, atoms: tuple[int, ...]) -> None:
+    assert parse_formula(text) == atoms
+
+
+@pytest.mark.parametrize("text", ["", "h2o", "C6H6!", "H0", "6C", "C-1", "Xe", "C 6"])
+def test_what_is_no_formula_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="formula"):
+        parse_formula(text)

@@ -119,6 +119,16 @@ def test_a_few_step_model_is_sampled_at_given_or_found_levels(tuned: Path, tmp_p
     assert np.abs(read_molecules(tmp_path / "alone.parquet").positions - samples.positions).max() > 0.01
 
 
+def test_a_formula_is_kept(tuned: Path, tmp_path: Path) -> None:
+    given = written(tmp_path, {"name": "given", "kind": "consistency", "levels": [20.0, 1.0], "num": 3})
+    assert run(tuned, given, tmp_path / "samples.parquet", "--formula", "C2NH2F") == 0
+    samples = read_molecules(tmp_path / "samples.parquet")
+    assert [sorted(numbers.tolist()) for numbers, _ in samples] == [[1, 1, 6, 6, 7, 9]] * 3
+    assert samples.metadata["formula"] == "C2NH2F"
+    # Which atom is which was not decided before.
+    assert len({tuple(numbers.tolist()) for numbers, _ in samples}) > 1
+
+
 def test_a_trajectory_of_few_steps(tuned: Path, tmp_path: Path) -> None:
     given = written(tmp_path, ONE | {"levels": [20.0, 1.5, 0.3]})
     assert run(tuned, given, tmp_path / "way.parquet", "--trajectory", "9", "--sizes", "5") == 0
@@ -149,6 +159,9 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (weights, wrong, (), "wrong.json: kind: "),
         (weights, sampler, ("--num", "0"), "--num 0 should be at least 1"),
         (weights, sampler, ("--sizes", "5", "1"), "sizes: there should be at least one, and each at least 2"),
+        (weights, sampler, ("--formula", "C6H6"), "only few-step samplers take a formula, not heun"),
+        (weights, sampler, ("--formula", "c6"), "formula 'c6': should be a sum formula such as C2H6O"),
+        (weights, sampler, ("--formula", "C6", "--sizes", "6"), "--sizes and --formula exclude each other"),
         (weights, sampler, ("--sizes", "5", "6", "--num", "3"), "--num 3 does not fit the 2 numbers of --sizes"),
         (weights, sampler, ("--trajectory", "1"), "--trajectory 1 should be at least 2 frames"),
         (weights, sampler, ("--seed", "-1"), "--seed -1 should be at least 0"),

@@ -11,6 +11,7 @@ from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import node_mask, seeded
+from pipeline.training.constants import LARGE
 
 SIZES = torch.tensor([5, 7, 2])
 FORMS: dict[str, dict[str, Any]] = {
@@ -118,3 +119,17 @@ def test_a_gpu_is_asked_for_tf32_by_the_runs_that_say_so(
     found = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(before)
     assert found == requested
+
+
+def test_layers_of_large_molecules_are_computed_again(network: EGNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which saves memory and does not change the gradient."""
+    gradients, calls = [], []
+    network.get_submodule("layer_0").register_forward_pre_hook(lambda *_: calls.append(1))
+    for large in (LARGE, 0):
+        monkeypatch.setattr("pipeline.torch_backend.egnn.LARGE", large)
+        network.zero_grad()
+        torch.autograd.backward(sum(out.square().sum() for out in network(*clouds())))
+        found = [parameter.grad.ravel() for parameter in network.parameters() if parameter.grad is not None]
+        gradients.append(torch.cat(found))
+    assert len(calls) == 3
+    close(*gradients)
