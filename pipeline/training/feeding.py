@@ -80,11 +80,13 @@ def _processes(draw: Draw, count: int) -> Iterator[Prepare]:
 
         def prepare(molecules: PaddedMolecules, step: int) -> HostBatch:
             connection = idle.get()
+            result: HostBatch | Exception
             try:
                 connection.send((molecules, step))
-                result: HostBatch | Exception = connection.recv()
-            except (EOFError, OSError) as error:
-                raise ChildProcessError("a process that prepares batches was killed, perhaps for its memory") from error
+                result = connection.recv()
+            except (EOFError, OSError):
+                # Raised below: the traceback of this one would keep the buffers of the pipe alive.
+                result = ChildProcessError("a process that prepares batches was killed, perhaps for its memory")
             finally:
                 idle.put(connection)
             if isinstance(result, Exception):
