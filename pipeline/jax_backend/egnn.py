@@ -27,7 +27,7 @@ from jax import Array
 
 from pipeline.jax_backend.products import FLOAT32, edge_product, matmul
 from pipeline.study.config import ModelConfig, Precision
-from pipeline.training.constants import DISTANCE_EPSILON, LARGE, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
+from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
 
 
 def _uniform(bound: float) -> Callable[..., Array]:
@@ -199,9 +199,8 @@ class EGNN(nn.Module):
             condition = jnp.zeros((len(h), self.condition_features), h.dtype) if condition is None else condition
             h = jnp.concatenate([h, condition[:, None, :] * mask[..., None]], axis=-1)
         h = linear(config.hidden, name="embedding")(h)
-        kind = nn.remat(Layer) if x.shape[1] ** 2 * config.edge_hidden > LARGE else Layer
         for index in range(config.layers):
-            layer = kind(config, self.edge_mlp, self.precision, name=f"layer_{index}")
+            layer = Layer(config, self.edge_mlp, self.precision, name=f"layer_{index}")
             x, h = layer(x, h, initial_radial, pair_mask, step)
         if config.node_norm == "rms":
             h = rms_normalise(h)

@@ -15,6 +15,7 @@ stabilised form share this code; ``pipeline.study.config.ModelConfig`` chooses.
 """
 
 from functools import partial
+from typing import Final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -22,7 +23,11 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.study.config import ModelConfig, Precision
-from pipeline.training.constants import DISTANCE_EPSILON, LARGE, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
+from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
+
+LARGE: Final = 2**20
+"""Above so many elements in a layer's edge features of one molecule, 90 atoms at 128 features, a layer is computed
+again for its gradient: a third more operations, and the memory of one layer instead of that of all."""
 
 
 class Linear(nn.Module):

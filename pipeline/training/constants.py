@@ -15,10 +15,6 @@ RADIAL_STOP: Final = 6.0
 RADIAL_COUNT: Final = 16
 """Centres of the Gaussian radial functions: evenly spaced, each function as wide as their spacing."""
 
-LARGE: Final = 2**20
-"""From so many elements in a layer's edge features of one molecule on, 90 atoms at 128 features, the layer is computed
-again for its gradient: a third more operations, and the memory of one layer instead of that of all."""
-
 SMALLEST_LEVEL: Final = 1e-4
 """The noise level that replaces 0 as an input of the network and as a divisor."""
 

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.jax_backend.egnn import EGNN, remove_mean
-from pipeline.jax_backend.weights import Layout, initial_weights, layout
+from pipeline.jax_backend.weights import initial_weights, layout
 from pipeline.study.config import ModelConfig, RunConfig
-from pipeline.training.constants import LARGE
 
 Doubles = npt.NDArray[np.float64]
 
@@ -258,27 +257,3 @@ def test_fresh_weights_are_the_reference_s(make_config: Callable[..., RunConfig]
     assert "layer_0.message.sender.bias" not in arrays
     other = shapes.to_arrays(initial_weights(model, jax.random.key(1), input_features=INPUTS))
     assert all((arrays[name] != other[name]).any() for name in arrays)
-
-
-def test_layers_of_large_molecules_are_computed_again(
-    make_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Which saves memory and changes neither parameters nor gradients."""
-    model = EGNN(make_config(model={"hidden": 8, "layers": 2}).model, output_features=OUTPUTS)
-    x, h, mask = (jnp.asarray(array, jnp.float32) for array in molecules(0))
-    found = []
-    for large in (LARGE, 0):
-        monkeypatch.setattr("pipeline.jax_backend.egnn.LARGE", large)
-        network = layout(model, input_features=INPUTS)
-        flat = initial_weights(model, jax.random.key(0), input_features=INPUTS)
-
-        def loss(flat: jax.Array, network: Layout = network) -> jax.Array:
-            outputs: Any = model.apply(network.unravel(flat), x, h, mask)
-            change, features = outputs
-            return jnp.sum(jnp.square(change)) + jnp.sum(jnp.square(features))
-
-        program = jax.jit(jax.grad(loss)).lower(flat)
-        assert ("checkpoint" in program.as_text() or "optimization_barrier" in program.as_text()) == (large == 0)
-        found.append((network.shapes, np.asarray(program.compile()(flat))))
-    assert found[0][0] == found[1][0]
-    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
-from pipeline.torch_backend.egnn import EGNN
+from pipeline.torch_backend.egnn import EGNN, LARGE
 from pipeline.torch_backend.features import node_mask, seeded
-from pipeline.training.constants import LARGE
 
 SIZES = torch.tensor([5, 7, 2])
 FORMS: dict[str, dict[str, Any]] = {
