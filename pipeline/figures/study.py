@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.tables import summary_csv, summary_markdown
@@ -62,7 +64,12 @@ def number_of_figures(study: Study) -> int:
     speed = figures_of(study.benchmarks) if study.benchmarks else []
     few_step = [run for run in study.runs if steps.few_step_samplers(run)]
     several = 3 * len(study.runs) + len(few_step) + len(study.properties)
-    return 3 + several + (study.trajectory is not None) + len(speed)
+    return 2 + bool(_with_losses(study.runs)) + several + (study.trajectory is not None) + len(speed)
+
+
+def _with_losses(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs whose losses are known; those of released models are not."""
+    return [run for run in runs if np.isfinite(run.training_loss.values).any()]
 
 
 def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lambda: None) -> None:
@@ -114,7 +121,8 @@ def _pictures(study: Study, judged: Judged) -> Iterator[style.Picture]:
     for run in study.runs:
         if steps.few_step_samplers(run):
             yield steps.draw(run)
-    yield training.draw(study.runs, **bounds, dataset=study.dataset)
+    if trained := _with_losses(study.runs):
+        yield training.draw(trained, **bounds, dataset=study.dataset)
     picture = stability.draw(averaged, **bounds, dataset=study.dataset)
     yield replace(picture, caption=picture.caption + note)
     for run in study.runs:

@@ -76,6 +76,14 @@ def test_draws_several_runs_and_leaves_out_the_trajectory(many_runs: FakeStudy, 
     assert "trajectory.svg" not in content(output)
 
 
+def test_a_model_without_losses_has_no_training_curves(one_run: FakeStudy, tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"kind": "train", "step": 100, "seconds": 60.0, "loss": null}\n')
+    output = tmp_path / "figures"
+    assert main(one_run.argv(output, curves=[log], gallery_molecules=[3])) == 0
+    assert "training.svg" not in content(output) and "quality.svg" in content(output)
+
+
 def refused(study: FakeStudy, drawn: Path, capsys: pytest.CaptureFixture[str], **changes: Sequence[Path | int]) -> str:
     """Run the stage over earlier figures; return its one line of error."""
     before = content(drawn)
