@@ -129,9 +129,9 @@ def _ring(size: int) -> int:
 
 
 def _mean(rows: Sequence[Any], width: int) -> Mean:
-    values = np.array(rows, dtype=np.float64).reshape(-1, width)
-    number = max(1, len(values))
-    return Mean(value=values.sum(axis=0) / number, error=Z95 * values.std(axis=0) / np.sqrt(number))
+    # One row of zeros where no molecule is valid.
+    values = np.array(rows or [np.zeros(width)], dtype=np.float64)
+    return Mean(value=values.mean(axis=0), error=Z95 * values.std(axis=0) / np.sqrt(len(values)))
 
 
 def draw(run: Run, judged: Mapping[str, Judgement], *, reference: Reference, dataset: str) -> style.Picture:
