@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pipeline.jax_backend.products import FLOAT32, edge_product, matmul
+from pipeline.jax_backend.products import edge_product, float32, matmul
 from pipeline.study.config import ModelConfig, Precision
 from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
 
@@ -137,7 +137,7 @@ class Layer(nn.Module):
         if config.attention:
             gate = gate * nn.sigmoid(linear(1, name="attention")(messages)[..., 0])
         # A product of [N, N] gates with [N, F] messages per receiver, summed over the senders j.
-        received = jnp.einsum("bij,bijf->bif", gate, messages, precision=FLOAT32) / config.aggregation_divisor
+        received = jnp.einsum("bij,bijf->bif", gate, messages, precision=float32()) / config.aggregation_divisor
         update = nn.silu(linear(config.hidden, name="node_hidden")(jnp.concatenate([nodes, received], axis=-1)))
         h = h + linear(config.hidden, name="node_output")(update)
 
@@ -147,10 +147,10 @@ class Layer(nn.Module):
         xavier = (6.0 / (config.edge_hidden + 1)) ** 0.5
         kernel = self.param("coordinate_output", _uniform(0.001 * xavier), (config.edge_hidden, 1))
         weight = (
-            jnp.tanh(jnp.matmul(messages, kernel, precision=FLOAT32))[..., 0] * config.coordinate_range
+            jnp.tanh(jnp.matmul(messages, kernel, precision=float32()))[..., 0] * config.coordinate_range
         )  # [B, N, N]
         scale = weight * pair_mask / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)
-        change = jnp.einsum("bij,bijc->bic", scale, difference, precision=FLOAT32)
+        change = jnp.einsum("bij,bijc->bic", scale, difference, precision=float32())
         return x + (change if step is None else step[:, None, None] * change), h
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,14 @@ from jax.lax import Precision as XlaPrecision
 
 from pipeline.study.config import Precision
 
-FLOAT32: Final = XlaPrecision.HIGHEST
-"""Where nothing else is said, a GPU would round the factors to TF32."""
+
+def float32() -> XlaPrecision:
+    """Return XLA's precision for products of float32 factors, as they are.
+
+    By default a GPU would round them to TF32. On a CPU the default is exact, and ``HIGHEST`` takes a slower path: 2.4
+    times the time per step at 64 features and 5 layers.
+    """
+    return XlaPrecision.DEFAULT if jax.default_backend() == "cpu" else XlaPrecision.HIGHEST
 
 
 def matmul(a: Array, b: Array, precision: Precision = "float32") -> Array:
@@ -23,7 +28,7 @@ def matmul(a: Array, b: Array, precision: Precision = "float32") -> Array:
 def _in(precision: Precision, product: Callable[..., Array], a: Array, b: Array) -> Array:
     if precision == "bfloat16":
         return product(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=a.dtype)
-    return product(a, b, precision=XlaPrecision.HIGH if precision == "tf32" else FLOAT32)
+    return product(a, b, precision=XlaPrecision.HIGH if precision == "tf32" else float32())
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
