@@ -2,8 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from pipeline.jax_backend.products import edge_product, matmul
+from pipeline.study.config import Precision
 
 
 def test_value_and_gradient_are_those_of_the_plain_product() -> None:
@@ -44,9 +46,17 @@ def test_bfloat16_rounds_the_factors_of_value_and_gradient_and_nothing_else() ->
     np.testing.assert_array_equal(matmul(edges, kernel, "bfloat16"), value)
 
 
-def test_tf32_is_requested_and_a_cpu_computes_in_float32() -> None:
+@pytest.mark.parametrize(
+    ("precision", "device", "requested"),
+    [("tf32", "gpu", "HIGH"), ("float32", "gpu", "HIGHEST"), ("tf32", "cpu", "HIGH"), ("float32", "cpu", "DEFAULT")],
+)
+def test_the_precision_that_is_requested(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision, device: str, requested: str
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
     a, b = (jnp.asarray(np.random.default_rng(0).normal(size=(7, 7)), jnp.float32) for _ in range(2))
-    np.testing.assert_array_equal(matmul(a, b, "tf32"), matmul(a, b))
-    for precision, requested in (("tf32", "HIGH"), ("float32", "HIGHEST")):
-        program = jax.jit(matmul, static_argnums=2).lower(a, b, precision).as_text()
-        assert f"precision = [{requested}, {requested}]" in program
+    program = jax.jit(lambda a, b: matmul(a, b, precision)).lower(a, b).as_text()
+    assert requested == "DEFAULT" or f"precision = [{requested}, {requested}]" in program
+    assert ("HIGH" in program) == (requested != "DEFAULT")
+    # A CPU computes in float32 whatever is requested.
+    np.testing.assert_array_equal(matmul(a, b, precision), np.asarray(jnp.matmul(a, b)))
