@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.backends import Backend, load_backend
-from pipeline.chemistry.elements import parse_formula
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.diffusion.objectives import OBJECTIVES
-from pipeline.sampling.conditions import asked_values
-from pipeline.sampling.molecule_batches import choose_sizes, found_levels
+from pipeline.sampling.conditions import Request
+from pipeline.sampling.molecule_batches import found_levels
 from pipeline.study.config import SamplerConfig, sampler_config
 from pipeline.study.released import released_names, released_path
 from pipeline.training.run_folder import Weights, read_weights
@@ -56,10 +55,10 @@ class Run:
           InputError: there is no such sampler for this run.
         """
         settings = {"num": num, "seed": seed, "guidance": guidance}
-        name = self.weights.config.name
-        if not OBJECTIVES[self.weights.config.objective].progress_sampler:
+        name, traits = self.weights.config.name, OBJECTIVES[self.weights.config.objective]
+        if not traits.progress_sampler:
             raise InputError(f"{name}: it predicts properties and generates no molecules")
-        if not OBJECTIVES[self.weights.config.objective].few_step:
+        if not traits.few_step:
             if calls % 2 == 0 or calls < 3:
                 raise InputError(f"{name}: Heun's method takes 3, 5, 7, ... network calls, not {calls}")
             steps = (calls + 1) // 2
@@ -117,17 +116,11 @@ class Run:
         known = self.weights.properties
         if (property or guidance) and known is None:
             raise InputError(f"{self.weights.config.name}: it was trained without a condition, so it takes no property")
-        atoms = parse_formula(formula) if formula else ()
-        chosen, outside = choose_sizes(self.weights.statistics, sampler, [len(atoms)] * num if atoms else sizes)
-        program = _backend(backend or self.weights.config.backend).sampler(self.weights, sampler)
-        program = program.of_composition(atoms) if atoms else program
-        values = asked_values(known, property, chosen, seed)
-        if known is not None and values is not None:
-            outside = [*outside, *known.warnings(values)]
-            program = program.given(known.context(values))
-        for warning in outside:
+        request = Request.of(self.weights.statistics, known, sampler, sizes=sizes, formula=formula, asked=property)
+        program = request.apply(_backend(backend or self.weights.config.backend).sampler(self.weights, sampler))
+        for warning in (*request.size_warnings, *request.property_warnings):
             warnings.warn(warning, stacklevel=2)
-        return program(chosen).molecules
+        return program(request.sizes).molecules
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

@@ -13,14 +13,13 @@ import numpy as np
 
 from pipeline.api import Run, load_run
 from pipeline.backends import load_backend
-from pipeline.chemistry.elements import parse_formula
 from pipeline.cli.common import add_backend, add_log, run, tell
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
 from pipeline.diffusion.objectives import run_schedule
-from pipeline.sampling.conditions import asked_values
-from pipeline.sampling.molecule_batches import choose_sizes, found_levels, network_calls
+from pipeline.sampling.conditions import Request
+from pipeline.sampling.molecule_batches import found_levels, network_calls
 from pipeline.sampling.parts import Part
 from pipeline.study.config import SamplerConfig, check_sampler_of, read_sampler_config
 from pipeline.study.released import released_names
@@ -86,16 +85,18 @@ def _sample(args: argparse.Namespace) -> None:
     weights = trained.weights
     sampler = _sampler(args, trained)
     check_sampler_of(sampler, weights.config)
-    atoms = parse_formula(args.formula) if args.formula else ()
-    sizes, outside = choose_sizes(weights.statistics, sampler, [len(atoms)] * sampler.num if atoms else args.sizes)
-    tell(*outside, log=args.log)
+    request = Request.of(
+        weights.statistics,
+        weights.properties,
+        sampler,
+        sizes=args.sizes,
+        formula=args.formula,
+        asked=sampler.properties,
+    )
+    tell(*request.size_warnings, *(f"warning: {line}" for line in request.property_warnings), log=args.log)
+    sizes, values = request.sizes, request.values
     backend = args.backend or weights.config.backend
-    program = load_backend(backend, cores=args.devices).sampler(weights, sampler)
-    program = program.of_composition(atoms) if atoms else program
-    values = asked_values(weights.properties, sampler.properties, sizes, sampler.seed)
-    if weights.properties and values is not None:
-        tell(*(f"warning: {line}" for line in weights.properties.warnings(values)), log=args.log)
-        program = program.given(weights.properties.context(values))
+    program = request.apply(load_backend(backend, cores=args.devices).sampler(weights, sampler))
     schedule = run_schedule(weights.config)
     metadata = {
         "run": weights.config.name,
@@ -107,7 +108,7 @@ def _sample(args: argparse.Namespace) -> None:
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,
     }
-    metadata |= {"formula": args.formula} if atoms else {}
+    metadata |= {"formula": args.formula} if args.formula else {}
     metadata |= {"guidance": sampler.guidance} if weights.properties else {}
     if args.trajectory is not None:
         molecules, sigmas = program.trajectory(int(sizes[0]), frames=args.trajectory)

@@ -1,12 +1,79 @@
-"""The values of properties that molecules are sampled for."""
+"""What molecules are sampled for: their sizes, atoms and values of properties."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.chemistry.elements import parse_formula
 from pipeline.data.properties import PropertyStatistics, Values
+from pipeline.data.statistics import Statistics
+from pipeline.sampling.molecule_batches import choose_sizes
+from pipeline.sampling.sampler import MoleculeSampler
+from pipeline.study.config import SamplerConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What M molecules are sampled for.
+
+    Attributes:
+      sizes: atoms of each, [M].
+      atoms: the atomic numbers of every molecule; empty if the model chooses them.
+      values: of the properties, [M, P]; None without a condition.
+      context: these values as the network takes them, see ``PropertyStatistics.context``; None without a condition.
+      size_warnings: what is unusual about the sizes.
+      property_warnings: what is unusual about the values.
+    """
+
+    sizes: npt.NDArray[np.int32]
+    atoms: tuple[int, ...]
+    values: Values | None
+    context: npt.NDArray[np.float32] | None
+    size_warnings: Sequence[str]
+    property_warnings: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        statistics: Statistics,
+        properties: PropertyStatistics | None,
+        sampler: SamplerConfig,
+        *,
+        sizes: Sequence[int] | None,
+        formula: str | None,
+        asked: Mapping[str, float | Sequence[float]] | None,
+    ) -> Self:
+        """Complete a request with what it leaves out, drawn as in the training data.
+
+        Args:
+          statistics: of the training molecules.
+          properties: those of a conditional run; None for other runs.
+          sampler: its number of molecules and seed.
+          sizes: atoms of each molecule; None draws them.
+          formula: sum formula of every molecule, instead of ``sizes``.
+          asked: see ``asked_values``.
+
+        Raises:
+          InputError: a size, the formula or a value is not possible.
+        """
+        atoms = parse_formula(formula) if formula else ()
+        chosen, outside = choose_sizes(statistics, sampler, [len(atoms)] * sampler.num if atoms else sizes)
+        values = asked_values(properties, asked, chosen, sampler.seed)
+        if properties is None or values is None:
+            return cls(chosen, atoms, None, None, outside, [])
+        return cls(chosen, atoms, values, properties.context(values), outside, properties.warnings(values))
+
+    def apply(self, program: MoleculeSampler) -> MoleculeSampler:
+        """Return a sampler of the run for these molecules.
+
+        Raises:
+          InputError: the sampler or the run takes no such formula.
+        """
+        program = program.of_composition(self.atoms) if self.atoms else program
+        return program if self.context is None else program.given(self.context)
 
 
 def asked_values(
