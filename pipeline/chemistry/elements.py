@@ -55,6 +55,9 @@ SYMBOL_OF_ATOMIC_NUMBER: Final[dict[int, str]] = {element.atomic_number: element
 SUPPORTED: Final = ", ".join(SYMBOLS)
 """The symbols, as a message lists them."""
 
+OTHER_ELEMENTS: Final = "of other elements"
+"""What a message says of molecules with an element that is not supported."""
+
 UNKNOWN: Final = -1
 """Value of ``TYPE_OF_ATOMIC_NUMBER`` for elements outside ``ELEMENTS``."""
 

@@ -8,9 +8,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 from rdkit.Chem import rdForceFieldHelpers as force_fields
 
-from pipeline.chemistry.elements import SUPPORTED, SYMBOLS
+from pipeline.chemistry.elements import OTHER_ELEMENTS, SUPPORTED, SYMBOLS
 
-OTHER_ELEMENTS: Final = "of other elements"
 NO_SMILES: Final = "not read by RDKit"
 FRAGMENTS: Final = "of several fragments"
 NOT_EMBEDDED: Final = "not embedded"
@@ -35,7 +34,7 @@ class Failure(NamedTuple):
     """Why there is no conformer."""
 
     kind: str
-    """One of the words above."""
+    """``OTHER_ELEMENTS`` or one of the words above."""
     reason: str
 
 

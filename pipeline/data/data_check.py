@@ -17,13 +17,10 @@ from pipeline.data.molecule_files import Reading
 from pipeline.data.molecule_parquet import SPLITS
 from pipeline.data.shards import best_buckets, padding
 from pipeline.data.source import split_labels
+from pipeline.study.study import DEFAULT_SHARES
 
 _PERCEIVED: Final = 1000
 """Molecules whose validity is determined, evenly spread: enough for a few per cent, and a second of work."""
-
-SHARES: Final = {"train": 0.8, "validation": 0.1}
-"""Of the molecules: the defaults of a study."""
-
 
 _STEPS: Final = 20_000
 """Of a run of the study: a start, hours on two cores."""
@@ -35,7 +32,7 @@ def describe(reading: Reading) -> list[str]:
     sizes, types = molecules.sizes, molecules.types()
     counts = Counter({SYMBOLS[kind]: count for kind, count in enumerate(np.bincount(types).tolist()) if count})
     buckets = best_buckets(sizes)
-    splits = Counter(split_labels(len(molecules), seed=0, **SHARES).tolist())
+    splits = Counter(split_labels(len(molecules), seed=0, **DEFAULT_SHARES).tolist())
     hydrogens = np.add.reduceat(molecules.atomic_numbers == 1, molecules.offsets[:-1], dtype=np.int64)
     some = molecules.select(np.unique(np.linspace(0, len(molecules) - 1, _PERCEIVED).astype(int)))
     valid = sum(smiles is not None for smiles in perceive(some).connected)

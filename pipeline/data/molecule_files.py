@@ -32,8 +32,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.chemistry.elements import SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
-from pipeline.chemistry.embedding import OTHER_ELEMENTS
+from pipeline.chemistry.elements import OTHER_ELEMENTS, SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
 from pipeline.chemistry.geom import read_edm_array, read_geom_archive
 from pipeline.chemistry.molecule_text import Record, element_symbol
 from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules

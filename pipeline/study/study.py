@@ -37,6 +37,10 @@ QM9_ATOMS: Final = 29
 """Atoms of the largest molecule of QM9."""
 
 
+DEFAULT_SHARES: Final = {"train": 0.8, "validation": 0.1}
+"""Training and validation molecules of data other than QM9, as fractions."""
+
+
 class Split(Group):
     """Training and validation molecules; the rest are for testing."""
 
@@ -98,8 +102,8 @@ class Data(Group):
     def _completed(self) -> Self:
         """Return the data with the defaults that depend on the source."""
         is_qm9, buckets = self.source in ("qm9pack", "figshare"), self.buckets
-        train = self.split.train or (100_000 if is_qm9 else 0.8)
-        validation = self.split.validation or (17_748 if is_qm9 else 0.1)
+        train = self.split.train or (100_000 if is_qm9 else DEFAULT_SHARES["train"])
+        validation = self.split.validation or (17_748 if is_qm9 else DEFAULT_SHARES["validation"])
         if is_qm9:
             total = sum(size * QM9_MOLECULES if size < 1 else size for size in (train, validation))
             if total > QM9_MOLECULES:
