@@ -68,7 +68,9 @@ def _heun(_: RunConfig) -> SamplerConfig:
 
 
 def _one_step(run: RunConfig) -> SamplerConfig:
-    return sampler_config({"name": "one-step", "kind": "consistency", "levels": [run.levels.sigma_max]})
+    distils = run.consistency.kind == "distillation"
+    level = run.consistency.path[0] if distils else run.levels.sigma_max
+    return sampler_config({"name": "one-step", "kind": "consistency", "levels": [level]})
 
 
 def edm_schedule(run: RunConfig) -> VariancePreserving:

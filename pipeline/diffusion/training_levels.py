@@ -49,7 +49,10 @@ def lognormal(generator: np.random.Generator, count: int, config: LevelsConfig) 
 def pairs(
     generator: np.random.Generator, count: int, levels: LevelsConfig, config: ConsistencyConfig, *, progress: float
 ) -> tuple[Floats, Floats]:
-    """Draw the pairs t > r that a consistency model compares, each [count]; ``config.kind`` decides how."""
+    """Draw the pairs t > r that a consistency model compares, each [count]; ``config.kind`` decides how.
+
+    Distillation compares the first level of the path with its end.
+    """
     if config.kind in ("ct", "ict"):
         # Neighbours of a grid: uniform for ct, lognormal for ict (eq. 10 of iCT).
         sigmas = grid(levels, grid_size(config, progress))
@@ -59,6 +62,8 @@ def pairs(
             mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))
             place = generator.choice(len(mass), size=count, p=mass / mass.sum())
         return sigmas[place + 1], sigmas[place]
+    if config.kind == "distillation":
+        return np.full(count, config.path[0]), np.zeros(count)
     t = lognormal(generator, count, levels)
     r = t * (1.0 - gap(t, stage=stage(config, progress), q=config.q))
     # Noise so small leaves no doubt about the data, and there is nothing to be gained from steps through lower levels.
@@ -67,11 +72,13 @@ def pairs(
 
 
 def pair_weight(t: Floats, r: Floats, config: ConsistencyConfig, sigma_data: Scales) -> Floats:
-    """Return the weight of each pair's loss, [B]: 1 / (t - r), and 1 for ct."""
+    """Return the weight of each pair's loss, [B]: 1 / (t - r), and 1 for ct and distillation."""
+    if config.kind in ("ct", "distillation"):
+        return np.ones_like(t)
     if config.weight == "unit":
         # 1 / c_out: the gradient that reaches the network's output is then of one size at every level.
         return np.asarray(np.sqrt(t**2 + sigma_data.coordinates**2) / (t * sigma_data.coordinates))
-    return np.ones_like(t) if config.kind == "ct" else 1.0 / (t - r)
+    return 1.0 / (t - r)
 
 
 def boundary_level(config: RunConfig) -> float:

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -124,22 +124,25 @@ class ConsistencyConfig(Group):
 
     kind: Literal["ct", "ict", "tuning", "distillation"] = "tuning"
     """ct is consistency training as first published, with averaged weights as target; ict its improved form; tuning
-    starts from a denoiser (ECT); distillation uses Heun steps of a denoiser."""
+    starts from a denoiser (ECT); distillation learns, for one call, what a tuned run makes of the same noise in several
+    (Luhman and Luhman 2021)."""
+    path: Annotated[UniqueTuple[PositiveFloat], Field(min_length=2)] = (2.5, 0.66, 0.52, 0.4, 0.3, 0.22, 0.15, 0.1)
+    """distillation. Levels of the teacher's calls, descending; the one call is at the first."""
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
-    """tuning, distillation. Each stage divides the gap between compared levels by q."""
+    """tuning. Each stage divides the gap between compared levels by q."""
     first_stage: NonNegativeInt = 2
-    """tuning, distillation. First stage; all stages are equally long."""
+    """tuning. First stage; all stages are equally long."""
     last_stage: NonNegativeInt = 5
-    """tuning, distillation. Last stage."""
+    """tuning. Last stage."""
     anchor: NonNegativeFloat = 0.1
-    """tuning, distillation. Below this level the target is the data itself in every stage, which keeps small levels
+    """tuning. Below this level the target is the data itself in every stage, which keeps small levels
     precise."""
     first_levels: AtLeastTwo = 10
     """ct, ict. Initial number of grid levels."""
     last_levels: AtLeastTwo = 160
     """ct, ict. Final number of grid levels."""
     weight: Literal["gap", "unit"] = "gap"
-    """tuning, distillation. gap weights a pair with 1 / (t - r); unit equalises the gradients of all levels."""
+    """tuning. gap weights a pair with 1 / (t - r); unit equalises the gradients of all levels."""
     huber: NonNegativeFloat = 0.02
     """Pseudo-Huber constant c per square root of the dimension; 0 is the squared distance."""
     type_weight: PositiveFloat = 4.0
@@ -151,7 +154,13 @@ class ConsistencyConfig(Group):
             raise ValueError(f"first_stage: {self.first_stage} should be at most last_stage, {self.last_stage}")
         if self.first_levels > self.last_levels:
             raise ValueError(f"first_levels: {self.first_levels} should be at most last_levels, {self.last_levels}")
+        _check_descending("path", self.path)
         return self
+
+
+def _check_descending(key: str, levels: Sequence[float]) -> None:
+    if any(after >= before for before, after in pairwise(levels)):
+        raise ValueError(f"{key}: {format_value(levels)} should be descending")
 
 
 class ClipConfig(Group):
@@ -248,7 +257,7 @@ class WeightsConfig(Group):
     """Name of the run whose weights this one starts from, with the same model or fewer layers; added layers start as
     the identity. null starts from random weights. For kind tuning a denoiser."""
     teacher: str | None = None
-    """Name of the denoiser run, with the same model, that kind distillation learns from."""
+    """Name of the consistency run, with the same model, that kind distillation learns from."""
     condition: UniqueTuple[str] = ()
     """Properties that the molecules are generated for: numeric columns of the data. For QM9 alpha, gap, homo, lumo, mu,
     Cv and the others of its table. By default as in the init or teacher run; an init run may have none."""
@@ -283,7 +292,7 @@ class WeightsConfig(Group):
             self._check_property()
         kind = self.consistency.kind if self.objective == "consistency" else self.objective
         if kind == "distillation" and self.teacher is None:
-            raise ValueError("teacher: is missing; distillation should name a run of objective denoiser here")
+            raise ValueError("teacher: is missing; distillation should name a run of objective consistency here")
         if self.teacher is not None and kind != "distillation":
             raise ValueError(f"teacher: {format_value(self.teacher)} should be left out; {kind} learns from the data")
         return self
@@ -372,8 +381,7 @@ class Sampler(Group):
             raise ValueError(f"sigma_min: {self.sigma_min} should be below sigma_max, {self.sigma_max}")
         if self.levels is None:
             return self
-        if any(after >= before for before, after in pairwise(self.levels)):
-            raise ValueError(f"levels: {format_value(self.levels)} should be descending")
+        _check_descending("levels", self.levels)
         if self.steps not in (1, len(self.levels)):
             raise ValueError(f"steps: {self.steps} should be left out beside levels")
         return self.model_copy(update={"steps": len(self.levels)})

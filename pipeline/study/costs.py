@@ -45,8 +45,8 @@ ASSUMED_BUCKETS: Final = (64,)
 """Used where the buckets are not known before the data are read; large on purpose (the mean of GEOM-Drugs is 44)."""
 
 # Cost of a training step in network calls: 1 forward and 2 backward; a consistency model also calls its network for the
-# target, and in distillation its teacher twice (Heun).
-_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "distillation": 6, "property": 3}
+# target, or in distillation its teacher at every level of the path.
+_STEP_CALLS: Final = {"edm": 3, "denoiser": 3, "consistency": 4, "property": 3}
 
 
 def training_minutes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int, gpus: int, tasks: int = 1) -> int:
@@ -59,8 +59,9 @@ def training_minutes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int
       gpus: GPUs of each process; 0 trains on the cores.
       tasks: processes.
     """
-    distils = run.objective == "consistency" and run.consistency.kind == "distillation"
-    calls = _STEP_CALLS["distillation" if distils else run.objective]
+    calls = _STEP_CALLS[run.objective]
+    if run.objective == "consistency" and run.consistency.kind == "distillation":
+        calls += len(run.consistency.path) - 1
     molecules = run.training.steps * run.training.batch_size
     return _minutes(molecules * calls * _mean_operations(run.model, buckets), cpus=cpus, gpus=gpus, tasks=tasks)
 

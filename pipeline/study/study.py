@@ -374,8 +374,8 @@ def _check_starts(runs: Mapping[str, Run], name: str) -> None:
         for part in _SHARED_LEVELS:
             if getattr(start.levels, part) != getattr(run.levels, part):
                 raise ValueError(f"{path}: levels.{part} of {other} should be the same as this run's")
-        if key == "teacher" and start.objective != "denoiser":
-            raise ValueError(f"{path}: {other} has objective {start.objective}, not denoiser")
+        if key == "teacher" and start.objective != "consistency":
+            raise ValueError(f"{path}: {other} has objective {start.objective}, not consistency")
 
 
 def resolve_study(raw: Mapping[str, Any]) -> Json:

@@ -1,9 +1,11 @@
 """Consistency models: f(x_t, t) is where the path through x_t began, so that neighbours on a path agree.
 
-Song et al. 2023 (arXiv 2303.01469) for the idea and for kinds ct and distillation, Song and Dhariwal 2023 (arXiv
-2310.14189) for ict, Geng et al. 2024 (ECT, arXiv 2406.14548) for tuning. Which levels are compared, and how a pair is
-weighed, is ``pipeline.diffusion.training_levels``.
+Song et al. 2023 (arXiv 2303.01469) for the idea and for kind ct, Song and Dhariwal 2023 (arXiv 2310.14189) for ict,
+Geng et al. 2024 (ECT, arXiv 2406.14548) for tuning, Luhman and Luhman 2021 (arXiv 2101.02388) for distillation. Which
+levels are compared, and how a pair is weighed, is ``pipeline.diffusion.training_levels``.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -14,7 +16,6 @@ from pipeline.torch_backend.denoiser import Preconditioned, at_level
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
 from pipeline.torch_backend.objective import Frozen
-from pipeline.training.constants import SMALLEST_LEVEL
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -42,21 +43,37 @@ class Consistency(Preconditioned):
         """Return weight(t, r) d(f(x_t, t), f(x_r, r)), [B]; the second, the target, gets no gradient.
 
         x_r lies on the straight line from x_t to the data, with the same noise (an unbiased step of the probability
-        flow); for kind distillation it is a Heun step of the teacher. The target's weights are the trained ones
-        themselves, or for kind ct their average.
+        flow). The target's weights are the trained ones themselves, or for kind ct their average.
+
+        For kind distillation x_t is pure noise, and the target is the molecule that the teacher makes of it.
         """
         data, noise, mask, t, r, weight, condition = batch
         assert r is not None and weight is not None
-        noisy = at_level(data, noise, t)
         with torch.no_grad():
             if self.config.kind == "distillation":
-                earlier = self._heun_step(frozen.teacher, mask, noisy, t, r, condition)
+                noisy = self._first_cloud(noise)
+                target = self._teacher_sample(frozen.teacher, mask, noise, condition)
             else:
-                earlier = at_level(data, noise, r)
-            network = frozen.averaged if self.config.kind == "ct" else self.model
-            target, _ = self.raw(network, mask, earlier, r, condition)
+                network = frozen.averaged if self.config.kind == "ct" else self.model
+                noisy = at_level(data, noise, t)
+                target, _ = self.raw(network, mask, at_level(data, noise, r), r, condition)
         estimate, _ = self.raw(self.model, mask, noisy, t, condition)
         return weight * self._distance(estimate, target, mask)
+
+    def _first_cloud(self, noise: Cloud) -> Cloud:
+        """Return the cloud that sampling starts from at the first level of the path (``few_step``)."""
+        first = self.config.path[0]
+        scales = (self.sigma_data.coordinates, self.sigma_data.types)
+        return Cloud(*(math.hypot(first, scale) * z for scale, z in zip(scales, noise, strict=True)))
+
+    def _teacher_sample(self, teacher: EGNN, mask: Tensor, noise: Cloud, condition: Tensor | None) -> Cloud:
+        """Return what the teacher's calls at all levels of the path make of one draw of noise."""
+        levels = torch.tensor(self.config.path, dtype=mask.dtype, device=mask.device)
+        first, *rest = levels[:, None].expand(-1, len(mask))
+        estimate, _ = self.raw(teacher, mask, self._first_cloud(noise), first, condition)
+        for sigma in rest:
+            estimate, _ = self.raw(teacher, mask, at_level(estimate, noise, sigma), sigma, condition)
+        return estimate
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Tensor) -> Tensor:
         """Return the squared or pseudo-Huber distance (iCT, eq. 8) for each of 3 N dimensions, [B]."""
@@ -67,19 +84,3 @@ class Consistency(Preconditioned):
             return square / dimension
         c = self.config.huber * dimension.sqrt()
         return ((square + c.square()).sqrt() - c) / dimension
-
-    def _heun_step(
-        self, teacher: EGNN, mask: Tensor, noisy: Cloud, t: Tensor, r: Tensor, condition: Tensor | None
-    ) -> Cloud:
-        """Return the teacher's estimate of x_r on the path through ``noisy`` = x_t (arXiv 2303.01469, eq. 6)."""
-
-        def slope(state: Cloud, sigma: Tensor) -> Cloud:
-            clean, _ = self.raw(teacher, mask, state, sigma, condition)
-            # Where r is 0 the corrector is not taken.
-            return combine(lambda x, d: (x - d) / sigma.clamp(min=SMALLEST_LEVEL)[:, None, None], state, clean)
-
-        step, corrected = (r - t)[:, None, None], (r > 0.0)[:, None, None]
-        first = slope(noisy, t)
-        euler = combine(lambda x, d: x + step * d, noisy, first)
-        second = slope(euler, r)
-        return combine(lambda x, a, b: x + step * torch.where(corrected, 0.5 * (a + b), a), noisy, first, second)

@@ -119,8 +119,8 @@ class Problem:
         sigma_data = given_scales(self.config.levels.sigma_data, STATISTICS)
         draw = OBJECTIVES[self.config.objective].draw_levels
         t, r, weight = draw(generator, len(SIZES), self.config, sigma_data, 0.5)
-        if r is not None and self.config.consistency.kind in ("tuning", "distillation"):
-            # At r = 0 the target is the data, and no teacher has a slope.
+        if r is not None and self.config.consistency.kind == "tuning":
+            # At r = 0 the target is the data.
             r[0] = 0.0
         r, weight = (None if one is None else one.astype(np.float64) for one in (r, weight))
         return Levels(t.astype(np.float64), r, weight)

@@ -27,7 +27,7 @@ STABILISED = {"radial_features": "gaussian", "node_norm": "rms", "preconditioned
 
 
 def consistency(kind: str, **settings: Any) -> RunConfig:
-    starts = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}}.get(kind, {})
+    starts = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "tuned"}}.get(kind, {})
     return run_of(objective="consistency", consistency={"kind": kind} | settings, model=SMALL, **starts)
 
 

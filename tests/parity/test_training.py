@@ -23,7 +23,7 @@ from .conftest import STATISTICS, WIDTH, Problem, assert_close, run_of
 STEPS = 20
 RUNS: dict[str, dict[str, Any]] = {
     "tuning": {"objective": "consistency", "init": "denoiser"},
-    "distillation": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "denoiser"},
+    "distillation": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "tuned"},
 }
 # Of the weights, relative to the farthest that one has moved: Adam divides the gradients by their size, and with that
 # the rounding of the small ones grows.

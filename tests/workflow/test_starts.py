@@ -16,8 +16,8 @@ STUDY: dict[str, Any] = {
         "distilled": {
             "objective": "consistency",
             "consistency": {"kind": "distillation"},
-            "init": "tuned",
-            "teacher": "denoiser",
+            "init": "denoiser",
+            "teacher": "tuned",
             "samplers": {"given": {"kind": "consistency", "levels": [20.0]}},
         }
         | TRAINING,
@@ -95,7 +95,7 @@ def test_every_run_is_made_with_what_it_starts_from(workflow: Workflow) -> None:
     assert [job for job in planned if job.startswith(("levels", "likelihood"))] == LEVELS
     weights = "results/runs/{}/weights.safetensors".format
     trainings = commands(workflow, "train", STUDY, "results/figures")
-    assert f"--init {weights('tuned')} --teacher {weights('denoiser')} " in trainings["distilled"]
+    assert f"--init {weights('denoiser')} --teacher {weights('tuned')} " in trainings["distilled"]
     assert f"--init {weights('denoiser')} " in trainings["tuned"]
     assert "--teacher" not in trainings["tuned"]
     for run in ("denoiser", "alone"):
@@ -136,7 +136,7 @@ def test_a_change_trains_all_that_goes_on_from_it(finished: Workflow) -> None:
 
 
 def test_another_run_to_start_from_trains_again(finished: Workflow) -> None:
-    planned = finished.planned("results/figures", study=changed(STUDY, runs__distilled__init="denoiser"))
+    planned = finished.planned("results/figures", study=changed(STUDY, runs__distilled__init="tuned"))
     assert planned == sorted(["configure_run run=distilled", "figures", *trained("distilled")])
 
 

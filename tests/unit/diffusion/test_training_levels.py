@@ -21,7 +21,7 @@ from pipeline.diffusion.training_levels import (
 from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig, run_config
 
 SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5, elements=(1, 6, 7, 8, 9))
-KINDS = ["ct", "ict", "tuning", "distillation"]
+KINDS = ["ct", "ict", "tuning"]
 
 
 def run_of(**run: Any) -> RunConfig:
@@ -97,7 +97,7 @@ def test_a_pair_is_a_level_and_one_below_it(kind: str, seed: int, count: int, pr
     t, r = pairs(np.random.default_rng(seed), count, LEVELS, config, progress=progress)
     assert t.shape == r.shape == (count,)
     assert (t > r).all()
-    assert (r >= (0.0 if kind in ("tuning", "distillation") else LEVELS.sigma_min * (1 - 1e-12))).all()
+    assert (r >= (0.0 if kind == "tuning" else LEVELS.sigma_min * (1 - 1e-12))).all()
     assert (t <= LEVELS.sigma_max * (1 + 1e-12)).all()
     # As 32-bit numbers too, which is what a loss sees.
     assert (t.astype(np.float32) > r.astype(np.float32)).all()
@@ -126,9 +126,15 @@ def test_the_gap_is_the_published_one_and_closes(t: float, later: int, q: float)
     assert float(gap(np.array(1e3), stage=later, q=q)) == pytest.approx(q**-later)
 
 
-@pytest.mark.parametrize("kind", ["tuning", "distillation"])
-def test_levels_below_the_anchor_are_compared_with_the_data(kind: str) -> None:
-    config = consistency_of(kind=kind, first_stage=8, last_stage=8, anchor=0.3)
+def test_distillation_compares_the_first_level_of_its_path_with_the_end() -> None:
+    config = consistency_of(kind="distillation", path=(2.0, 0.5))
+    t, r = pairs(np.random.default_rng(0), 3, LEVELS, config, progress=0.0)
+    assert (t.tolist(), r.tolist()) == ([2.0] * 3, [0.0] * 3)
+    assert pair_weight(t, r, config, SCALES).tolist() == [1.0] * 3
+
+
+def test_levels_below_the_anchor_are_compared_with_the_data() -> None:
+    config = consistency_of(kind="tuning", first_stage=8, last_stage=8, anchor=0.3)
     t, r = pairs(np.random.default_rng(0), 500, LEVELS, config, progress=0.0)
     assert ((r == 0) == (t < 0.3)).all()
     assert 0 < (r == 0).sum() < 500
@@ -204,4 +210,4 @@ def test_what_goes_on_from_a_denoiser_keeps_its_boundary() -> None:
     for kind in ("ct", "ict"):
         assert boundary_level(run_of(consistency={"kind": kind}, levels=given_levels)) == 0.004
     assert boundary_level(run_of(consistency={"kind": "tuning"}, init="denoiser", levels=given_levels)) == 0.0
-    assert boundary_level(run_of(consistency={"kind": "distillation"}, teacher="denoiser")) == 0.0
+    assert boundary_level(run_of(consistency={"kind": "distillation"}, teacher="tuned")) == 0.0

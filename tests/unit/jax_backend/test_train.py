@@ -230,7 +230,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "tuned": {"objective": "consistency", "init": "denoiser", "levels": {"alignment": "full"}},
     "ct": {"objective": "consistency", "consistency": {"kind": "ct", "last_levels": 20}},
     "ict": {"objective": "consistency", "consistency": {"kind": "ict", "last_levels": 20}},
-    "distilled": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "denoiser"},
+    "distilled": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "tuned"},
 }
 
 
