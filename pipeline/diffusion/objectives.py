@@ -68,8 +68,7 @@ def _heun(_: RunConfig) -> SamplerConfig:
 
 
 def _one_step(run: RunConfig) -> SamplerConfig:
-    distils = run.consistency.kind == "distillation"
-    level = run.consistency.path[0] if distils else run.levels.sigma_max
+    level = run.consistency.path[0] if run.distils else run.levels.sigma_max
     return sampler_config({"name": "one-step", "kind": "consistency", "levels": [level]})
 
 

@@ -7,6 +7,7 @@ levels are compared, and how a pair is weighed, is ``pipeline.diffusion.training
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -61,15 +62,14 @@ class Consistency(Preconditioned):
     def _teacher_sample(self, teacher: Params, mask: Array, noise: Cloud, condition: Array | None) -> Cloud:
         """Return what the teacher's calls at all levels of the path make of one draw of noise."""
 
-        def call(state: Cloud, sigma: Array) -> Cloud:
-            return self.denoise(teacher, mask, state, sigma, condition)
+        def call(state: Cloud, levels: Array) -> tuple[Cloud, None]:
+            sigma, lower = levels
+            estimate = self.denoise(teacher, mask, state, sigma, condition)
+            return at_level(estimate, noise, jnp.broadcast_to(lower, mask.shape[:1])), None
 
-        def refine(estimate: Cloud, sigma: Array) -> tuple[Cloud, None]:
-            return call(at_level(estimate, noise, jnp.broadcast_to(sigma, mask.shape[:1])), sigma), None
-
-        first, *rest = jnp.asarray(self.config.path, noise.x.dtype)
-        estimate, _ = lax.scan(refine, call(self._first_cloud(noise), first), jnp.stack(rest))
-        return estimate
+        levels = jnp.asarray(list(pairwise([*self.config.path, 0.0])), noise.x.dtype)
+        sample, _ = lax.scan(call, self._first_cloud(noise), levels)
+        return sample
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Array) -> Array:
         """Return the squared or pseudo-Huber distance (iCT, eq. 8) for each of 3 N dimensions, [B]."""

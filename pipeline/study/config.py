@@ -126,7 +126,7 @@ class ConsistencyConfig(Group):
     """ct is consistency training as first published, with averaged weights as target; ict its improved form; tuning
     starts from a denoiser (ECT); distillation learns, for one call, what a tuned run makes of the same noise in several
     (Luhman and Luhman 2021)."""
-    path: Annotated[UniqueTuple[PositiveFloat], Field(min_length=2)] = (2.5, 0.66, 0.52, 0.4, 0.3, 0.22, 0.15, 0.1)
+    path: Annotated[UniqueTuple[PositiveFloat], Field(min_length=2)] = (2.5, 0.66, 0.4, 0.22, 0.1)
     """distillation. Levels of the teacher's calls, descending; the one call is at the first."""
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
     """tuning. Each stage divides the gap between compared levels by q."""
@@ -290,12 +290,24 @@ class WeightsConfig(Group):
             _check_training_levels(levels)
         if self.objective == "property":
             self._check_property()
-        kind = self.consistency.kind if self.objective == "consistency" else self.objective
-        if kind == "distillation" and self.teacher is None:
-            raise ValueError("teacher: is missing; distillation should name a run of objective consistency here")
-        if self.teacher is not None and kind != "distillation":
+        if self.teacher is not None and not self.distils:
+            kind = self.consistency.kind if self.objective == "consistency" else self.objective
             raise ValueError(f"teacher: {format_value(self.teacher)} should be left out; {kind} learns from the data")
         return self
+
+    @property
+    def distils(self) -> bool:
+        """Whether the run learns from a teacher."""
+        return self.objective == "consistency" and self.consistency.kind == "distillation"
+
+    def check_trainable(self) -> None:
+        """Check that the run has what its training needs; a released one no longer names its teacher.
+
+        Raises:
+          ValueError: it has not.
+        """
+        if self.distils and self.teacher is None:
+            raise ValueError("teacher: is missing; distillation should name a run of objective consistency here")
 
     def _check_property(self) -> None:
         """Check what a property regressor cannot have."""

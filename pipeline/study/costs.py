@@ -60,7 +60,7 @@ def training_minutes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int
       tasks: processes.
     """
     calls = _STEP_CALLS[run.objective]
-    if run.objective == "consistency" and run.consistency.kind == "distillation":
+    if run.distils:
         calls += len(run.consistency.path) - 1
     molecules = run.training.steps * run.training.batch_size
     return _minutes(molecules * calls * _mean_operations(run.model, buckets), cpus=cpus, gpus=gpus, tasks=tasks)

@@ -341,6 +341,11 @@ _SHARED_LEVELS: Final = ("sigma_data", "preconditioning")
 def _check_starts(runs: Mapping[str, Run], name: str) -> None:
     """Check that the init and teacher of a run, and its samplers, are compatible with it."""
     run = runs[name]
+    if not run.released:
+        try:
+            run.check_trainable()
+        except ValueError as error:
+            raise ValueError(f"runs.{name}.{error}") from None
     for sampler, settings in run.samplers.items():
         try:
             settings.check_for(run)

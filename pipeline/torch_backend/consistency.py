@@ -6,6 +6,7 @@ levels are compared, and how a pair is weighed, is ``pipeline.diffusion.training
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -68,12 +69,11 @@ class Consistency(Preconditioned):
 
     def _teacher_sample(self, teacher: EGNN, mask: Tensor, noise: Cloud, condition: Tensor | None) -> Cloud:
         """Return what the teacher's calls at all levels of the path make of one draw of noise."""
-        levels = torch.tensor(self.config.path, dtype=mask.dtype, device=mask.device)
-        first, *rest = levels[:, None].expand(-1, len(mask))
-        estimate, _ = self.raw(teacher, mask, self._first_cloud(noise), first, condition)
-        for sigma in rest:
-            estimate, _ = self.raw(teacher, mask, at_level(estimate, noise, sigma), sigma, condition)
-        return estimate
+        state = self._first_cloud(noise)
+        for sigma, lower in pairwise([*self.config.path, 0.0]):
+            estimate, _ = self.raw(teacher, mask, state, mask.new_full((len(mask),), sigma), condition)
+            state = at_level(estimate, noise, mask.new_full((len(mask),), lower))
+        return state
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Tensor) -> Tensor:
         """Return the squared or pseudo-Huber distance (iCT, eq. 8) for each of 3 N dimensions, [B]."""

@@ -122,8 +122,12 @@ def read_pretrained(config: RunConfig, *, init: Path | None, teacher: Path | Non
 
     Raises:
       InputError: the run names another one and its weights are missing, or the other way round; they are those of
-        another network.
+        another network; it has no teacher and needs one.
     """
+    try:
+        config.check_trainable()
+    except ValueError as error:
+        raise InputError(f"run {config.name}: {error}") from None
     return PretrainedWeights(
         _start(config, "init", config.init, init),
         _start(config, "teacher", config.teacher, teacher),

@@ -334,9 +334,11 @@ def test_a_run_that_starts_from_others_reads_back() -> None:
     distilled = run_config(run_settings(resolve_study(starting()), "distilled"))
     assert (distilled.init, distilled.teacher) == ("tuned", "tuned")
     assert run_config(distilled.model_dump()) == distilled
-    with pytest.raises(InputError, match="^teacher: is missing; distillation should name a run"):
-        settings = {"objective": "consistency", "consistency": {"kind": "distillation"}, "training": {"steps": 1000}}
-        run_config({"name": "distilled", "data": "qm9"} | settings)
+    # A released one is sampled without its teacher, and not trained.
+    alone = distilled.model_copy(update={"teacher": None})
+    assert run_config(alone.model_dump()) == alone
+    with pytest.raises(ValueError, match="^teacher: is missing; distillation should name a run"):
+        alone.check_trainable()
 
 
 def test_a_sampler_is_for_runs_of_some_objectives() -> None:
