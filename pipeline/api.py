@@ -63,11 +63,12 @@ class Run:
                 raise InputError(f"{name}: Heun's method takes 3, 5, 7, ... network calls, not {calls}")
             steps = (calls + 1) // 2
             return sampler_config(settings | {"name": f"heun-{steps}", "kind": "heun", "steps": steps})
-        levels = self.weights.levels.get(calls)
+        of_weights = self.weights.config.known_levels | self.weights.levels
+        levels = of_weights.get(calls)
         if levels is None and (path := self._levels / f"{calls}.json").exists():
             levels = found_levels(path, calls)
         if levels is None:
-            known = {*self.weights.levels, *(int(path.stem) for path in self._levels.glob("[0-9]*.json"))}
+            known = {*of_weights, *(int(path.stem) for path in self._levels.glob("[0-9]*.json"))}
             others = f" (only for {', '.join(map(str, sorted(known)))})" if known else ""
             missing = f"{name}: there are no noise levels for {calls} network calls{others}"
             raise InputError(f"{missing}; search for them with the stage levels")

@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _release(args: argparse.Namespace) -> None:
     weights = read_weights(args.run / "weights.safetensors")
-    levels = {int(path.stem): found_levels(path, int(path.stem)) for path in (args.run / "levels").glob("*.json")}
+    found = {int(path.stem): found_levels(path, int(path.stem)) for path in (args.run / "levels").glob("*.json")}
+    levels = weights.config.known_levels | found
     if weights.config.objective == "consistency" and not levels:
         raise InputError(f"{args.run}/levels: has no noise levels for this few-step model; run the stage levels")
     # The file does not contain the runs that it started from.

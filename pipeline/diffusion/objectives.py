@@ -68,8 +68,8 @@ def _heun(_: RunConfig) -> SamplerConfig:
 
 
 def _one_step(run: RunConfig) -> SamplerConfig:
-    level = run.consistency.path[0] if run.distils else run.levels.sigma_max
-    return sampler_config({"name": "one-step", "kind": "consistency", "levels": [level]})
+    levels = run.known_levels.get(1, (run.levels.sigma_max,))
+    return sampler_config({"name": "one-step", "kind": "consistency", "levels": list(levels)})
 
 
 def edm_schedule(run: RunConfig) -> VariancePreserving:

@@ -300,6 +300,11 @@ class WeightsConfig(Group):
         """Whether the run learns from a teacher."""
         return self.objective == "consistency" and self.consistency.kind == "distillation"
 
+    @property
+    def known_levels(self) -> dict[int, tuple[float, ...]]:
+        """Levels by number of calls, where none need to be searched for: those that a distilled run was trained at."""
+        return {1: self.consistency.path[:1]} if self.distils else {}
+
     def check_trainable(self) -> None:
         """Check that the run has what its training needs; a released one no longer names its teacher.
 
@@ -409,6 +414,8 @@ class Sampler(Group):
             raise ValueError(f"kind: a run of objective {run.objective} generates no molecules")
         if self.kind not in kinds:
             raise ValueError(f"kind: {self.kind} should be {' or '.join(kinds)} for objective {run.objective}")
+        if run.distils and (self.levels or run.known_levels.get(self.steps)) != run.known_levels[1]:
+            raise ValueError(f"steps: {self.steps} should be 1, without levels; the run learns to sample in one call")
         for key in ("properties", "guidance"):
             if getattr(self, key) and not run.condition:
                 raise ValueError(f"{key}: should be left out; the run has no condition")

@@ -170,7 +170,11 @@ class Run(WeightsConfig):
             raise ValueError(f"resources.tasks: {tasks} should divide training.batch_size, {batch}")
         if tasks > 1 and self.backend != "jax":
             raise ValueError(f"resources.tasks: {tasks} should be 1 for backend {self.backend}; jax takes more")
-        return self
+        samplers = {
+            name: sampler.model_copy(update={"levels": sampler.levels or self.known_levels.get(sampler.steps)})
+            for name, sampler in self.samplers.items()
+        }
+        return self.model_copy(update={"samplers": samplers})
 
 
 class Cluster(Group):

@@ -341,6 +341,16 @@ def test_a_run_that_starts_from_others_reads_back() -> None:
         alone.check_trainable()
 
 
+def test_a_distilled_run_is_sampled_in_one_call_at_the_first_level_of_its_path() -> None:
+    path = {"runs__distilled__consistency__path": [3.0, 0.5]}
+    sampler = resolve_study(starting(**path))["runs"]["distilled"]["samplers"]["one"]
+    assert (sampler["steps"], sampler["levels"]) == (1, [3.0])
+    for settings in ({"steps": 4}, {"levels": [3.0, 0.5]}, {"levels": [2.0]}):
+        few = {"runs__distilled__samplers__few": {"kind": "consistency"} | settings}
+        with pytest.raises(InputError, match="runs.distilled.samplers.few.steps: .* should be 1, without levels"):
+            resolve_study(starting(**path, **few))
+
+
 def test_a_sampler_is_for_runs_of_some_objectives() -> None:
     resolved = resolve_study(starting())
     runs = {name: run_config(run_settings(resolved, name)) for name in resolved["runs"]}
