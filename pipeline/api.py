@@ -63,7 +63,7 @@ class Run:
                 raise InputError(f"{name}: Heun's method takes 3, 5, 7, ... network calls, not {calls}")
             steps = (calls + 1) // 2
             return sampler_config(settings | {"name": f"heun-{steps}", "kind": "heun", "steps": steps})
-        of_weights = self.weights.config.known_levels | self.weights.levels
+        of_weights = {**self.weights.config.known_levels, **self.weights.levels}
         levels = of_weights.get(calls)
         if levels is None and (path := self._levels / f"{calls}.json").exists():
             levels = found_levels(path, calls)
