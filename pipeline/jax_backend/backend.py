@@ -7,7 +7,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.core.progress import Progress
 from pipeline.data.shards import Shard
 from pipeline.diffusion.likelihood import Bound
-from pipeline.jax_backend.build import build_edm, build_layout, build_objective, build_regressor
+from pipeline.jax_backend.build import build_edm, build_generative, build_layout, build_regressor
 from pipeline.jax_backend.likelihood import variational_bound
 from pipeline.jax_backend.regressor import predictor
 from pipeline.jax_backend.runtime import start
@@ -35,7 +35,7 @@ class JaxBackend:
 
     def sampler(self, weights: Weights, config: SamplerConfig) -> JaxSampler:
         """Return a sampler of a trained run."""
-        layout = build_layout(build_objective(weights.config, weights.statistics))
+        layout = build_layout(build_generative(weights.config, weights.statistics))
         return JaxSampler(weights.config, weights.statistics, config, layout.from_arrays(weights.arrays))
 
     def predict(self, weights: Weights, molecules: Molecules, *, progress: Progress) -> npt.NDArray[np.float64]:

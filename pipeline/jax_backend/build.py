@@ -13,7 +13,7 @@ from pipeline.jax_backend.consistency import Consistency
 from pipeline.jax_backend.denoiser import Denoiser
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
-from pipeline.jax_backend.objective import Objective
+from pipeline.jax_backend.objective import GenerativeObjective, Objective
 from pipeline.jax_backend.regressor import OUTPUTS, PropertyRegressor
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
 from pipeline.study.config import Objective as ObjectiveName
@@ -22,7 +22,13 @@ from pipeline.study.config import RunConfig
 
 def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     """Return the objective of a run."""
-    return _BUILD[config.objective](config, statistics)
+    build = build_regressor if config.objective == "property" else build_generative
+    return build(config, statistics)
+
+
+def build_generative(config: RunConfig, statistics: Statistics) -> GenerativeObjective:
+    """Return the objective of a run that generates molecules."""
+    return _GENERATIVE[config.objective](config, statistics)
 
 
 def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
@@ -51,11 +57,10 @@ def build_regressor(config: RunConfig, statistics: Statistics) -> PropertyRegres
     return PropertyRegressor(_network(config, statistics), statistics.elements)
 
 
-_BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
+_GENERATIVE: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], GenerativeObjective]]] = {
     "edm": build_edm,
     "denoiser": _denoiser,
     "consistency": _consistency,
-    "property": build_regressor,
 }
 
 

@@ -1,4 +1,4 @@
-"""What training and sampling ask of an objective, whatever it minimises."""
+"""What training asks of an objective, and what sampling asks of one that generates molecules."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -24,7 +24,7 @@ class Frozen(NamedTuple):
 
 
 class Objective(Protocol):
-    """What to minimise, and how to denoise with the result."""
+    """What to minimise."""
 
     @property
     def model(self) -> EGNN:
@@ -40,6 +40,10 @@ class Objective(Protocol):
 
     def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
         """Return the loss of every molecule, [B]."""
+
+
+class GenerativeObjective(Objective, Protocol):
+    """An objective whose network denoises, so that it can be sampled."""
 
     def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array, condition: Array | None = None) -> Cloud:
         """Return the estimate of the clean cloud from one at the variance-exploding level ``sigma`` (scalar).

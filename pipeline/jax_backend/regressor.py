@@ -67,10 +67,6 @@ class PropertyRegressor:
         intensive, extensive = jnp.split(sums, OUTPUTS, axis=1)
         return intensive / sizes + extensive / TYPICAL_SIZE
 
-    def denoise(self, params: Params, mask: Array, noisy: Cloud, sigma: Array, condition: Array | None = None) -> Cloud:
-        """Refuse: there is nothing to sample."""
-        raise NotImplementedError
-
 
 def predictor(
     regressor: PropertyRegressor, layout: Layout, weights: Array, *, batch: int

@@ -12,9 +12,8 @@ from jax import Array
 
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
-from pipeline.diffusion.schedules import churned_levels
 from pipeline.jax_backend import samplers
-from pipeline.jax_backend.build import build_layout, build_objective
+from pipeline.jax_backend.build import build_generative, build_layout
 from pipeline.jax_backend.features import Cloud, draw_noise, node_mask
 from pipeline.jax_backend.objective import Params
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
@@ -45,7 +44,7 @@ class JaxSampler(MoleculeSampler):
         """Prepare to sample, see ``MoleculeSampler``; the molecules of a batch are split over all devices."""
         super().__init__(run, statistics, config, batch=batch, buckets=buckets)
         self.weights = weights
-        self._objective = build_objective(run, statistics)
+        self._objective = build_generative(run, statistics)
         self._layout = build_layout(self._objective)
         self._programs: dict[tuple[str, int, int], Callable[..., Any]] = {}
 
@@ -122,7 +121,7 @@ class JaxSampler(MoleculeSampler):
     def _integrate(self, flat: Array, part: Any, width: int) -> tuple[Cloud, Cloud]:
         """Return the samples, and the noisy clouds before every step, [S, B, N, .]."""
         numbers, sizes, condition = part
-        params, levels = self._layout.unravel(flat), jnp.asarray(self._levels, jnp.float32)
+        params = self._layout.unravel(flat)
         keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(self._config.seed), number))(numbers)
         mask = node_mask(sizes, width)
         # The noise of every molecule is drawn for as many atoms and cut, so that padding does not change it.
@@ -139,11 +138,7 @@ class JaxSampler(MoleculeSampler):
 
         # Step S + 1 is never drawn in the loop, so the starting noise is independent of all that follow.
         start = draw(jnp.array(len(self._levels)))
-        if self._config.kind == "ancestral":
-            return samplers.ancestral(denoise, start, levels, draw)
-        if self._config.kind == "ddim":
-            return samplers.ddim(denoise, start, levels)
-        if not self._config.churn:
-            return samplers.heun(denoise, start, levels)
-        churned = jnp.asarray(churned_levels(self._levels, self._config.churn), jnp.float32)
-        return samplers.heun(denoise, start, levels, churned=churned, draw=draw)
+        states: tuple[Cloud, Cloud] = self._solve(
+            samplers, denoise, start, draw, partial(jnp.asarray, dtype=jnp.float32)
+        )
+        return states

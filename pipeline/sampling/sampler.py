@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each, one_hot
 from pipeline.diffusion.feature_scales import TYPE_SCALE, given_scales
 from pipeline.diffusion.objectives import run_schedule
+from pipeline.diffusion.schedules import churned_levels
 from pipeline.sampling.composition import assign_types
 from pipeline.sampling.few_step import few_step
 from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
@@ -150,6 +152,24 @@ class MoleculeSampler(ABC):
             return sample[..., :3], sample[..., 3:].argmax(axis=-1)
 
         return draw
+
+    def _solve(
+        self, solvers: ModuleType, denoise: Any, start: Any, draw: Any, cast: Callable[[npt.NDArray[np.float64]], Any]
+    ) -> Any:
+        """Return what the backend's function for this kind of sampler returns.
+
+        Args:
+          solvers: the module of these functions; each has the name of its kind.
+          denoise: the network, as they take it.
+          start: unit noise to start from.
+          draw: draws fresh unit noise, as they take it.
+          cast: turns levels into what they take.
+        """
+        kind, churn = self._config.kind, self._config.churn
+        fresh = {"draw": draw} if kind == "ancestral" or churn else {}
+        if churn:
+            fresh["churned"] = cast(churned_levels(self._levels, churn))
+        return getattr(solvers, kind)(denoise, start, cast(self._levels), **fresh)
 
     def _condition_of(self, numbers: Sizes) -> Floats | None:
         """Return the conditions of molecules with these numbers [B], [B, P + 1], or None if the run has none."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
-from pipeline.diffusion.schedules import churned_levels
 from pipeline.sampling.molecule_batches import Draw
 from pipeline.sampling.sampler import ConditionalDenoise, MoleculeSampler
 from pipeline.study.config import RunConfig, SamplerConfig
@@ -107,15 +106,8 @@ class TorchSampler(MoleculeSampler):
         def denoise(noisy: Cloud, sigma: float) -> Cloud:
             return self._estimate(mask, noisy, sigma, given)
 
-        levels = self._levels.tolist()
-        if self._config.kind == "ancestral":
-            return samplers.ancestral(denoise, draw(), levels, draw)
-        if self._config.kind == "ddim":
-            return samplers.ddim(denoise, draw(), levels)
-        if not self._config.churn:
-            return samplers.heun(denoise, draw(), levels)
-        churned = churned_levels(self._levels, self._config.churn).tolist()
-        return samplers.heun(denoise, draw(), levels, churned=churned, draw=draw)
+        states: Iterator[Cloud] = self._solve(samplers, denoise, draw(), draw, np.ndarray.tolist)
+        return states
 
     def _types(self, h: Tensor) -> Tensor:
         """Return the likeliest types [..., N] of features [..., N, K]."""
