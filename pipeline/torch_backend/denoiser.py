@@ -1,13 +1,4 @@
-"""The denoiser of Karras et al. 2022 (arXiv 2206.00364), for coordinates and types with a scale each.
-
-Notation. x_sigma = x + sigma z; D(x_sigma, sigma) estimates x (section 2). Coordinates and types share sigma and are
-preconditioned apart, each with the root mean square ``sigma_data`` of its own.
-
-Coordinates have two forms. Karras's, D = c_skip x_sigma + c_out (x_L - x_0) with the network's coordinates going from
-x_0 = 2 c_in x_sigma to x_L, leaves the network's later layers with the distances of a mixture of noise and estimate. In
-ours D = (sigma_data / 2) x_L, and every layer's step is scaled with c_out / sigma_data: what a layer sees are the
-distances of the molecule that it is making. D(x, 0) = x and the accuracy at small sigma are the same in both.
-"""
+"""The denoiser of Karras et al. 2022; notation and both forms are those of ``pipeline.jax_backend.denoiser``."""
 
 import torch
 from torch import Tensor
@@ -21,14 +12,7 @@ from pipeline.training.noisy_batches import NoisyBatch
 
 
 class Preconditioned(Objective):
-    """A network under Karras's preconditioning (table 1), the skip exact at the smallest level.
-
-    Attributes:
-      sigma_data: root mean squares of coordinates and types.
-      epsilon: the level at which D is the identity: 0 for a denoiser and for what is tuned from one; sigma_min for the
-        consistency models of arXiv 2303.01469 (appendix C), which are never asked below it.
-      preconditioning: of the coordinates: karras, or estimate for the form above.
-    """
+    """A network under Karras's preconditioning; the attributes are those of the class of the other backend."""
 
     def __init__(self, model: EGNN, sigma_data: Scales, *, epsilon: float = 0.0, preconditioning: str = "karras"):
         """Make the objective."""

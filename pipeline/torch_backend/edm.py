@@ -1,8 +1,4 @@
-"""The EDM objective: a variance-preserving diffusion with eps-prediction (Hoogeboom et al. 2022, arXiv 2203.17003).
-
-Notation. z_t = alpha_t x + sigma_t eps; t = 0, ..., T; SNR_t = alpha_t^2 / sigma_t^2. The cloud x stands for
-coordinates (free of a centre of mass, so of dimension 3 (N - 1)) together with the features h = [one-hot / 4, Z / 10].
-"""
+"""The EDM objective (Hoogeboom et al. 2022); notation and losses are those of ``pipeline.jax_backend.edm``."""
 
 import numpy as np
 import torch
@@ -19,14 +15,7 @@ from pipeline.training.noisy_batches import NoisyBatch
 
 
 class EDM(Objective):
-    """The objective: what to draw, what to minimise, how to denoise.
-
-    Attributes:
-      model: the network, with as many output features as an atom has.
-      schedule: alpha_t and sigma_t.
-      scales: of the data, and its elements; the numbers are used where ``model.config.preconditioned``.
-      loss: ``l2`` (L_t with weight 1) or ``vlb`` (with the weight of the variational bound).
-    """
+    """The objective; the attributes are those of the class of the other backend."""
 
     alpha: Tensor
     sigma: Tensor
@@ -102,12 +91,7 @@ class EDM(Objective):
     # --- the loss -----------------------------------------------------------------------------------------------------
 
     def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen | None = None) -> Tensor:
-        """Return the loss of every molecule, [B].
-
-        ``l2``: |eps - eps_hat|^2 / (2 (3 + K) N), so that every molecule counts alike whatever it is padded to, and at
-        t = 0 the reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
-        estimate of the bound without its constants.
-        """
+        """Return the loss of every molecule, [B]."""
         del frozen
         if self.loss == "vlb":
             return (self.schedule.steps + 1) * self.bound_losses(batch)

@@ -1,17 +1,6 @@
-"""The E(n)-equivariant graph network of EDM (Hoogeboom et al. 2022, arXiv 2203.17003, "The Dynamics"), in PyTorch.
+"""The E(n)-equivariant graph network of EDM in PyTorch; equations and forms are those of ``pipeline.jax_backend.egnn``.
 
-Notation. x_i are coordinates, h_i node features, d_ij = |x_i - x_j|, a_ij the edge features made of d_ij now and at the
-input of the network. One layer (``GCL`` followed by ``EquivariantUpdate`` in EDM's code) is
-
-  m_ij   = phi_e(h_i, h_j, a_ij)
-  h_i   <- h_i + phi_h(h_i, sum_{j != i} sigmoid(w . m_ij) m_ij / divisor)
-  x_i   <- x_i + sum_{j != i} (x_i - x_j) / (d_ij + norm_constant) phi_x(h_i, h_j, a_ij)
-
-with phi_x bounded by tanh and fed with the new h. The first layer of phi_e and phi_x is linear in [h_i, h_j, a_ij], so
-it is computed as W_receiver h_i + W_sender h_j + W_distance a_ij.
-
-Parameters have the names and shapes of a run's weight file: linear maps are [inputs, outputs]. The reference and the
-stabilised form share this code; ``pipeline.study.config.ModelConfig`` chooses.
+Parameters have the names and shapes of a run's weight file: linear maps are [inputs, outputs].
 """
 
 from functools import partial
