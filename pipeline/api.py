@@ -17,7 +17,7 @@ from pipeline.core.errors import InputError
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.conditions import Request
 from pipeline.sampling.molecule_batches import found_levels
-from pipeline.study.config import SamplerConfig, sampler_config
+from pipeline.study.config import SamplerConfig, check_sampler_of, sampler_config
 from pipeline.study.released import released_names, released_path
 from pipeline.training.run_folder import Weights, read_weights
 
@@ -114,10 +114,9 @@ class Run:
           InputError: there is no such sampler for this run; the backend is not installed; a size is below 2.
         """
         sampler = self.sampler(calls=calls, num=num, seed=seed, guidance=guidance)
-        known = self.weights.properties
-        if (property or guidance) and known is None:
-            raise InputError(f"{self.weights.config.name}: it was trained without a condition, so it takes no property")
-        request = Request.of(self.weights.statistics, known, sampler, sizes=sizes, formula=formula, asked=property)
+        sampler = sampler.model_copy(update={"properties": property})
+        check_sampler_of(sampler, self.weights.config)
+        request = Request.of(self.weights.statistics, self.weights.properties, sampler, sizes=sizes, formula=formula)
         program = request.apply(_backend(backend or self.weights.config.backend).sampler(self.weights, sampler))
         for warning in (*request.size_warnings, *request.property_warnings):
             warnings.warn(warning, stacklevel=2)

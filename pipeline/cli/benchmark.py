@@ -26,8 +26,8 @@ from pipeline.core.progress import progress
 from pipeline.data.shards import read_shards
 from pipeline.data.statistics import read_statistics
 from pipeline.study.benchmark import Benchmark
-from pipeline.study.config import read_sampler_config
-from pipeline.study.group import parse
+from pipeline.study.config import SamplerConfig
+from pipeline.study.group import parse, read_settings
 
 TABLE = "table.md"
 
@@ -59,7 +59,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     read_statistics(args.statistics)
     if not read_shards(args.shards, "train"):
         raise InputError(f"{args.shards}: has no training molecules")
-    sampler = load_run(args.weights).with_levels(read_sampler_config(args.sampler)) if args.weights else None
+    sampler = load_run(args.weights).with_levels(read_settings(SamplerConfig, args.sampler)) if args.weights else None
     inputs = Inputs(
         settings=settings,
         shards=args.shards.absolute(),

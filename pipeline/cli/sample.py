@@ -21,7 +21,8 @@ from pipeline.diffusion.objectives import run_schedule
 from pipeline.sampling.conditions import Request
 from pipeline.sampling.molecule_batches import found_levels, network_calls
 from pipeline.sampling.parts import Part
-from pipeline.study.config import SamplerConfig, check_sampler_of, read_sampler_config
+from pipeline.study.config import SamplerConfig, check_sampler_of
+from pipeline.study.group import read_settings
 from pipeline.study.released import released_names
 
 
@@ -85,14 +86,7 @@ def _sample(args: argparse.Namespace) -> None:
     weights = trained.weights
     sampler = _sampler(args, trained)
     check_sampler_of(sampler, weights.config)
-    request = Request.of(
-        weights.statistics,
-        weights.properties,
-        sampler,
-        sizes=args.sizes,
-        formula=args.formula,
-        asked=sampler.properties,
-    )
+    request = Request.of(weights.statistics, weights.properties, sampler, sizes=args.sizes, formula=args.formula)
     tell(*request.size_warnings, *(f"warning: {line}" for line in request.property_warnings), log=args.log)
     sizes, values = request.sizes, request.values
     backend = args.backend or weights.config.backend
@@ -134,7 +128,7 @@ def _sample(args: argparse.Namespace) -> None:
 
 def _sampler(args: argparse.Namespace, trained: Run) -> SamplerConfig:
     """Return the sampler that the options name, with its noise levels."""
-    sampler = read_sampler_config(args.sampler) if args.sampler else trained.sampler(calls=args.calls)
+    sampler = read_settings(SamplerConfig, args.sampler) if args.sampler else trained.sampler(calls=args.calls)
     options = {"num": args.num, "seed": args.seed, "guidance": args.guidance, "properties": _properties(args.property)}
     given = {key: value for key, value in options.items() if value is not None}
     sampler = sampler.model_copy(update=given)

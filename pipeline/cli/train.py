@@ -19,7 +19,8 @@ from pipeline.core.files import json_digest
 from pipeline.data.properties import read_properties
 from pipeline.data.shards import read_shards, take_half
 from pipeline.data.statistics import read_statistics
-from pipeline.study.config import read_run_config
+from pipeline.study.config import RunConfig
+from pipeline.study.group import read_settings
 from pipeline.training.loop import Interrupted, TrainingRun
 from pipeline.training.run_folder import MetricsLog, provenance, read_pretrained, write_weights
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    config = read_run_config(args.config)
+    config = read_settings(RunConfig, args.config)
     settings = json.loads(args.config.read_text(encoding="utf-8"))
     statistics = read_statistics(args.statistics)
     shards = {split: read_shards(args.shards, split) for split in ("train", "validation")}

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -14,32 +15,9 @@ LOG_INTERVAL_SECONDS = 10.0
 class Progress:
     """A tqdm bar on stderr that also writes a line to ``log`` every ten seconds and at the end."""
 
-    def __init__(
-        self,
-        *,
-        total: int | None,
-        description: str,
-        unit: str,
-        unit_scale: bool = False,
-        initial: int = 0,
-        log: Path | None = None,
-    ):
-        """Open the bar and the log; see ``progress``, which also closes them."""
-        # Without a terminal (a batch job, CI) every update of the bar adds to the output: print it only now and then.
-        interactive = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total,
-            desc=description,
-            unit=f" {unit}",
-            unit_scale=unit_scale,
-            dynamic_ncols=interactive,
-            # A stage that fails immediately should print its error and nothing else.
-            delay=1.0,
-            mininterval=0.5 if interactive else LOG_INTERVAL_SECONDS,
-            file=sys.stderr,
-        )
-        self._log = log.open("a", encoding="utf-8", errors="backslashreplace") if log else None
-        self._logged = time.monotonic()
+    def __init__(self, bar: "tqdm[NoReturn]", log: TextIO | None):
+        """Take what ``progress`` has opened, which also closes it."""
+        self._bar, self._log, self._logged = bar, log, time.monotonic()
 
     def update(self, count: int, **values: str) -> None:
         """Advance by ``count`` and show ``values`` (already formatted) behind the bar."""
@@ -88,12 +66,24 @@ def progress(
     description: str,
     unit: str,
     unit_scale: bool = False,
-    initial: int = 0,
     log: Path | None = None,
 ) -> Iterator[Progress]:
     """Yield a ``Progress`` and close it at the end; ``unit_scale`` shows counts in k, M and G."""
-    bar = Progress(total=total, description=description, unit=unit, unit_scale=unit_scale, initial=initial, log=log)
+    # Without a terminal (a batch job, CI) every update of the bar adds to the output: print it only now and then.
+    interactive = sys.stderr.isatty()
+    bar = tqdm(
+        total=total,
+        desc=description,
+        unit=f" {unit}",
+        unit_scale=unit_scale,
+        dynamic_ncols=interactive,
+        # A stage that fails immediately should print its error and nothing else.
+        delay=1.0,
+        mininterval=0.5 if interactive else LOG_INTERVAL_SECONDS,
+        file=sys.stderr,
+    )
+    shown = Progress(bar, log.open("a", encoding="utf-8", errors="backslashreplace") if log else None)
     try:
-        yield bar
+        yield shown
     finally:
-        bar.close()
+        shown.close()

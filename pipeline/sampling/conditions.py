@@ -44,24 +44,22 @@ class Request:
         *,
         sizes: Sequence[int] | None,
         formula: str | None,
-        asked: Mapping[str, float | Sequence[float]] | None,
     ) -> Self:
         """Complete a request with what it leaves out, drawn as in the training data.
 
         Args:
           statistics: of the training molecules.
           properties: those of a conditional run; None for other runs.
-          sampler: its number of molecules and seed.
+          sampler: its number of molecules, seed and properties, see ``asked_values``.
           sizes: atoms of each molecule; None draws them.
           formula: sum formula of every molecule, instead of ``sizes``.
-          asked: see ``asked_values``.
 
         Raises:
           InputError: a size, the formula or a value is not possible.
         """
         atoms = parse_formula(formula) if formula else ()
         chosen, outside = choose_sizes(statistics, sampler, [len(atoms)] * sampler.num if atoms else sizes)
-        values = asked_values(properties, asked, chosen, sampler.seed)
+        values = asked_values(properties, sampler.properties, chosen, sampler.seed)
         if properties is None or values is None:
             return cls(chosen, atoms, None, None, outside, [])
         return cls(chosen, atoms, values, properties.context(values), outside, properties.warnings(values))

@@ -1,16 +1,14 @@
 """Settings of runs and samplers: type, range, default and meaning of every key, and checks across keys."""
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, StrictBool, StrictFloat, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from pipeline.core.errors import InputError
-from pipeline.core.files import read_json
 from pipeline.study.group import (
     AtLeastTwo,
     Decay,
@@ -464,15 +462,6 @@ class SamplerConfig(Sampler, _Named):
     """Content of ``results/runs/{run}/samplers/{sampler}.json``: a sampler and its name."""
 
 
-def read_run_config(path: str | os.PathLike[str]) -> RunConfig:
-    """Read a run's ``config.json``; keys with a default may be missing.
-
-    Raises:
-      InputError: the file is not JSON, or not a valid configuration of a run.
-    """
-    return _read(RunConfig, path)
-
-
 def run_config(raw: Mapping[str, Any]) -> RunConfig:
     """Return a JSON value as the configuration of a run.
 
@@ -480,15 +469,6 @@ def run_config(raw: Mapping[str, Any]) -> RunConfig:
       InputError: it is not a valid one.
     """
     return parse(RunConfig, raw)
-
-
-def read_sampler_config(path: str | os.PathLike[str]) -> SamplerConfig:
-    """Read a sampler's JSON file; keys with a default may be missing.
-
-    Raises:
-      InputError: the file is not JSON, or not a valid configuration of a sampler.
-    """
-    return _read(SamplerConfig, path)
 
 
 def sampler_config(raw: Mapping[str, Any]) -> SamplerConfig:
@@ -510,14 +490,3 @@ def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
         sampler.check_for(run)
     except ValueError as error:
         raise InputError(f"sampler {sampler.name}: {error}") from None
-
-
-_Config = TypeVar("_Config", bound=Group)
-
-
-def _read(model: type[_Config], path: str | os.PathLike[str]) -> _Config:
-    value = read_json(path)
-    try:
-        return parse(model, value)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import functools
 import json
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeVar, get_args
 
@@ -12,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import InputError
+from pipeline.core.files import read_json
 
 Json = dict[str, Any]
 
@@ -79,6 +81,19 @@ def parse(model: type[_Settings], raw: Any, *, context: Any = None) -> _Settings
         return model.model_validate(raw, context=context)
     except ValidationError as error:
         raise InputError(_describe_error(error, json_schema(model))) from None
+
+
+def read_settings(model: type[_Settings], path: str | os.PathLike[str]) -> _Settings:
+    """Return the content of a JSON file as a model; keys with a default may be missing.
+
+    Raises:
+      InputError: the file is missing or not JSON, or see ``parse``.
+    """
+    value = read_json(path)
+    try:
+        return parse(model, value)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 class _Untitled(GenerateJsonSchema):

@@ -63,8 +63,6 @@ class CheckpointFiles:
                 # Whatever a damaged file makes its reader raise; the checkpoint before it may be sound.
                 reason = " ".join(str(error).split())[:200]
                 note(f"{path.stem}: damaged checkpoint passed over ({type(error).__name__}: {reason})")
-        if any(path.is_dir() and path.name.isdigit() for path in self._directory.iterdir()):
-            note(f"{self._directory}: checkpoints of an earlier version cannot be read; starting at step 0")
         return None
 
     def _files(self) -> list[Path]:

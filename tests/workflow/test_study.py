@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.study.config import read_run_config, read_sampler_config
-from pipeline.study.group import Group, json_schema
+from pipeline.study.config import RunConfig, SamplerConfig
+from pipeline.study.group import Group, json_schema, read_settings
 from pipeline.study.settings_table import schema_file
 from pipeline.study.study import read_study, resolve_study, run_settings, sampler_settings
 
@@ -102,9 +102,9 @@ def test_a_run_is_configured_as_its_part_of_the_study(workflow: Workflow) -> Non
     done = workflow.run("--cores", "2", *files, study=TINY)
     assert done.returncode == 0, done.stderr
     study = resolve_study(read_study(TINY))
-    config = read_run_config(workflow.directory / files[0])
+    config = read_settings(RunConfig, workflow.directory / files[0])
     assert config.model_dump(mode="json") == run_settings(study, "tiny")
-    sampler = read_sampler_config(workflow.directory / files[1])
+    sampler = read_settings(SamplerConfig, workflow.directory / files[1])
     assert sampler.model_dump(mode="json") == sampler_settings(study, "tiny", "heun-9")
 
 

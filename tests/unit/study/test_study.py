@@ -13,13 +13,13 @@ from pipeline.study.config import (
     ModelConfig,
     OptimizerConfig,
     RunConfig,
+    SamplerConfig,
     check_sampler_of,
-    read_run_config,
-    read_sampler_config,
     run_config,
     sampler_config,
     unseeded_name,
 )
+from pipeline.study.group import read_settings
 from pipeline.study.released import released_settings
 from pipeline.study.study import check_installed, read_study, resolve_study, run_settings, sampler_settings
 
@@ -496,7 +496,7 @@ def test_a_study_that_is_no_mapping_is_refused(value: Any) -> None:
 
 def test_a_run_reads_back_as_models(tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", run_settings(resolve_study(study(runs__edm__seed=7)), "edm"))
-    run = read_run_config(tmp_path / "config.json")
+    run = read_settings(RunConfig, tmp_path / "config.json")
     assert isinstance(run, RunConfig)
     assert (run.name, run.data, run.seed, run.training.steps) == ("edm", "qm9", 7, 1000)
     assert isinstance(run.model, ModelConfig)
@@ -526,7 +526,7 @@ def test_where_a_run_trains_shapes_no_weights() -> None:
 
 def test_a_sampler_reads_back(tmp_path: Path) -> None:
     write_json(tmp_path / "s.json", sampler_settings(resolve_study(study()), "edm", "heun-25"))
-    sampler = read_sampler_config(tmp_path / "s.json")
+    sampler = read_settings(SamplerConfig, tmp_path / "s.json")
     numbers = {"num": 1000, "seed": 0, "sigma_max": 20.0, "sigma_min": 0.005, "rho": 7.0, "churn": 0.0}
     rest = {"properties": None, "guidance": 0.0, "levels": None, "alignment": None}
     assert sampler.model_dump() == {"name": "heun-25", "kind": "heun", "steps": 25} | numbers | rest
@@ -548,5 +548,5 @@ def test_a_bad_run_file_is_named(tmp_path: Path, text: str, message: str) -> Non
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(InputError, match="config.json: ") as caught:
-        read_run_config(path)
+        read_settings(RunConfig, path)
     assert message in str(caught.value)

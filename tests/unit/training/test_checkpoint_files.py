@@ -118,10 +118,3 @@ def test_a_state_that_cannot_be_built_is_passed_over(tmp_path: Path) -> None:
     notes = Notes()
     assert checkpoints(tmp_path).restore(lambda arrays: arrays["absent"], note=notes) is None
     assert notes == ["00000001: damaged checkpoint passed over (KeyError: 'absent')"]
-
-
-def test_checkpoints_of_an_earlier_version_are_told_of(tmp_path: Path) -> None:
-    (tmp_path / "00000010").mkdir()
-    notes = Notes()
-    assert restored(tmp_path, notes) is None
-    assert notes == [f"{tmp_path}: checkpoints of an earlier version cannot be read; starting at step 0"]
