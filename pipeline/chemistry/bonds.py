@@ -12,13 +12,15 @@ is never bonded.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.elements import SYMBOLS
-from pipeline.chemistry.molecules import Molecules
+
+if TYPE_CHECKING:
+    from pipeline.chemistry.molecules import Molecules
 
 SINGLE_PM: Final[dict[str, dict[str, int]]] = {
     "H": {
@@ -109,8 +111,8 @@ class Bonds:
         return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
 
 
-def find_bonds(molecules: Molecules) -> Bonds:
-    """Return every pair of atoms that EDM's tables call bonded.
+def find_bonds(molecules: "Molecules") -> Bonds:
+    """Return every pair of atoms that EDM's tables call bonded; ``Molecules.bonds`` keeps them.
 
     All of QM9, 44 million pairs, takes a few seconds and little memory.
     """
@@ -118,8 +120,7 @@ def find_bonds(molecules: Molecules) -> Bonds:
     there = np.unique(types)
     # The longest bond of these elements, with a margin for rounding.
     longest = float(THRESHOLDS_PM[:, there[:, None], there].max(initial=0.0)) / 100 + 0.01
-    parts = [_near_pairs(molecules.positions, rows, columns, longest) for rows, columns in _blocks(molecules)]
-    first, second = (np.concatenate(atoms) for atoms in zip((_NO_ATOMS, _NO_ATOMS), *parts, strict=True))
+    first, second = near_pairs(molecules, longest)
     # In double precision, so that the length does not depend on the order of summation.
     difference = molecules.positions[first].astype(np.float64) - molecules.positions[second]
     length = np.sqrt((difference * difference).sum(axis=1)).astype(np.float32)
@@ -131,10 +132,17 @@ def find_bonds(molecules: Molecules) -> Bonds:
     return Bonds(sizes=sizes, first=first[place], second=second[place], order=order[place], length=length[place])
 
 
+def near_pairs(molecules: "Molecules", longest: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the pairs of atoms, smaller index first, closer than ``longest`` angstrom; small molecules first."""
+    parts = [_near_pairs(molecules.positions, rows, columns, longest) for rows, columns in _blocks(molecules)]
+    first, second = (np.concatenate(atoms) for atoms in zip((_NO_ATOMS, _NO_ATOMS), *parts, strict=True))
+    return first, second
+
+
 _NO_ATOMS: Final[npt.NDArray[np.int64]] = np.empty(0, dtype=np.int64)
 
 
-def _blocks(molecules: Molecules) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def _blocks(molecules: "Molecules") -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield indices of atoms, rows [K, R] and columns [K, N], that together cover all pairs within each molecule."""
     for size in np.unique(molecules.sizes).tolist():
         starts = molecules.offsets[:-1][molecules.sizes == size]
@@ -149,7 +157,6 @@ def _blocks(molecules: Molecules) -> Iterator[tuple[npt.NDArray[np.int64], npt.N
 def _near_pairs(
     positions: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], longest: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the pairs of atoms, smaller index first, that are closer than ``longest`` angstrom."""
     squared = np.zeros((*rows.shape, columns.shape[1]), dtype=np.float32)
     with np.errstate(over="ignore"):  # an infinite distance is simply far
         for axis in range(3):

@@ -26,9 +26,8 @@ import numpy.typing as npt
 from rdkit import Chem
 from scipy.sparse import csr_array
 
-from pipeline.chemistry.bonds import Bonds, find_bonds
 from pipeline.chemistry.elements import SYMBOLS
-from pipeline.chemistry.geometry import Values, bond_angles, dihedral_angles, heavy_bonds, owners
+from pipeline.chemistry.geometry import Values, bond_angles, dihedral_angles, heavy_bonds
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.parallel import map_molecules
 
@@ -82,13 +81,12 @@ class Histograms:
     @classmethod
     def of(cls, molecules: Molecules, *, processes: int = 1) -> "Histograms":
         """Measure molecules; QM9's take about 0.15 ms each, see ``perceive`` for ``processes``."""
-        bonds = find_bonds(molecules)
         measured = {
             "size": Values(np.arange(len(molecules)), np.minimum(molecules.sizes, _LARGEST_SIZE).astype(np.float64)),
-            "element": Values(owners(molecules), molecules.types().astype(np.float64)),
-            **_bond_lengths(molecules, bonds),
-            "bond_angle": bond_angles(molecules, bonds),
-            "dihedral": dihedral_angles(molecules, bonds),
+            "element": Values(molecules.owners, molecules.types().astype(np.float64)),
+            **_bond_lengths(molecules),
+            "bond_angle": bond_angles(molecules),
+            "dihedral": dihedral_angles(molecules),
             "ring_size": _rings(molecules, processes),
         }
         rows, columns = [], []
@@ -101,8 +99,8 @@ class Histograms:
         return cls(csr_array((np.ones(len(places[0])), places), shape=(len(molecules), int(_ENDS[-1]))))
 
 
-def _bond_lengths(molecules: Molecules, bonds: Bonds) -> dict[str, Values]:
-    types, owner = molecules.types(), owners(molecules)
+def _bond_lengths(molecules: Molecules) -> dict[str, Values]:
+    types, owner, bonds = molecules.types(), molecules.owners, molecules.bonds
     low = np.minimum(types[bonds.first], types[bonds.second])
     high = np.maximum(types[bonds.first], types[bonds.second])
     found = {}
@@ -122,7 +120,7 @@ def _rings(molecules: Molecules, processes: int) -> Values:
 
 def _ring_sizes(molecules: Molecules) -> list[list[int]]:
     """Return the sizes of each molecule's smallest rings (the SSSR of its atoms other than hydrogen)."""
-    first, second = heavy_bonds(molecules, find_bonds(molecules))
+    first, second = heavy_bonds(molecules)
     ends = np.searchsorted(first, molecules.offsets)
     found = []
     for index, start in enumerate(molecules.offsets[:-1].tolist()):

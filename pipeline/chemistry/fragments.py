@@ -11,73 +11,67 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.chemistry.bonds import Bonds
+from pipeline.chemistry.geometry import heavy_bonds
 from pipeline.chemistry.molecules import Molecules
 
 _ROUNDS: Final = 4
 """Radius in bonds of what an atom's colour depends on; more would distinguish more isomers, but take longer."""
 
 
-def sharing_a_fragment(
-    molecules: Molecules, bonds: Bonds, *, others: Molecules, bonds_of_others: Bonds
-) -> npt.NDArray[np.bool_]:
+def sharing_a_fragment(molecules: Molecules, others: Molecules) -> npt.NDArray[np.bool_]:
     """Return for each of ``molecules``, [M], whether ``others`` may contain one of its fragments.
 
     If False, no fragment of the molecule has the same graph (elements and bonded pairs, regardless of bond orders) as
     any fragment of the others. If True, one very likely has.
     """
-    known, _ = _fragments(others, bonds_of_others)
-    keys, owner = _fragments(molecules, bonds)
+    known, _ = _fragments(others)
+    keys, owner = _fragments(molecules)
     shared = np.zeros(len(molecules), dtype=np.bool_)
     shared[owner[np.isin(keys, known)]] = True
     return shared
 
 
-def sharing_a_skeleton(
-    molecules: Molecules, bonds: Bonds, *, others: Molecules, bonds_of_others: Bonds
-) -> npt.NDArray[np.bool_]:
+def sharing_a_skeleton(molecules: Molecules, others: Molecules) -> npt.NDArray[np.bool_]:
     """Tell for each of ``molecules``, [M], whether it may be one of ``others`` or a tautomer.
 
     Tautomers, which have the same InChI, differ in where their hydrogens are. Where the answer is no, the molecule has
     another formula, or another graph of atoms other than hydrogen, than any of the others.
     """
-    return np.isin(_skeletons(molecules, bonds), _skeletons(others, bonds_of_others))
+    return np.isin(_skeletons(molecules), _skeletons(others))
 
 
-def molecule_fingerprints(molecules: Molecules, bonds: Bonds) -> npt.NDArray[np.uint64]:
+def molecule_fingerprints(molecules: Molecules) -> npt.NDArray[np.uint64]:
     """Return a fingerprint of every molecule's graph, [M], see ``_fragments``; equal graphs have equal ones."""
-    return np.add.reduceat(_colours(molecules, bonds.first, bonds.second), molecules.offsets[:-1])
+    return np.add.reduceat(_colours(molecules), molecules.offsets[:-1])
 
 
-def _skeletons(molecules: Molecules, bonds: Bonds) -> npt.NDArray[np.uint64]:
+def _skeletons(molecules: Molecules) -> npt.NDArray[np.uint64]:
     """Return a fingerprint of every molecule, [M], of its heavy atoms, their bonds and the number of hydrogens."""
     heavy = molecules.atomic_numbers > 1
-    own = heavy[bonds.first] & heavy[bonds.second]
-    colours = np.where(heavy, _colours(molecules, bonds.first[own], bonds.second[own]), np.uint64(1))
+    colours = np.where(heavy, _colours(molecules, *heavy_bonds(molecules)), np.uint64(1))
     return np.add.reduceat(colours, molecules.offsets[:-1]) if len(molecules) else colours
 
 
-def _fragments(molecules: Molecules, bonds: Bonds) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+def _fragments(molecules: Molecules) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """Return the fingerprint of every fragment, [F], and the molecule it belongs to.
 
     The fingerprint is that of Weisfeiler and Lehman (1968): every atom starts with its element and is repeatedly hashed
     with its neighbours; a fragment is the sum over its atoms. Equal graphs have equal fingerprints.
     """
-    colours = _colours(molecules, bonds.first, bonds.second)
+    colours, bonds = _colours(molecules), molecules.bonds
     total = len(colours)
     graph = coo_array((np.ones(len(bonds.first), dtype=np.bool_), (bonds.first, bonds.second)), shape=(total, total))
     number, fragment = connected_components(graph, directed=False)
     keys = np.zeros(number, dtype=np.uint64)
     np.add.at(keys, fragment, colours)
     owner = np.empty(number, dtype=np.int64)
-    owner[fragment] = np.repeat(np.arange(len(molecules)), molecules.sizes)
+    owner[fragment] = molecules.owners
     return keys, owner
 
 
-def _colours(
-    molecules: Molecules, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
-) -> npt.NDArray[np.uint64]:
-    """Return a hash of every atom and its surroundings, [A], given the bonded pairs."""
+def _colours(molecules: Molecules, *ends: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Return a hash of every atom and its surroundings, [A], by all bonds or those with these two ends."""
+    first, second = ends or (molecules.bonds.first, molecules.bonds.second)
     colours = _mix(molecules.atomic_numbers.astype(np.uint64))
     for _ in range(_ROUNDS):
         received = np.zeros_like(colours)

@@ -22,7 +22,6 @@ import numpy.typing as npt
 from rdkit import Chem, rdBase
 from rdkit.Chem import inchi
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.distances import Histograms, distances
 from pipeline.chemistry.fragments import sharing_a_skeleton
 from pipeline.chemistry.intervals import bootstrap, bootstrap_median
@@ -53,9 +52,9 @@ RELAXATIONS: Final[dict[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Details:
-    """What is known of each of M molecules beside their ``Judgement``."""
+    """What is known of each of M judged molecules beside their stability and validity."""
 
-    molecules: Molecules
+    judgement: Judgement
     stable_atoms: npt.NDArray[np.int64]
     """[M] by the table of valences."""
     inchikeys: tuple[str | None, ...]
@@ -86,7 +85,7 @@ class Details:
         checked = np.arange(min(posebusters, len(molecules)))
         valid = np.flatnonzero([one is not None for one in smiles])
         return cls(
-            molecules=molecules,
+            judgement=judgement,
             stable_atoms=stable_atoms(molecules, processes=processes),
             inchikeys=_inchikeys(smiles),
             checks=posebusters_checks(molecules.select(checked), processes=processes) if len(checked) else {},
@@ -105,7 +104,7 @@ class Details:
             for method, relaxation in part.relaxations.items():
                 relaxations.setdefault(method, []).append(relaxation)
         return cls(
-            molecules=Molecules.concatenate([part.molecules for part in parts]),
+            judgement=Judgement.joined([part.judgement for part in parts]),
             stable_atoms=np.concatenate([part.stable_atoms for part in parts]),
             inchikeys=tuple(key for part in parts for key in part.inchikeys),
             checks={name: np.concatenate([part.checks[name] for part in parts]) for name in parts[0].checks},
@@ -150,8 +149,7 @@ class Reference:
             seed: of the bootstrap.
             processes: how many processes share the work; 1 starts none.
         """
-        bonds, bonds_of_generated = find_bonds(train), find_bonds(generated)
-        candidates = sharing_a_skeleton(train, bonds, others=generated, bonds_of_others=bonds_of_generated)
+        candidates = sharing_a_skeleton(train, generated)
         known = _inchikeys(perceive(train.select(candidates), processes=processes).connected)
         histograms = Histograms.of(train, processes=processes)
         measured = Histograms.of(test, processes=processes) if test else None
@@ -179,7 +177,7 @@ def further_metrics(
         with "molecules" and an estimate for each check, "all" of them, the median "energy" (kcal/mol) and "rmsd"
         (angstrom).
     """
-    molecules = details.molecules
+    molecules = details.judgement.molecules
     stability = {
         "valence_atom_stability": (details.stable_atoms, molecules.sizes),
         "valence_molecule_stability": per_molecule(details.stable_atoms == molecules.sizes),

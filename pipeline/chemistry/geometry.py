@@ -6,7 +6,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.bonds import Bonds
 from pipeline.chemistry.molecules import Molecules
 
 
@@ -20,36 +19,32 @@ class Values:
     """[K] in angstrom or degrees."""
 
 
-def heavy_bonds(molecules: Molecules, bonds: Bonds) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def heavy_bonds(molecules: Molecules) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the two ends of every bond between atoms other than hydrogen, as indices of atoms."""
+    bonds = molecules.bonds
     heavy = (molecules.atomic_numbers[bonds.first] > 1) & (molecules.atomic_numbers[bonds.second] > 1)
     return bonds.first[heavy], bonds.second[heavy]
 
 
-def owners(molecules: Molecules) -> npt.NDArray[np.int64]:
-    """Return the molecule that every atom belongs to, [A]."""
-    return np.repeat(np.arange(len(molecules)), molecules.sizes)
-
-
-def bond_angles(molecules: Molecules, bonds: Bonds) -> Values:
+def bond_angles(molecules: Molecules) -> Values:
     """Return the angles, 0 to 180 degrees, between bonds that share an atom, hydrogens left out."""
-    middle, end = _by_middle(*heavy_bonds(molecules, bonds))
+    middle, end = _by_middle(*heavy_bonds(molecules))
     along = _directions(molecules, middle, end)
     found = [(_NO_ATOMS, _NO_VALUES)]
     for one, other in _pairs_at_an_atom(middle):
         cosine = np.clip((along[one] * along[other]).sum(axis=1), -1.0, 1.0)
         found.append((middle[one], np.degrees(np.arccos(cosine))))
     atoms, values = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Values(owners(molecules)[atoms], values)
+    return Values(molecules.owners[atoms], values)
 
 
-def dihedral_angles(molecules: Molecules, bonds: Bonds) -> Values:
+def dihedral_angles(molecules: Molecules) -> Values:
     """Return the dihedral angles, 0 to 180 degrees, of chains of four atoms, hydrogens left out.
 
     The sign is dropped: a molecule and its mirror image count alike. Three-membered rings are no chains, and a chain
     that is straight at one of its inner atoms has no dihedral.
     """
-    first, second = heavy_bonds(molecules, bonds)
+    first, second = heavy_bonds(molecules)
     middle, end = _by_middle(first, second)
     starts, counts = np.searchsorted(middle, first), np.bincount(middle, minlength=len(molecules.atomic_numbers))
     others = np.searchsorted(middle, second)
@@ -69,7 +64,7 @@ def dihedral_angles(molecules: Molecules, bonds: Bonds) -> Values:
         cosine = np.clip((left[bent] * right[bent]).sum(axis=1) / lengths[bent], -1.0, 1.0)
         found.append((b[bent], np.degrees(np.arccos(cosine))))
     atoms, values = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Values(owners(molecules)[atoms], values)
+    return Values(molecules.owners[atoms], values)
 
 
 _NO_ATOMS: Final = np.empty(0, dtype=np.int64)

@@ -18,6 +18,10 @@ class Estimate:
     low: float
     high: float
 
+    def times(self, factor: float) -> "Estimate":
+        """Return the estimate multiplied by a positive factor."""
+        return Estimate(factor * self.value, factor * self.low, factor * self.high)
+
     def to_json(self) -> dict[str, float]:
         """Return the estimate as in ``metrics.json``."""
         return {"value": self.value, "low": self.low, "high": self.high}

@@ -30,7 +30,6 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.fragments import sharing_a_fragment
 from pipeline.chemistry.intervals import Estimate, bootstrap
@@ -69,19 +68,26 @@ class Judgement:
     perceived: Perceived
 
     @classmethod
-    def of(cls, molecules: Molecules, *, processes: int = 1, advance: Advance | None = None) -> Self:
-        """Judge molecules; takes about 0.3 ms for one of the size of QM9's, see ``perceive`` for the arguments."""
-        return cls(molecules, stability(molecules), perceive(molecules, processes=processes, advance=advance))
+    def of(
+        cls,
+        molecules: Molecules,
+        *,
+        perceived: Perceived | None = None,
+        processes: int = 1,
+        advance: Advance | None = None,
+    ) -> Self:
+        """Judge molecules; takes about 0.3 ms for one of the size of QM9's unless they are ``perceived`` already.
+
+        See ``perceive`` for the other arguments.
+        """
+        perceived = perceived or perceive(molecules, processes=processes, advance=advance)
+        return cls(molecules, stability(molecules), perceived)
 
     @classmethod
     def joined(cls, parts: Sequence["Judgement"]) -> Self:
         """Return the judgements of several sets of molecules as one."""
         molecules = Molecules.concatenate([part.molecules for part in parts])
-        perceived = Perceived(
-            edm=tuple(smiles for part in parts for smiles in part.perceived.edm),
-            connected=tuple(smiles for part in parts for smiles in part.perceived.connected),
-        )
-        return cls(molecules, stability(molecules), perceived)
+        return cls.of(molecules, perceived=Perceived.joined([part.perceived for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def known_molecules(
         processes: see ``perceive``.
         advance: called with the number of training molecules done, now and then; they add up to all of them.
     """
-    candidates = sharing_a_fragment(train, find_bonds(train), others=generated, bonds_of_others=find_bonds(generated))
+    candidates = sharing_a_fragment(train, generated)
     if advance:
         advance(len(train) - int(candidates.sum()))
     perceived = perceive(train.select(candidates), processes=processes, advance=advance)

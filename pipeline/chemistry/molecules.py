@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.chemistry.bonds import Bonds, find_bonds
 from pipeline.chemistry.elements import SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN, types_of
 from pipeline.core.errors import InputError
 
@@ -52,6 +53,16 @@ class Molecules:
     def offsets(self) -> npt.NDArray[np.int64]:
         """[M + 1] molecule ``i`` owns the atoms ``offsets[i]`` up to ``offsets[i + 1]``."""
         return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
+
+    @cached_property
+    def owners(self) -> npt.NDArray[np.int64]:
+        """[A] the molecule that each atom belongs to."""
+        return np.repeat(np.arange(len(self)), self.sizes)
+
+    @cached_property
+    def bonds(self) -> Bonds:
+        """All bonds by EDM's table of distances, found once."""
+        return find_bonds(self)
 
     def __len__(self) -> int:
         """Return the number of molecules, M."""

@@ -15,14 +15,14 @@ one for 99.2 %; nearly all of the rest have a ring bond longer than EDM's table 
 Both terminate quickly: RDKit does not search for valences, and the search for the Lewis structure is limited.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from itertools import chain
+from typing import Final, Self
 
 import numpy as np
 from rdkit import Chem, rdBase
 
-from pipeline.chemistry.bonds import Bonds, find_bonds
 from pipeline.chemistry.lewis import LewisStructure, lewis_structure
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.parallel import map_molecules
@@ -39,6 +39,12 @@ class Perceived:
     connected: tuple[str | None, ...]
     """[M] of the whole molecule, connected and complete, in the usual form without hydrogens."""
 
+    @classmethod
+    def joined(cls, parts: Iterable["Perceived"]) -> Self:
+        """Return the SMILES of several sets of molecules as one."""
+        edm, connected = zip(*((part.edm, part.connected) for part in parts), strict=True)
+        return cls(tuple(chain(*edm)), tuple(chain(*connected)))
+
 
 def perceive(molecules: Molecules, *, processes: int = 1, advance: Callable[[int], object] | None = None) -> Perceived:
     """Determine both validities of every molecule.
@@ -50,20 +56,17 @@ def perceive(molecules: Molecules, *, processes: int = 1, advance: Callable[[int
       processes: number of worker processes; 1 uses none.
       advance: called repeatedly with the number of molecules done since the last call.
     """
-    edm: list[str | None] = []
-    connected: list[str | None] = []
+    parts = [Perceived((), ())]
     for part in map_molecules(_perceive, molecules, processes=processes):
-        edm += part.edm
-        connected += part.connected
+        parts.append(part)
         if advance:
             advance(len(part.edm))
-    return Perceived(edm=tuple(edm), connected=tuple(connected))
+    return Perceived.joined(parts)
 
 
 def _perceive(molecules: Molecules) -> Perceived:
-    bonds = find_bonds(molecules)
     with rdBase.BlockLogs():  # RDKit would print a line for every invalid molecule
-        graphs = [_graph(molecules, bonds, index) for index in range(len(molecules))]
+        graphs = [_graph(molecules, index) for index in range(len(molecules))]
         return Perceived(edm=tuple(map(edm_smiles, graphs)), connected=tuple(map(connected_smiles, graphs)))
 
 
@@ -77,7 +80,8 @@ class Graph:
     """Two atoms, counted from 0, and the order of the bond between them, 1 to 3; each bond once."""
 
 
-def _graph(molecules: Molecules, bonds: Bonds, index: int) -> Graph:
+def _graph(molecules: Molecules, index: int) -> Graph:
+    bonds = molecules.bonds
     start, own = molecules.offsets[index], slice(bonds.offsets[index], bonds.offsets[index + 1])
     first, second = (bonds.first[own] - start).tolist(), (bonds.second[own] - start).tolist()
     return Graph(
@@ -131,9 +135,8 @@ def drawn(molecules: Molecules) -> Iterator[Chem.RWMol]:
     Its bonds are those of ``pipeline.chemistry.bonds``; orders and formal charges are those of the Lewis structure, or,
     where there is none, of the distance tables.
     """
-    bonds = find_bonds(molecules)
     for index, (_, positions) in enumerate(molecules):
-        graph = _graph(molecules, bonds, index)
+        graph = _graph(molecules, index)
         pairs = [(first, second) for first, second, _ in graph.bonds]
         structure = lewis_structure(graph.atomic_numbers, pairs) or LewisStructure(
             orders=[order for *_, order in graph.bonds], charges=[0] * len(graph.atomic_numbers)

@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.bonds import Bonds, find_bonds
 from pipeline.chemistry.elements import ELEMENTS, types_of
 from pipeline.chemistry.intervals import bootstrap
 from pipeline.chemistry.molecules import Molecules
@@ -40,10 +39,9 @@ class Stability:
     """[A] sum of the bond orders of each atom."""
 
 
-def stability(molecules: Molecules, bonds: Bonds | None = None) -> Stability:
-    """Return the stability of every atom and molecule; ``bonds`` are found if not given."""
-    bonds = find_bonds(molecules) if bonds is None else bonds
-    total = len(molecules.atomic_numbers)
+def stability(molecules: Molecules) -> Stability:
+    """Return the stability of every atom and molecule."""
+    bonds, total = molecules.bonds, len(molecules.atomic_numbers)
     orders = (np.bincount(bonds.first, bonds.order, total) + np.bincount(bonds.second, bonds.order, total)).astype(int)
     atoms = _IS_VALENCE[molecules.types(), np.minimum(orders, _MOST_BONDS)]
     # No molecule is empty, so reduceat sums each molecule's own atoms.

@@ -19,7 +19,6 @@ from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.posebusters_checks import require_posebusters
 from pipeline.chemistry.relaxation import require_tblite
-from pipeline.chemistry.stability import stability
 from pipeline.chemistry.tables import comparison_table, evaluation_table
 from pipeline.cli.common import add_log, run, tell
 from pipeline.core.errors import InputError
@@ -98,7 +97,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     with progress(total=total, description="evaluate", unit="molecules", log=args.log) as bar:
         known = records.known if records else None
         if records:
-            judged = [Judgement(parts[0], stability(parts[0]), records.perceived)]
+            judged = [Judgement.of(parts[0], perceived=records.perceived)]
             bar.update(total)
         else:
             judged = [Judgement.of(molecules, processes=args.processes, advance=bar.update) for molecules in parts]
@@ -116,15 +115,15 @@ def _evaluate(args: argparse.Namespace) -> None:
         Details.of(one, posebusters=args.posebusters, relaxed=relaxed, processes=args.processes) for one in judged
     ]
 
-    def summary(judgement: Judgement, found: Details) -> dict[str, Any]:
+    def summary(found: Details) -> dict[str, Any]:
         further = further_metrics(found, reference=reference, **resampling)
-        return summarise(judgement, known=known, **resampling) | further
+        return summarise(found.judgement, known=known, **resampling) | further
 
-    files = {name: summary(one, found) for name, one, found in zip(names, judged, details, strict=True)}
+    files = {name: summary(found) for name, found in zip(names, details, strict=True)}
     if len(files) == 1:
         (result,) = files.values()
     else:
-        result = {**summary(Judgement.joined(judged), Details.joined(details)), "files": files}
+        result = {**summary(Details.joined(details)), "files": files}
     write_json(args.output, result)
     overall = files if len(files) == 1 else {"all": result}
     print(evaluation_table(overall))

@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.fragments import molecule_fingerprints
 from pipeline.chemistry.molecules import Molecules
@@ -50,7 +49,7 @@ def describe(reading: Reading) -> list[str]:
 
 
 def _duplicates(molecules: Molecules) -> str:
-    graphs = molecule_fingerprints(molecules, find_bonds(molecules))
+    graphs = molecule_fingerprints(molecules)
     conformers = {(numbers.tobytes(), positions.tobytes()) for numbers, positions in molecules}
     again = len(molecules) - len(np.unique(graphs))
     return f"{again:,} have the graph of another one, {len(molecules) - len(conformers):,} its coordinates, too"

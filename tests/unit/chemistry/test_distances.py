@@ -3,7 +3,6 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import wasserstein_distance
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.distances import QUANTITIES, Histograms, distances
 from pipeline.chemistry.geometry import bond_angles
 from pipeline.chemistry.molecules import Molecules
@@ -48,7 +47,7 @@ def test_sizes_elements_and_rings_are_told_apart(examples: Examples) -> None:
 
 def test_angles_agree_with_scipy(examples: Examples) -> None:
     one, other = (Molecules.from_list([examples[name]]) for name in ("ethanol", "benzene"))
-    angles = [bond_angles(molecules, find_bonds(molecules)).value for molecules in (one, other)]
+    angles = [bond_angles(molecules).value for molecules in (one, other)]
     found = distances(Histograms.of(one), Histograms.of(other), replicates=2)["bond_angle"]
     assert found is not None
     assert found["value"] == pytest.approx(wasserstein_distance(*angles), abs=0.25)

@@ -3,7 +3,6 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.fragments import sharing_a_fragment
 from pipeline.chemistry.molecules import Molecules
 
@@ -13,7 +12,7 @@ Examples = dict[str, Molecule]
 
 def shared(some: list[Molecule], more: list[Molecule]) -> list[bool]:
     molecules, others = Molecules.from_list(some), Molecules.from_list(more)
-    answer = sharing_a_fragment(molecules, find_bonds(molecules), others=others, bonds_of_others=find_bonds(others))
+    answer = sharing_a_fragment(molecules, others)
     return [bool(shares) for shares in answer]
 
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.geometry import bond_angles, dihedral_angles
 from pipeline.chemistry.molecules import Molecules
 
@@ -18,8 +17,7 @@ def chain(*, angle: float, dihedral: float) -> tuple[list[int], list[list[float]
 @pytest.mark.parametrize(("dihedral", "expected"), [(60.0, 60.0), (-60.0, 60.0), (180.0, 180.0), (90.0, 90.0)])
 def test_a_chain_has_its_angles(dihedral: float, expected: float) -> None:
     molecules = Molecules.from_list([([1], [[0, 0, 0]]), chain(angle=112.0, dihedral=dihedral)])
-    bonds = find_bonds(molecules)
-    angles, dihedrals = bond_angles(molecules, bonds), dihedral_angles(molecules, bonds)
+    angles, dihedrals = bond_angles(molecules), dihedral_angles(molecules)
     assert angles.value == pytest.approx([112.0, 112.0], abs=0.01)
     assert dihedrals.value == pytest.approx([expected], abs=0.05)
     assert angles.owner.tolist() == [1, 1]
@@ -30,6 +28,5 @@ def test_a_triangle_has_no_dihedrals_and_a_straight_chain_none_either() -> None:
     triangle = [6, 6, 6], [[0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [0.75, 1.3, 0.0]]
     straight = [6, 6, 6, 6], [[0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [3.0, 0.0, 0.0], [4.5, 0.0, 0.0]]
     molecules = Molecules.from_list([triangle, straight])
-    bonds = find_bonds(molecules)
-    assert dihedral_angles(molecules, bonds).value.size == 0
-    assert bond_angles(molecules, bonds).value == pytest.approx([60, 60, 60, 180, 180], abs=0.2)
+    assert dihedral_angles(molecules).value.size == 0
+    assert bond_angles(molecules).value == pytest.approx([60, 60, 60, 180, 180], abs=0.2)
