@@ -44,9 +44,6 @@ _ALL: Final = (
 CONTESTANTS: Final = {contestant.name: contestant for contestant in _ALL}
 """Contestants by name, in the order of tables and figures."""
 
-LADDER: Final = ("jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax")
-"""Steps of the ablation, each with one more optimisation; the last adds chunks and devices."""
-
 _MODEL: Final = {
     "attention": True,
     "radial_features": "squared",

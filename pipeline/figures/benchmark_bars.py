@@ -1,7 +1,6 @@
 """Benchmark figures with a row per contestant: throughput, ablation, and share of the machine's peak."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import matplotlib.colors
@@ -11,8 +10,10 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from pipeline.chemistry.intervals import Estimate
 from pipeline.figures import style
-from pipeline.figures.benchmark_results import LADDER, Benchmarks, Contestant, Group, Interval
+from pipeline.figures.benchmark_results import Benchmarks, Contestant, Group
+from pipeline.study.benchmark import LADDER
 
 _ROW: Final = 0.25
 """Height of a row in inches."""
@@ -131,7 +132,8 @@ def _with_rungs(benchmarks: Benchmarks) -> list[Group]:
         rungs = [one for name in LADDER if (one := group.named(name))]
         if len(rungs) > 1:
             # Label the last one by what it adds.
-            rungs = [replace(one, label="+ chunks on every core") if one.name == LADDER[-1] else one for one in rungs]
+            if rungs[-1].name == LADDER[-1]:
+                rungs[-1] = rungs[-1].model_copy(update={"label": "+ chunks on every core"})
             groups.append(Group(group.title, rungs, [], group.needed_share))
     return groups
 
@@ -165,7 +167,7 @@ def _headings(axes: Axes, groups: Sequence[Group]) -> list[float]:
     return places
 
 
-def _dot(axes: Axes, one: Contestant, rate: Interval, place: float) -> None:
+def _dot(axes: Axes, one: Contestant, rate: Estimate, place: float) -> None:
     axes.add_line(Line2D([max(rate.low, 1e-9), rate.high], [place, place], color=one.colour, linewidth=2, zorder=3))
     axes.plot([rate.value], [place], marker="o", color=one.colour, markersize=6, zorder=4)
     text = f"{style.count(rate.value)}/s"
@@ -178,7 +180,7 @@ def _dot(axes: Axes, one: Contestant, rate: Interval, place: float) -> None:
     )  # fmt: skip
 
 
-def _bar(axes: Axes, colour: str, value: Interval, place: float, text: str) -> None:
+def _bar(axes: Axes, colour: str, value: Estimate, place: float, text: str) -> None:
     axes.barh(place, value.value, height=0.68, color=colour, linewidth=0, zorder=2)
     axes.add_line(Line2D([value.low, value.high], [place, place], color=style.INK, linewidth=1.4, zorder=4))
     axes.annotate(

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import AliasPath, BaseModel, Field
+
+from pipeline.chemistry.intervals import Estimate
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
 from pipeline.figures import style
+from pipeline.study.benchmark import LADDER
 
-LADDER: Final = ("jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax")
-"""Names of the steps of the ablation, in order."""
-
-COLOURS: Final = {
+COLOURS: Final[dict[str, str]] = {
     "edm": style.RUN_COLOURS[4],
     "torch": style.RUN_COLOURS[1],
     "torch-compiled": style.RUN_COLOURS[6],
@@ -21,42 +22,21 @@ COLOURS: Final = {
 """Colour of each contestant in every figure; the steps of the ablation are shades up to that of the JAX backend."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A median over repetitions with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def times(self, factor: float) -> "Interval":
-        """Return the interval multiplied by a factor."""
-        return Interval(factor * self.value, factor * self.low, factor * self.high)
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """Measurements of one contestant on one task.
-
-    Attributes:
-      name: name in the results.
-      label: label in figures.
-      rate: molecules per second.
-      seconds: seconds per molecule.
-      speed_up: speed-up over the reference; None for the reference itself, or without one.
-      peak_mb: peak memory during the measurements, in MiB.
-      operations: floating-point operations per second, including padding; None if not counted.
-      stable_rate: stable molecules per second; None if unknown.
-    """
+class Contestant(BaseModel, frozen=True):
+    """Measurements of one contestant on one task, named as in the file or as the figures call them."""
 
     name: str
     label: str
-    rate: Interval
-    seconds: Interval
-    speed_up: Interval | None
-    peak_mb: float
-    operations: Interval | None
-    stable_rate: Interval | None
+    rate: Estimate = Field(validation_alias="molecules_per_second")
+    seconds: Estimate = Field(validation_alias="seconds_per_molecule")
+    speed_up: Estimate | None = None
+    """Over the reference; None for the reference itself, or without one."""
+    peak_mb: float = Field(validation_alias=AliasPath("memory_mb", "peak"))
+    """Peak memory during the measurements, in MiB."""
+    operations: Estimate | None = Field(default=None, validation_alias="operations_per_second")
+    """Floating-point, including padding; None if not counted."""
+    stable_rate: Estimate | None = Field(default=None, validation_alias="stable_molecules_per_second")
+    """None if unknown."""
 
     @property
     def colour(self) -> str:
@@ -151,7 +131,7 @@ def read_benchmarks(folder: Path) -> Benchmarks:
             peak=float(max(peak)) if peak else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{folder}: not what the stage benchmark writes ({reason}); run it again") from None
 
 
@@ -188,27 +168,12 @@ def _axis(name: str, axis: Mapping[str, Any]) -> Axis:
 def _group(title: str, contestants: Mapping[str, Any], needed_share: Mapping[str, float] | None = None) -> Group:
     return Group(
         title=title,
-        contestants=[_contestant(name, one) for name, one in contestants.items() if "failed" not in one],
+        contestants=[
+            Contestant.model_validate(one | {"name": name}) for name, one in contestants.items() if "failed" not in one
+        ],
         failed=[str(one["label"]) for one in contestants.values() if "failed" in one],
         needed_share=needed_share or {},
     )
-
-
-def _contestant(name: str, one: Mapping[str, Any]) -> Contestant:
-    return Contestant(
-        name=name,
-        label=str(one["label"]),
-        rate=Interval(**one["molecules_per_second"]),
-        seconds=Interval(**one["seconds_per_molecule"]),
-        speed_up=_optional(one, "speed_up"),
-        peak_mb=float(one["memory_mb"]["peak"]),
-        operations=_optional(one, "operations_per_second"),
-        stable_rate=_optional(one, "stable_molecules_per_second"),
-    )
-
-
-def _optional(one: Mapping[str, Any], key: str) -> Interval | None:
-    return Interval(**one[key]) if key in one else None
 
 
 def _size(network: Mapping[str, Any]) -> str:

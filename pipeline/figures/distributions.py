@@ -1,16 +1,16 @@
 """Distributions of samples and data: elements, angles between bonds and distances of bonded atoms."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pipeline.chemistry.bonds import THRESHOLDS_PM, find_bonds
+from pipeline.chemistry.bonds import THRESHOLDS_PM, near_pairs
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.geometry import Values, bond_angles
 from pipeline.chemistry.molecules import Molecules
@@ -38,8 +38,6 @@ BIN_DEGREES: Final = 3
 Z95: Final = 1.959964
 """Standard deviations within which a normal distribution has 95 % of its mass."""
 
-_PAIRS_AT_ONCE: Final = 2_000_000
-
 
 @dataclass(frozen=True, eq=False)
 class Mean:
@@ -64,34 +62,34 @@ class Measured:
 
 def measure(molecules: Molecules) -> Measured:
     """Measure elements, angles and short distances of molecules; intervals are over molecules."""
-    number = len(molecules)
-    types = molecules.types()
-    owner = np.repeat(np.arange(number), molecules.sizes)
-    atoms = np.bincount(owner * len(SYMBOLS) + types, minlength=number * len(SYMBOLS)).reshape(number, len(SYMBOLS))
-    angles = bond_angles(molecules, find_bonds(molecules))
+    number, kinds = len(molecules), len(SYMBOLS)
+    atoms = np.bincount(molecules.owners * kinds + molecules.types(), minlength=number * kinds).reshape(number, kinds)
     # A ratio of two means over molecules: its error is that of the residual (delta method).
     elements = atoms.sum(axis=0) / molecules.sizes.sum()
     residual = (atoms - elements * molecules.sizes[:, None]) / molecules.sizes.mean()
     return Measured(
         molecules=number,
-        angles=binned_mean(angles, number, low=ANGLES[0], high=ANGLES[1], width=BIN_DEGREES),
+        angles=binned_mean(bond_angles(molecules), number, low=ANGLES[0], high=ANGLES[1], width=BIN_DEGREES),
         elements=Mean(value=elements, error=Z95 * residual.std(axis=0) / np.sqrt(number)),
         distances=_distances(molecules),
     )
 
 
 def _distances(molecules: Molecules) -> dict[str, Mean]:
-    number = len(molecules)
-    bins = {pair: (high - low) // BIN_PM for pair, (low, high) in WINDOWS_PM.items()}
-    # First and second moments over molecules of each bin's count: enough for a mean and its error.
-    moments = {pair: np.zeros((2, bins[pair])) for pair in bins}
-    for distance, owner, kinds in _near_pairs(molecules):
-        for a, b in PAIRS:
-            low, width = WINDOWS_PM[a + b][0], bins[a + b]
-            place = np.floor((distance - low) / BIN_PM).astype(np.int64)
-            inside = (kinds == _kind(SYMBOLS.index(a), SYMBOLS.index(b))) & (place >= 0) & (place < width)
-            moments[a + b] += _moments(owner[inside], place[inside], width)
-    return {pair: _mean(one, number, BIN_PM) for pair, one in moments.items()}
+    number, types = len(molecules), molecules.types()
+    # A little farther than what is drawn, for rounding.
+    first, second = near_pairs(molecules, max(high for _, high in WINDOWS_PM.values()) / 100 + 0.01)
+    points = 100 * molecules.positions
+    distance, owner = np.sqrt(((points[first] - points[second]) ** 2).sum(axis=-1)), molecules.owners[first]
+    lower, upper, found = np.minimum(types[first], types[second]), np.maximum(types[first], types[second]), {}
+    for a, b in PAIRS:
+        low, high = WINDOWS_PM[a + b]
+        bins = (high - low) // BIN_PM
+        place = np.floor((distance - low) / BIN_PM).astype(np.int64)
+        one, other = sorted((SYMBOLS.index(a), SYMBOLS.index(b)))
+        wanted = (lower == one) & (upper == other) & (place >= 0) & (place < bins)
+        found[a + b] = _mean(_moments(owner[wanted], place[wanted], bins), number, BIN_PM)
+    return found
 
 
 def _moments(owner: npt.NDArray[np.int64], place: npt.NDArray[np.int64], width: int) -> Floats:
@@ -124,29 +122,29 @@ def binned_mean(values: Values, number: int, *, low: int, high: int, width: int)
     return _mean(_moments(values.owner[wanted], place[wanted], bins), number, width)
 
 
-def _kind(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return one number for an unordered pair of types."""
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    return low.astype(np.int64) * len(SYMBOLS) + high
+def samples_figure(run: Run, dataset: str, *, height: float) -> tuple[Figure, dict[str, str]]:
+    """Return a figure with a header for the samplers of a run beside the data, and the colour of each sampler.
+
+    Args:
+      run: the run.
+      dataset: name of the data.
+      height: in inches, without the header.
+    """
+    colours = dict(zip(run.samples, style.shades(run.colour, len(run.samples)), strict=True))
+    columns = 3 if len(colours) > 1 else 2
+    header = 0.35 + 0.17 * -(-(1 + len(colours)) // columns)
+    figure = style.new_figure(height + header)
+    style.reserve_header(figure, header)
+    style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
+    handles = [Patch(color=style.PALE), *(Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values())]
+    labels = [dataset, *map(run.sampler_label, colours)]
+    style.header_legend(figure, handles, labels, side="left", columns=columns, below=0.22)
+    return figure, colours
 
 
-def _near_pairs(
-    molecules: Molecules,
-) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield in blocks all pairs of atoms within the drawn range: distance in picometres, molecule and pair of types."""
-    types, farthest = molecules.types(), max(high for _, high in WINDOWS_PM.values())
-    for size in np.unique(molecules.sizes).tolist():
-        i, j = np.triu_indices(size, k=1)
-        owners = np.flatnonzero(molecules.sizes == size)
-        at_once = max(1, _PAIRS_AT_ONCE // max(1, len(i)))
-        for some in range(0, len(owners), at_once):
-            owner = owners[some : some + at_once]
-            atoms = molecules.offsets[owner, None] + np.arange(size)  # [K, N]
-            points = 100 * molecules.positions[atoms]  # [K, N, 3]
-            with np.errstate(over="ignore"):  # an infinite distance is simply far
-                distance = np.sqrt(((points[:, i] - points[:, j]) ** 2).sum(axis=-1))  # [K, N (N - 1) / 2]
-            row, pair = np.nonzero(distance < farthest)
-            yield distance[row, pair], owner[row], _kind(types[atoms[row, i[pair]]], types[atoms[row, j[pair]]])
+def side_by_side(number: int) -> npt.NDArray[np.float64]:
+    """Return where ``number`` points stand beside each other around their place."""
+    return np.linspace(-0.3, 0.3, number) if number > 1 else np.zeros(number)
 
 
 def draw(run: Run, *, reference: Measured, dataset: str) -> style.Picture:
@@ -158,11 +156,7 @@ def draw(run: Run, *, reference: Measured, dataset: str) -> style.Picture:
       dataset: name of the data.
     """
     measured = {sampler: measure(molecules) for sampler, molecules in run.samples.items()}
-    colours = dict(zip(measured, style.shades(run.colour, len(measured)), strict=True))
-    columns = 3 if len(measured) > 1 else 2
-    header = 0.35 + 0.17 * -(-(1 + len(measured)) // columns)
-    figure = style.new_figure(5.7 + header)
-    style.reserve_header(figure, header)
+    figure, colours = samples_figure(run, dataset, height=5.7)
     grid = figure.add_gridspec(3, 6, height_ratios=(1.15, 1.0, 1.0))
     elements, angles = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
     _draw_elements(elements, reference, measured, colours)
@@ -179,10 +173,6 @@ def draw(run: Run, *, reference: Measured, dataset: str) -> style.Picture:
         panels.append(axes)
     for letter, axes in zip("abcdefgh", panels, strict=True):
         axes.set_title(f"{letter}   {axes.get_title(loc='left')}", pad=4)
-    style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
-    handles = [Patch(color=style.PALE), *(Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values())]
-    labels = [dataset, *(run.sampler_label(sampler) for sampler in measured)]
-    style.header_legend(figure, handles, labels, side="left", columns=columns, below=0.22)
     caption = _caption(run, measured, reference, dataset)
     title = f"Samples of {run.name} against {dataset}"
     return style.Picture(name=f"distributions-{run.name}", title=title, caption=caption, figure=figure)
@@ -205,8 +195,7 @@ def _draw_elements(axes: Axes, reference: Measured, measured: dict[str, Measured
     places = np.arange(len(there))
     axes.bar(places, 100 * reference.elements.value[there], width=0.84, color=style.PALE, linewidth=0)
     few = len(measured) < 5
-    spread = np.linspace(-0.3, 0.3, len(measured)) if len(measured) > 1 else [0.0]
-    for shift, (sampler, one) in zip(spread, measured.items(), strict=True):
+    for shift, (sampler, one) in zip(side_by_side(len(measured)), measured.items(), strict=True):
         value, error = 100 * one.elements.value[there], 100 * one.elements.error[there]
         axes.errorbar(
             places + shift, value, yerr=error, color=colours[sampler],

@@ -20,7 +20,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.path import Path
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER, SYMBOLS
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.stability import stability
@@ -109,9 +108,8 @@ def best_side(positions: npt.ArrayLike) -> Floats:
 
 def turned(molecules: Molecules, rotation: Floats) -> Molecules:
     """Return molecules, each centred on the mean of its atoms and then rotated by a matrix [3, 3]."""
-    owner = np.repeat(np.arange(len(molecules)), molecules.sizes)
     centres = np.add.reduceat(molecules.positions.astype(np.float64), molecules.offsets[:-1]) / molecules.sizes[:, None]
-    rotated = (molecules.positions - centres[owner]) @ rotation.T
+    rotated = (molecules.positions - centres[molecules.owners]) @ rotation.T
     return dataclasses.replace(molecules, positions=rotated.astype(np.float32))
 
 
@@ -145,7 +143,7 @@ def draw_molecule(
     layers: list[tuple[float, list[Shape]]] = []
     for atom, symbol in enumerate(symbols):
         layers.append((depth[atom], _ball(points[atom, :2], radii[atom], ELEMENT_COLOURS[symbol], paleness[atom])))
-    bonds = find_bonds(view.molecule)
+    bonds = view.molecule.bonds
     for first, second, order in zip(bonds.first.tolist(), bonds.second.tolist(), bonds.order.tolist(), strict=True):
         pale = float(paleness[[first, second]].mean())
         # From surface to surface: parts inside the balls would be painted over them.
@@ -164,6 +162,24 @@ def draw_molecule(
     for atom in np.flatnonzero(view.unstable).tolist():
         centre, radius = (points[atom, 0], points[atom, 1]), radii[atom] + 0.13 * scale
         axes.add_patch(Circle(centre, radius, fill=False, edgecolor=style.ALERT, linewidth=1.1, zorder=zorder + 1))
+
+
+def panel(figure: Figure, left: float, bottom: float, size: tuple[float, float], reach: tuple[float, float]) -> Axes:
+    """Return axes to draw a molecule into, without a frame.
+
+    Args:
+      figure: its page.
+      left: of the panel, in inches.
+      bottom: likewise.
+      size: width and height, in inches.
+      reach: what is seen to each side of the centre, across and up, in angstrom.
+    """
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, bottom / height, size[0] / width, size[1] / height))
+    axes.set_axis_off()
+    axes.set_xlim(-reach[0], reach[0])
+    axes.set_ylim(-reach[1], reach[1])
+    return axes
 
 
 def fit(reach: tuple[float, float], across: float, up: float) -> float:

@@ -66,12 +66,7 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, molecules: int) -> style.
             bottom = top - height
             for column, (view, smiles) in enumerate(zip(one, lines, strict=False)):
                 left = _MARGIN + column * width
-                axes = figure.add_axes(
-                    (left / style.PAGE_WIDTH, bottom / total, width / style.PAGE_WIDTH, height / total)
-                )
-                axes.set_axis_off()
-                axes.set_xlim(-across, across)
-                axes.set_ylim(-up, up)
+                axes = drawing.panel(figure, left, bottom, (width, height), (across, up))
                 drawing.draw_molecule(axes, view, scale=drawing.fit(view.reach, across, up))
                 drawing.describe(figure, left + width / 2, bottom, view)
                 style.write(

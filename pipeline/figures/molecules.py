@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
@@ -100,8 +99,7 @@ def _molecule(judged: Judgement, place: int) -> dict[str, Any]:
 
 def _geometry(one: Molecules) -> dict[str, Any]:
     """Return elements, coordinates and bonds of a single molecule, the last two as flat lists."""
-    bonds = find_bonds(one)
-    triples = np.stack([bonds.first, bonds.second, bonds.order], axis=1)
+    triples = np.stack([one.bonds.first, one.bonds.second, one.bonds.order], axis=1)
     return {
         "elements": [SYMBOL_OF_ATOMIC_NUMBER[number] for number in one.atomic_numbers.tolist()],
         # Formatted and parsed: a rounded float32 would print with many more digits.

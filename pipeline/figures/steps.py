@@ -68,12 +68,7 @@ def draw(run: Run) -> style.Picture:
         bottom = top - _HEADING + _TEXT
         for views, up, height in zip(rows, ups, heights, strict=True):
             bottom -= _TEXT + height
-            axes = figure.add_axes(
-                ((_MARGIN + column * width) / style.PAGE_WIDTH, bottom / page, width / style.PAGE_WIDTH, height / page)
-            )
-            axes.set_axis_off()
-            axes.set_xlim(-across, across)
-            axes.set_ylim(-up, up)
+            axes = drawing.panel(figure, _MARGIN + column * width, bottom, (width, height), (across, up))
             drawing.draw_molecule(axes, views[column], scale=drawing.fit(views[column].reach, across, up))
             drawing.describe(figure, x, bottom, views[column])
 

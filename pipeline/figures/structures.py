@@ -8,20 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from rdkit import Chem, DataStructs, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
-from pipeline.chemistry.bonds import find_bonds
 from pipeline.chemistry.geometry import dihedral_angles
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.figures import style
-from pipeline.figures.distributions import Z95, Mean, binned_mean, draw_steps
+from pipeline.figures.distributions import Z95, Mean, binned_mean, draw_steps, samples_figure, side_by_side
 from pipeline.figures.inputs import Run
 
 TORSION_BIN: Final = 6
@@ -100,11 +96,10 @@ def measure(judgement: Judgement, library: Sequence[Any]) -> Measured:
     nearest = [max(DataStructs.BulkTanimotoSimilarity(one, library), default=0.0) for one in _fingerprints(valid)]
     count = round(1 / SIMILARITY_BIN)
     bins = np.minimum((np.array(nearest, dtype=np.float64) / SIMILARITY_BIN).astype(int), count - 1)
-    torsions = dihedral_angles(molecules, find_bonds(molecules))
     return Measured(
         molecules=len(molecules),
         valid=len(valid),
-        torsions=binned_mean(torsions, len(molecules), low=0, high=180, width=TORSION_BIN),
+        torsions=binned_mean(dihedral_angles(molecules), len(molecules), low=0, high=180, width=TORSION_BIN),
         rings=_mean(rings, len(RINGS)),
         groups=_mean(groups, len(GROUPS)),
         similarity=_mean(list(np.eye(count)[bins]), count),
@@ -144,11 +139,7 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, reference: Reference, dat
       dataset: name of the data.
     """
     measured = {sampler: measure(one, reference.library) for sampler, one in judged.items()}
-    colours = dict(zip(measured, style.shades(run.colour, len(measured)), strict=True))
-    columns = 3 if len(measured) > 1 else 2
-    header = 0.35 + 0.17 * -(-(1 + len(measured)) // columns)
-    figure = style.new_figure(4.9 + header)
-    style.reserve_header(figure, header)
+    figure, colours = samples_figure(run, dataset, height=4.9)
     (torsions, rings), (groups, similarity) = figure.subplots(2, 2, height_ratios=(1.0, 1.3))
     data, enough = reference.measured, {name: one for name, one in measured.items() if one.valid >= FEWEST}
     for axes, key, of, edges, scale in (
@@ -169,10 +160,6 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, reference: Reference, dat
     _draw_groups(groups, data.groups, {name: one.groups for name, one in enough.items()}, colours)
     for letter, axes in zip("abcd", (torsions, rings, groups, similarity), strict=True):
         axes.set_title(letter, pad=4)
-    style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
-    handles = [Patch(color=style.PALE), *(Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values())]
-    labels = [dataset, *(run.sampler_label(sampler) for sampler in measured)]
-    style.header_legend(figure, handles, labels, side="left", columns=columns, below=0.22)
     caption = _caption(run, measured, reference, dataset)
     title = f"Structures of {run.name} against {dataset}"
     return style.Picture(name=f"structures-{run.name}", title=title, caption=caption, figure=figure)
@@ -180,7 +167,7 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, reference: Reference, dat
 
 def _draw_rings(axes: Axes, data: Mean, measured: Mapping[str, Mean], colours: Mapping[str, str]) -> None:
     axes.bar(range(len(RINGS)), data.value, width=0.84, color=style.PALE, linewidth=0)
-    for (sampler, one), shift in zip(measured.items(), _shifts(len(measured)), strict=True):
+    for (sampler, one), shift in zip(measured.items(), side_by_side(len(measured)), strict=True):
         bars: dict[str, Any] = {"yerr": [np.minimum(one.error, one.value), one.error], "color": colours[sampler]}
         axes.errorbar(np.arange(len(RINGS)) + shift, one.value, fmt="o", markersize=3.2, clip_on=False, **bars)
     axes.set_xticks(range(len(RINGS)), [*map(str, RINGS[:-1]), f"{RINGS[-1]}+"])
@@ -192,7 +179,7 @@ def _draw_rings(axes: Axes, data: Mean, measured: Mapping[str, Mean], colours: M
 
 def _draw_groups(axes: Axes, data: Mean, measured: Mapping[str, Mean], colours: Mapping[str, str]) -> None:
     axes.barh(range(len(GROUPS)), 100 * data.value, height=0.84, color=style.PALE, linewidth=0)
-    for (sampler, one), shift in zip(measured.items(), _shifts(len(measured)), strict=True):
+    for (sampler, one), shift in zip(measured.items(), side_by_side(len(measured)), strict=True):
         bars: dict[str, Any] = {
             "xerr": [100 * np.minimum(one.error, one.value), 100 * one.error],
             "color": colours[sampler],
@@ -203,11 +190,6 @@ def _draw_groups(axes: Axes, data: Mean, measured: Mapping[str, Mean], colours: 
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel("valid molecules with it (%)")
-
-
-def _shifts(number: int) -> npt.NDArray[np.float64]:
-    """Return where points stand beside each other around their place."""
-    return np.linspace(-0.3, 0.3, number) if number > 1 else np.zeros(number)
 
 
 def _caption(run: Run, measured: Mapping[str, Measured], reference: Reference, dataset: str) -> str:

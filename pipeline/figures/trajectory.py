@@ -56,10 +56,7 @@ def draw(trajectory: Trajectory, *, colour: str = style.INK) -> style.Picture:
     for place, frame in enumerate(frames):
         row, column = divmod(place, COLUMNS)
         middle, bottom = (column + 0.5) * _WIDTH, page - _HEADER - row * cell - _HEIGHT
-        axes = figure.add_axes((column / COLUMNS, bottom / page, 1 / COLUMNS, _HEIGHT / page))
-        axes.set_axis_off()
-        axes.set_xlim(-across, across)
-        axes.set_ylim(-up, up)
+        axes = drawing.panel(figure, column * _WIDTH, bottom, (_WIDTH, _HEIGHT), (across, up))
         drawing.draw_molecule(axes, views[frame], fog=0.35)
         label = f"σ = {style.noise_level(trajectory.sigma[frame])}"
         style.write(figure, middle, bottom - 0.04, label, ha="center", va="top")

@@ -1,6 +1,6 @@
 """The section ``benchmark`` of a study: what is measured, of which contestants and how often."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field
 
@@ -9,6 +9,9 @@ from pipeline.study.group import AtLeastTwo, ByName, Group, PositiveFloat, Posit
 Contestant = Literal[
     "edm", "torch", "torch-compiled", "jax-naive", "jax-factored", "jax-buckets", "jax-gradient", "jax"
 ]
+LADDER: Final = get_args(Contestant)[3:]
+"""Steps of the ablation, each with one more optimisation; the last adds chunks and devices."""
+
 FullContestant = Literal["edm", "torch", "torch-compiled", "jax"]
 BackendContestant = Literal["torch", "torch-compiled", "jax"]
 

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pipeline.benchmark.contestants import LADDER, reference_settings
+from pipeline.benchmark.contestants import reference_settings
 from pipeline.benchmark.jax_ladder import EDGE_NETWORKS, PlainTraining
 from pipeline.benchmark.workload import synthetic_shard
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
 from pipeline.jax_backend.egnn import EdgeMLP
+from pipeline.study.benchmark import LADDER
 from pipeline.study.config import run_config
 
 

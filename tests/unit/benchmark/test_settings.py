@@ -2,7 +2,7 @@ from typing import Any, get_args
 
 import pytest
 
-from pipeline.benchmark.contestants import CONTESTANTS, LADDER, REFERENCE, is_reference_form, reference_settings
+from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, is_reference_form, reference_settings
 from pipeline.benchmark.settings import check_installed
 from pipeline.core.errors import InputError
 from pipeline.figures import benchmark_results
@@ -24,7 +24,6 @@ def test_the_settings_know_all_contestants_and_who_can_sample() -> None:
 
 
 def test_the_figures_know_the_rungs() -> None:
-    assert benchmark_results.LADDER == LADDER
     assert set(benchmark_results.COLOURS) == set(CONTESTANTS)
 
 
