@@ -9,10 +9,11 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from pipeline.core.errors import InputError
 from pipeline.data.molecule_parquet import KIND, read_columns
@@ -26,8 +27,7 @@ MOST_VALUES: Final = 1000
 """Training molecules of each size whose values are kept to draw from: as many as EDM's histograms have bins."""
 
 
-@dataclass(frozen=True)
-class PropertyStatistics:
+class PropertyStatistics(BaseModel, frozen=True):
     """What is known of P properties in a data set."""
 
     names: tuple[str, ...]
@@ -40,18 +40,6 @@ class PropertyStatistics:
     """Smallest and largest training value."""
     values_by_size: Mapping[int, tuple[tuple[float, ...], ...]]
     """Values of up to 1,000 training molecules, by number of atoms; for more, evenly spaced in order of the first."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; numeric keys become strings."""
-        return vars(self) | {"values_by_size": {str(size): rows for size, rows in self.values_by_size.items()}}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return the statistics of a JSON object that ``to_json`` made."""
-        rows = {int(size): tuple(map(tuple, rows)) for size, rows in value["values_by_size"].items()}
-        ranges = tuple((low, high) for low, high in value["ranges"])
-        plain = {key: tuple(value[key]) for key in ("names", "units", "mean", "mad")}
-        return cls(**plain, ranges=ranges, values_by_size=rows)
 
     def context(self, values: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the network's input for values [M, P]: normalised, and 1 for given, [M, P + 1]."""

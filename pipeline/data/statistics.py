@@ -2,39 +2,39 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
 
 from pipeline.chemistry.elements import ATOMIC_NUMBER_OF_SYMBOL, ELEMENTS, SUPPORTED, SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.data.molecule_parquet import SPLITS
 from pipeline.data.shards import Shard
+from pipeline.study.group import NonNegativeInt, PositiveFloat
 
 TYPE_FEATURE_SCALE: Final = 0.25
 """A one-hot atom type enters the model divided by four ("Scaling features" in Hoogeboom et al. 2022)."""
 
 
-@dataclass(frozen=True)
-class Statistics:
+class Statistics(BaseModel, frozen=True, allow_inf_nan=False):
     """Counts of a data set, and the scales of the model's inputs, measured on the training split."""
 
     dataset: str | None
     """Source of the molecules, as stated in the data file."""
-    num_molecules: Mapping[str, int]
+    num_molecules: Mapping[str, NonNegativeInt]
     """Molecules by split."""
-    size_histogram: Mapping[str, Mapping[int, int]]
+    size_histogram: Mapping[str, Mapping[int, NonNegativeInt]]
     """Number of molecules by number of atoms, for each split."""
-    atom_counts: Mapping[str, int]
+    atom_counts: Mapping[str, NonNegativeInt]
     """Training atoms by symbol, of every element of the data, in the order of the network's types."""
-    coordinate_scale: float
+    coordinate_scale: PositiveFloat
     """Standard deviation per dimension of the centred training coordinates, in ``length_unit``."""
-    type_scale: float
+    type_scale: PositiveFloat
     """Standard deviation of the one-hot types divided by four: the root of their mean variance."""
-    buckets: Mapping[int, int]
+    buckets: Mapping[int, NonNegativeInt]
     """Training molecules by size bucket."""
     length_unit: str = "angstrom"
 
@@ -58,19 +58,7 @@ class Statistics:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; numeric keys become strings."""
-        return {
-            "dataset": self.dataset,
-            "num_molecules": dict(self.num_molecules),
-            "size_histogram": {
-                split: {str(size): count for size, count in histogram.items()}
-                for split, histogram in self.size_histogram.items()
-            },
-            "atom_counts": dict(self.atom_counts),
-            "coordinate_scale": self.coordinate_scale,
-            "type_scale": self.type_scale,
-            "buckets": {str(bucket): count for bucket, count in self.buckets.items()},
-            "length_unit": self.length_unit,
-        }
+        return self.model_dump(mode="json")
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -80,23 +68,11 @@ class Statistics:
           InputError: it does not have the keys and types that ``to_json`` writes.
         """
         try:
-            statistics = cls(
-                dataset=value["dataset"],
-                num_molecules={str(split): _count(n) for split, n in value["num_molecules"].items()},
-                size_histogram={
-                    str(split): {int(size): _count(n) for size, n in histogram.items()}
-                    for split, histogram in value["size_histogram"].items()
-                },
-                atom_counts={str(symbol): _count(n) for symbol, n in value["atom_counts"].items()},
-                coordinate_scale=_scale(value["coordinate_scale"]),
-                type_scale=_scale(value["type_scale"]),
-                buckets={int(bucket): _count(n) for bucket, n in value["buckets"].items()},
-                length_unit=str(value["length_unit"]),
-            )
-        except KeyError as error:
-            raise InputError(f"the key {error} is missing") from None
-        except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"not the statistics of a data set ({error})") from None
+            statistics = cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(f"not the statistics of a data set ({place}: {first['msg']})") from None
         if set(statistics.num_molecules) != set(SPLITS) or set(statistics.size_histogram) != set(SPLITS):
             raise InputError(f"its splits are not {', '.join(SPLITS)}")
         if unknown := [symbol for symbol in statistics.atom_counts if symbol not in ATOMIC_NUMBER_OF_SYMBOL]:
@@ -172,15 +148,3 @@ def _atoms(shards: Sequence[Shard]) -> npt.NDArray[np.int64]:
 def _histogram(shards: Sequence[Shard]) -> dict[int, int]:
     sizes, counts = np.unique(np.concatenate([shard.sizes for shard in shards]), return_counts=True)
     return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is not a count")
-    return value
-
-
-def _scale(value: Any) -> float:
-    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ValueError(f"{value!r} is not a positive number")
-    return float(value)

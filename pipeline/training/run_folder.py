@@ -66,7 +66,7 @@ def write_weights(
     if levels:
         metadata["levels"] = json.dumps(levels)
     if properties:
-        metadata["properties"] = json.dumps(properties.to_json())
+        metadata["properties"] = json.dumps(properties.model_dump(mode="json"))
     write_arrays(path, arrays, metadata)
 
 
@@ -94,9 +94,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         statistics=Statistics.from_json(json.loads(metadata["statistics"])),
         provenance=json.loads(metadata["provenance"]),
         levels={int(calls): tuple(found) for calls, found in json.loads(metadata.get("levels", "{}")).items()},
-        properties=(
-            PropertyStatistics.from_json(json.loads(metadata["properties"])) if "properties" in metadata else None
-        ),
+        properties=PropertyStatistics(**json.loads(metadata["properties"])) if "properties" in metadata else None,
     )
 
 

@@ -67,7 +67,7 @@ def test_drawn_values_are_those_of_training_molecules_of_the_size(path: Path) ->
 
 def test_statistics_read_back(path: Path) -> None:
     statistics = read_properties(path, ["alpha", "gap"], shards()).statistics
-    assert PropertyStatistics.from_json(statistics.to_json()) == statistics
+    assert PropertyStatistics(**statistics.model_dump(mode="json")) == statistics
 
 
 def test_values_outside_the_data_are_warned_of(path: Path) -> None:

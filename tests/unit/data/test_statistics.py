@@ -110,11 +110,11 @@ def test_damaged_files_are_refused(tmp_path: Path, measured: tuple[Molecules, An
     ("changes", "message"),
     [
         ({"buckets": None}, "not the statistics of a data set"),
-        ({"atom_counts": {"H": -1}}, "-1 is not a count"),
+        ({"atom_counts": {"H": -1}}, "atom_counts.H: Input should be greater than or equal to 0"),
         ({"atom_counts": {"Xe": 1}}, "Xe is not an element that is supported"),
-        ({"atom_counts": {"H": 1.5}}, "1.5 is not a count"),
-        ({"coordinate_scale": 0}, "0 is not a positive number"),
-        ({"type_scale": "0.1"}, "'0.1' is not a positive number"),
+        ({"atom_counts": {"H": 1.5}}, "atom_counts.H: Input should be a valid integer"),
+        ({"coordinate_scale": 0}, "coordinate_scale: Input should be greater than 0"),
+        ({"type_scale": "0.1"}, "type_scale: Input should be a valid number"),
         ({"size_histogram": {"train": {"three": 1}}}, "not the statistics of a data set"),
         ({"num_molecules": {"train": 1}}, "its splits are not train, validation, test"),
     ],
@@ -125,8 +125,8 @@ def test_other_json_is_refused(
     value = measured[-1].to_json()
     with pytest.raises(InputError, match=message):
         Statistics.from_json({**value, **changes})
-    for key in value:
-        with pytest.raises(InputError, match=f"the key '{key}' is missing"):
+    for key in value.keys() - {"length_unit"}:
+        with pytest.raises(InputError, match=f"{key}: Field required"):
             Statistics.from_json({other: value[other] for other in value if other != key})
     others: list[Any] = [[], 3, "x", None]
     for other in others:

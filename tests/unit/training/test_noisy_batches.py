@@ -126,7 +126,9 @@ def test_noise_has_no_centre_and_nothing_in_the_padding(run: RunConfig) -> None:
 
 
 def test_a_condition_is_beside_what_the_run_draws_without_and_is_withheld_from_some() -> None:
-    statistics = PropertyStatistics(("alpha",), (None,), (2.0,), (4.0,), ((0.0, 12.0),), {5: ((1.0,),)})
+    statistics = PropertyStatistics(
+        names=("alpha",), units=(None,), mean=(2.0,), mad=(4.0,), ranges=((0.0, 12.0),), values_by_size={5: ((1.0,),)}
+    )
     properties = Properties(statistics, SHARDS[1].index, np.arange(12.0)[:, None])
     run = run_of("denoiser", condition=["alpha"], condition_dropout=0.3)
     plain, given = noising_of(run), Noising(run, SHARDS, STATISTICS, properties)
