@@ -87,7 +87,6 @@ class Arena:
 
     Args:
       parallel_starts: how many contestants start and compile at the same time, before the measurements.
-      environment: additional environment variables of the processes.
       note: called with each progress message.
       advance: called after every turn.
     """
@@ -96,13 +95,11 @@ class Arena:
         self,
         *,
         parallel_starts: int,
-        environment: Mapping[str, str] | None = None,
         note: Callable[[str], None] = lambda _: None,
         advance: Callable[[], None] = lambda: None,
     ):
         """Start with no process."""
-        self._parallel_starts, self._environment = parallel_starts, environment
-        self._note, self._advance = note, advance
+        self._parallel_starts, self._note, self._advance = parallel_starts, note, advance
         self._processes: dict[str, Process] = {}
 
     def __enter__(self) -> Self:
@@ -151,7 +148,7 @@ class Arena:
         """Start a contestant and compile every kind of unit; return the seconds per pass."""
         try:
             if name not in self._processes:
-                self._processes[name] = Process(self._environment)
+                self._processes[name] = Process()
             process = self._processes[name]
             started = process.start(outcome.task)
             outcome.start_seconds, outcome.base_mb = started["seconds"], started["base_mb"]

@@ -4,13 +4,14 @@ All train the same objective with the same optimiser on the same parameters; ``E
 of the edge network.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from pipeline.data.batches import PaddedMolecules
@@ -19,28 +20,11 @@ from pipeline.jax_backend.build import build_edm, build_layout, build_weights
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EdgeMLP, Linear
 from pipeline.jax_backend.features import Cloud, atom_features, draw_noise, node_mask
-from pipeline.jax_backend.optimizer import ema_decay, make_optimizer
+from pipeline.jax_backend.optimizer import make_optimizer
 from pipeline.jax_backend.products import matmul
-from pipeline.jax_backend.train import State
+from pipeline.jax_backend.train import State, next_state
 from pipeline.study.config import Precision, RunConfig
 from pipeline.training.noisy_batches import NoisyBatch
-
-
-class PlainEdgeMLP(nn.Module):
-    """The edge network with its first layer factored and XLA's own gradient; same parameters as ``EdgeMLP``."""
-
-    features: int
-    precision: Precision = "float32"
-
-    @nn.compact
-    def __call__(self, h: Array, edges: Array) -> Array:
-        """Map nodes ``h`` [B, N, H] and ``edges`` [B, N, N, K] to [B, N, N, features]."""
-        linear = partial(Linear, self.features, precision=self.precision)
-        receiver = linear(name="receiver")(h)
-        sender = linear(use_bias=False, name="sender")(h)
-        distance = linear(use_bias=False, name="distance")(edges)
-        inner = nn.silu(receiver[:, :, None, :] + sender[:, None, :, :] + distance)
-        return nn.silu(linear(name="hidden")(inner))
 
 
 class _Parameters(nn.Module):
@@ -82,10 +66,13 @@ class UnfactoredEdgeMLP(nn.Module):
         return nn.silu(Linear(self.features, precision=self.precision, name="hidden")(inner))
 
 
-EDGE_NETWORKS: Final[dict[str, type[nn.Module]]] = {
+# With XLA's own gradient.
+_PLAIN: Final = partial(EdgeMLP, product=matmul)
+
+EDGE_NETWORKS: Final[dict[str, Callable[..., nn.Module]]] = {
     "jax-naive": UnfactoredEdgeMLP,
-    "jax-factored": PlainEdgeMLP,
-    "jax-buckets": PlainEdgeMLP,
+    "jax-factored": _PLAIN,
+    "jax-buckets": _PLAIN,
     "jax-gradient": EdgeMLP,
 }
 """Edge network of each step of the ablation below the complete backend."""
@@ -94,8 +81,7 @@ EDGE_NETWORKS: Final[dict[str, type[nn.Module]]] = {
 def build_step_objective(step: str, config: RunConfig, statistics: Statistics) -> EDM:
     """Return the objective of a run with the edge network of a step of the ablation."""
     objective = build_edm(config, statistics)
-    model = objective.model.clone(edge_mlp=EDGE_NETWORKS[step])
-    return EDM(model=model, schedule=objective.schedule, scales=objective.scales, loss=objective.loss)
+    return replace(objective, model=objective.model.clone(edge_mlp=EDGE_NETWORKS[step]))
 
 
 class PlainTraining:
@@ -132,12 +118,7 @@ class PlainTraining:
     def _update(self, state: State, molecules: PaddedMolecules) -> tuple[State, Array]:
         key = jax.random.fold_in(self._key, state.step)
         loss, gradient = jax.value_and_grad(self.loss)(state.params, molecules, key)
-        # Optax mixes floats and integers, which strict promotion of types (the tests' setting) forbids.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        decay = ema_decay(state.step, self._config.training.ema_decay)
-        return State(state.step + 1, params, optimizer, decay * state.ema + (1.0 - decay) * params), loss
+        return next_state(state, gradient, self._optimizer, self._config.training), loss
 
     def operations(self, molecules: PaddedMolecules) -> float:
         """Return XLA's count of floating-point operations in the gradient of a batch's loss, before optimisation."""

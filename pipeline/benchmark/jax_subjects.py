@@ -28,7 +28,6 @@ from pipeline.jax_backend.train import JaxTrainer
 from pipeline.sampling.molecule_batches import draw_sizes
 from pipeline.study.config import run_config, sampler_config
 from pipeline.training.loop import TrainingRun
-from pipeline.training.run_folder import read_weights
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """JAX's event for a program that is compiled, or loaded from the cache on disk."""
@@ -87,9 +86,7 @@ def _training(task: Task, counter: CompilationCounter) -> Subject:
 
 def _sampling(task: Task, counter: CompilationCounter) -> Subject:
     assert task.sampler is not None
-    weights = read_weights(task.weights) if task.weights else None
-    config = weights.config if weights else run_config(task.run)
-    statistics = weights.statistics if weights else read_statistics(task.statistics)
+    config, statistics, weights = task.trained()
     objective, sampler = build_objective(config, statistics), sampler_config(task.sampler)
     layout, key = build_layout(objective), jax.random.key(config.seed)
     vector = layout.from_arrays(weights.arrays) if weights else build_weights(objective, key)

@@ -1,5 +1,6 @@
 """Worker processes of the contestants, seen from the process that measures them."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -43,7 +44,7 @@ class Process:
 
     def start(self, task: Task) -> dict[str, Any]:
         """Start a task and run its first unit; ``seconds`` in the answer count from the start of the process."""
-        answer = self.request("start", task=task.to_json())
+        answer = self.request("start", task=dataclasses.asdict(task))
         return answer | {"seconds": time.monotonic() - self._began}
 
     def request(self, action: str, **details: Any) -> dict[str, Any]:

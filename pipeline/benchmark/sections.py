@@ -7,12 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.benchmark.contest import Arena, Outcome
 from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, is_reference_form, reference_settings
-from pipeline.benchmark.estimates import median, ratio
 from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.settings import frameworks
 from pipeline.benchmark.tasks import Task
+from pipeline.chemistry.intervals import bootstrap_median
 from pipeline.data.statistics import read_statistics
 from pipeline.diffusion.objectives import run_schedule
 from pipeline.sampling.molecule_batches import network_calls
@@ -294,8 +297,14 @@ def summarise(outcomes: Mapping[str, Outcome]) -> Json:
         }
         if reference is not None and reference.failed is None and reference is not outcome:
             theirs = [seconds / reference.molecules for seconds in reference.seconds()]
-            summary["speed_up"] = ratio(theirs, each)
+            # Of the same repetition: a slowdown of the machine affects both.
+            summary["speed_up"] = median(np.array(theirs) / np.array(each))
     return found
+
+
+def median(values: npt.ArrayLike) -> dict[str, float]:
+    """Return the median of measurements, one per repetition, with its 95 % interval; nearly their range if few."""
+    return bootstrap_median(np.asarray(values, np.float64), replicates=1000, seed=0).to_json()
 
 
 def _operations(outcome: Outcome) -> float:

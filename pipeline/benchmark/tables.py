@@ -1,7 +1,9 @@
 """Markdown tables of the benchmark: one for training each network, and one for sampling."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
+
+from pipeline.chemistry.tables import markdown_table
 
 _DASH: Final = "–"
 
@@ -21,7 +23,7 @@ def tables(found: Mapping[str, Any]) -> str:
         header = ["contestant", "molecules/s", "speed-up", "peak MB", "growth MB", "compilations", "first step, s"]
         rows = [_training_row(one) for one in network["contestants"].values()]
         title = f"Training, {network['hidden']} x {network['layers']}, batch {training['batch_size']}"
-        blocks.append(f"{title}\n\n{_table(header, rows)}")
+        blocks.append(f"{title}\n\n{markdown_table(header, rows)}")
     if sampling := found.get("sampling"):
         title = f"Sampling, {sampling['hidden']} x {sampling['layers']}, {sampling['calls']} network calls"
         blocks.append(f"{title}\n\n{_sampling_table(sampling['contestants'])}")
@@ -31,14 +33,14 @@ def tables(found: Mapping[str, Any]) -> str:
     if peak := found.get("peak"):
         rates = peak["operations_per_second"].items()
         rows = [[framework, f"{rate / 1e9:.0f}"] for framework, rate in rates]
-        blocks.append(f"Float32 matrix products\n\n{_table(['framework', 'GFLOP/s'], rows)}")
+        blocks.append(f"Float32 matrix products\n\n{markdown_table(['framework', 'GFLOP/s'], rows)}")
     if startup := found.get("startup"):
         rows = [
             [one["label"], *(f"{one[state]:.1f}" if state in one else _DASH for state in ("cold", "warm"))]
             for one in startup["contestants"].values()
         ]
         header = ["contestant", "empty cache, s", "filled cache, s"]
-        blocks.append(f"From start to first step, default settings\n\n{_table(header, rows)}")
+        blocks.append(f"From start to first step, default settings\n\n{markdown_table(header, rows)}")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -59,7 +61,7 @@ def _training_row(one: Mapping[str, Any]) -> list[str]:
 
 def _sampling_table(contestants: Mapping[str, Any]) -> str:
     header = ["contestant", "molecules/s", "speed-up", "stable molecules/s"]
-    return _table(
+    return markdown_table(
         header,
         [
             [one["label"], f"failed: {one['failed']}", _DASH, _DASH]
@@ -86,8 +88,3 @@ def three_figures(value: float) -> str:
     """Return a number with three significant figures and no exponent: "5.32", "105", "1,240"."""
     decimals = next((place for place, limit in ((3, 0.995), (2, 9.995), (1, 99.95)) if abs(value) < limit), 0)
     return f"{value:,.{decimals}f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    aligned = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, aligned, *rows))

@@ -1,12 +1,14 @@
 """Tasks of contestants, as JSON for the pipe to their processes."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from pipeline.benchmark.workload import synthetic_shard
 from pipeline.data.shards import Shard, read_shards
+from pipeline.data.statistics import Statistics, read_statistics
+from pipeline.study.config import RunConfig, run_config
+from pipeline.training.run_folder import Weights, read_weights
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,12 @@ class Task:
     sampler: Mapping[str, Any] | None = None
     weights: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return the task of a JSON object."""
-        return cls(**value)
+    def trained(self) -> tuple[RunConfig, Statistics, Weights | None]:
+        """Return the run to sample, the statistics of its data, and its trained weights unless they are random."""
+        if not self.weights:
+            return run_config(self.run), read_statistics(self.statistics), None
+        weights = read_weights(self.weights)
+        return weights.config, weights.statistics, weights
 
     def training_shards(self) -> list[Shard]:
         """Return the molecules to train on.

@@ -27,7 +27,7 @@ from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import TorchSampler
 from pipeline.torch_backend.train import TorchTrainer
 from pipeline.training.loop import TrainingRun
-from pipeline.training.run_folder import Weights, read_weights
+from pipeline.training.run_folder import Weights
 
 COMPILED: Final = "torch-compiled"
 
@@ -61,9 +61,7 @@ def _training(task: Task, machine: Machine) -> Subject:
 
 def _sampling(task: Task, machine: Machine) -> Subject:
     assert task.sampler is not None
-    weights = read_weights(task.weights) if task.weights else None
-    statistics = weights.statistics if weights else read_statistics(task.statistics)
-    config = weights.config if weights else run_config(task.run)
+    config, statistics, weights = task.trained()
     objective = load_objective(weights) if weights else build_objective(config, statistics)
     objective = objective.to(machine.device)
     if machine.compile:
@@ -116,9 +114,7 @@ def _reference_training(task: Task, machine: Machine) -> Subject:
 
 def _reference_sampling(task: Task, machine: Machine) -> Subject:
     assert task.sampler is not None
-    weights = read_weights(task.weights) if task.weights else None
-    config = weights.config if weights else run_config(task.run)
-    statistics = weights.statistics if weights else read_statistics(task.statistics)
+    config, statistics, weights = task.trained()
     reference, sampler = _reference(config, machine, weights), sampler_config(task.sampler)
     calls = network_calls(sampler, edm_schedule(config))
     sizes = draw_sizes(statistics, task.molecules, sampler.seed)

@@ -36,7 +36,7 @@ class Worker:
     def answer(self, request: dict[str, Any]) -> Answer:
         """Handle a request and return the answer."""
         handlers: dict[str, Callable[[], Answer]] = {
-            "start": lambda: self._start(Task.from_json(request["task"])),
+            "start": lambda: self._start(Task(**request["task"])),
             "warm": self._warm,
             "measure": lambda: self._measure(request["passes"]),
             "judge": self._judge,

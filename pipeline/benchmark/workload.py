@@ -2,10 +2,8 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.data.batches import Batch, PaddedMolecules, epoch_plan
 from pipeline.data.qm9 import ATOMIC_NUMBERS
@@ -18,23 +16,12 @@ def random_batches(shards: Sequence[Shard], batch_size: int, seed: int) -> Itera
     Every molecule comes once per epoch; an incomplete last batch is left out.
     """
     width = max(shard.bucket for shard in shards)
-    all_molecules = PaddedMolecules(
-        numbers=np.concatenate([shard.index for shard in shards]),
-        positions=np.concatenate([_padded(shard.positions, width) for shard in shards]),
-        atomic_numbers=np.concatenate([_padded(shard.atomic_numbers, width) for shard in shards]),
-        sizes=np.concatenate([shard.sizes for shard in shards]),
-    )
+    all_molecules = PaddedMolecules.together(shards, width)
     count = len(all_molecules.sizes)
     for epoch in itertools.count():
         order = np.resize(np.random.default_rng((seed, epoch)).permutation(count), max(count, batch_size))
         for start in range(0, len(order) - batch_size + 1, batch_size):
-            rows = order[start : start + batch_size]
-            yield PaddedMolecules(
-                numbers=all_molecules.numbers[rows],
-                positions=all_molecules.positions[rows],
-                atomic_numbers=all_molecules.atomic_numbers[rows],
-                sizes=all_molecules.sizes[rows],
-            )
+            yield all_molecules.take(order[start : start + batch_size])
 
 
 def trimmed(molecules: PaddedMolecules) -> PaddedMolecules:
@@ -74,9 +61,3 @@ def synthetic_shard(*, atoms: int, molecules: int, seed: int) -> Shard:
         atomic_numbers=generator.choice(np.array(ATOMIC_NUMBERS, np.uint8), size=(molecules, atoms)),
         positions=positions.astype(np.float32),
     )
-
-
-def _padded(column: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
-    """Return ``column`` [M, N, ...] padded with zeros to [M, width, ...]."""
-    padding = [(0, 0), (0, width - column.shape[1]), *[(0, 0)] * (column.ndim - 2)]
-    return np.pad(column, padding)

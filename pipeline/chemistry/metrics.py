@@ -34,7 +34,7 @@ from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.fragments import sharing_a_fragment
 from pipeline.chemistry.intervals import Estimate, bootstrap
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.rdkit_molecules import Perceived, perceive
+from pipeline.chemistry.rdkit_molecules import KnownMolecules, Perceived, perceive
 from pipeline.chemistry.stability import Ratio, Stability, per_molecule, stability, stability_ratios
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
@@ -90,14 +90,6 @@ class Judgement:
         return cls.of(molecules, perceived=Perceived.joined([part.perceived for part in parts]))
 
 
-@dataclass(frozen=True)
-class KnownMolecules:
-    """SMILES of the training molecules, of all those that matter to a novelty."""
-
-    edm: frozenset[str]
-    connected: frozenset[str]
-
-
 def known_molecules(
     train: Molecules, generated: Molecules, *, processes: int = 1, advance: Advance | None = None
 ) -> KnownMolecules:
@@ -112,11 +104,7 @@ def known_molecules(
     candidates = sharing_a_fragment(train, generated)
     if advance:
         advance(len(train) - int(candidates.sum()))
-    perceived = perceive(train.select(candidates), processes=processes, advance=advance)
-    return KnownMolecules(
-        edm=frozenset(smiles for smiles in perceived.edm if smiles is not None),
-        connected=frozenset(smiles for smiles in perceived.connected if smiles is not None),
-    )
+    return perceive(train.select(candidates), processes=processes, advance=advance).distinct()
 
 
 def summarise(

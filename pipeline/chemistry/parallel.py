@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final, TypeVar
 
@@ -15,6 +15,7 @@ from pipeline.chemistry.molecules import Molecules
 _MOLECULES_AT_ONCE: Final = 500
 """Molecules a worker process is given together, and between two steps of a progress bar."""
 
+Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
@@ -34,6 +35,11 @@ def map_molecules(
         molecules.select(np.arange(start, min(start + step, len(molecules))))
         for start in range(0, len(molecules), step)
     ]
+    yield from map_parts(function, parts, processes=processes)
+
+
+def map_parts(function: Callable[[Part], Result], parts: Sequence[Part], *, processes: int) -> Iterator[Result]:
+    """Yield ``function`` of each of the parts, in their order; see ``map_molecules`` for the rest."""
     if processes == 1 or len(parts) < 2:
         yield from map(function, parts)
         return

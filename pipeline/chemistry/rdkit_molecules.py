@@ -31,6 +31,14 @@ _BOND_TYPES: Final = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.
 
 
 @dataclass(frozen=True)
+class KnownMolecules:
+    """Distinct SMILES by both validities, such as of all training molecules that matter to a novelty."""
+
+    edm: frozenset[str]
+    connected: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Perceived:
     """Canonical SMILES of every molecule, None where it is not valid."""
 
@@ -38,6 +46,11 @@ class Perceived:
     """[M] of the largest fragment as EDM builds it, with the explicit hydrogens written out."""
     connected: tuple[str | None, ...]
     """[M] of the whole molecule, connected and complete, in the usual form without hydrogens."""
+
+    def distinct(self) -> KnownMolecules:
+        """Return the distinct SMILES of the valid molecules."""
+        edm, connected = (frozenset(one for one in smiles if one is not None) for smiles in (self.edm, self.connected))
+        return KnownMolecules(edm, connected)
 
     @classmethod
     def joined(cls, parts: Iterable["Perceived"]) -> Self:

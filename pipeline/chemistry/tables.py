@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.chemistry.metrics import LABELS
@@ -41,6 +41,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
     )
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return the cells of a table as Markdown, all but the first column aligned to the right."""
+    every = (header, ["---", *["---:"] * (len(header) - 1)], *rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in every)
 
 
 def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
@@ -85,10 +91,9 @@ def summary_markdown(
     header, first, *between, last = summary_rows(
         results, floor=floor, ceiling=ceiling, training_minutes=training_minutes
     )
-    emphasised = ([f"*{row[0]}*", *row[1:]] for row in (first, last))
+    first, last = ([f"*{row[0]}*", *row[1:]] for row in (first, last))
     plain = ([row[0].replace("|", "\\|"), *row[1:]] for row in between)
-    rows = [header, ["---", *["---:"] * (len(header) - 1)], next(emphasised), *plain, next(emphasised)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{SUMMARY_NOTE}\n"
+    return f"{markdown_table(header, [first, *plain, last])}\n\n{SUMMARY_NOTE}\n"
 
 
 def summary_rows(

@@ -18,7 +18,7 @@ from pipeline.benchmark.sections import Inputs
 from pipeline.benchmark.settings import check_installed
 from pipeline.benchmark.study import run_benchmark
 from pipeline.benchmark.tables import tables
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import add_log, check_folder, run
 from pipeline.core.cores import available_cores
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_directory, write_text
@@ -54,7 +54,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     cores = available_cores() if args.cores is None else args.cores
     if not 1 <= cores <= available_cores():
         raise InputError(f"--cores {cores} should be from 1 to {available_cores()}, the available cores")
-    _check_output(args.output)
+    check_folder(args.output, "benchmarks", TABLE)
     # Report damaged files before minutes of measuring.
     read_statistics(args.statistics)
     if not read_shards(args.shards, "train"):
@@ -83,15 +83,6 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise InputError(f"--settings is not JSON: {error}") from error
-
-
-def _check_output(path: Path) -> None:
-    """Refuse to replace anything but earlier benchmarks."""
-    if path.is_dir():
-        if any(path.iterdir()) and not (path / TABLE).is_file():
-            raise InputError(f"--output: {path} contains other files than benchmarks; name a new folder")
-    elif path.exists():
-        raise InputError(f"--output: {path} is a file; name a new folder")
 
 
 if __name__ == "__main__":

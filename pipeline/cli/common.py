@@ -21,6 +21,15 @@ def add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", type=Path, default=None, help="also write progress and errors to this file")
 
 
+def check_folder(path: Path, what: str, file: str) -> None:
+    """Refuse an output that would replace anything but an earlier folder of ``what``, which has this file."""
+    if path.is_dir():
+        if any(path.iterdir()) and not (path / file).is_file():
+            raise InputError(f"--output: {path} contains other files than {what}; name a new folder")
+    elif path.exists():
+        raise InputError(f"--output: {path} is a file; name a new folder")
+
+
 def handle_stop_signals(handler: Callable[[int, object], None]) -> None:
     """Install ``handler`` for the signals that stop a stage, except for those that are ignored, as under ``nohup``."""
     for number in STOP_SIGNALS:

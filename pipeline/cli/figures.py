@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.chemistry.metrics import read_summary
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import add_log, check_folder, run
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_directory
 from pipeline.core.progress import progress
@@ -53,7 +53,7 @@ def _figures(args: argparse.Namespace) -> None:
 
     if args.gallery_molecules < 1:
         raise InputError(f"--gallery-molecules should be at least 1, not {args.gallery_molecules}")
-    _check_output(args.output, PAGE)
+    check_folder(args.output, "figures", PAGE)
     study = Study(
         runs=read_runs(weights=args.weights, curves=args.curves, metrics=args.metrics, samples=args.samples),
         floor=read_summary(args.floor),
@@ -71,15 +71,6 @@ def _figures(args: argparse.Namespace) -> None:
         progress(total=total, description="figures", unit="figures", log=args.log) as bar,
     ):
         draw_study(study, folder, advance=lambda: bar.update(1))
-
-
-def _check_output(path: Path, page: str) -> None:
-    """Refuse to replace anything but earlier figures."""
-    if path.is_dir():
-        if any(path.iterdir()) and not (path / page).is_file():
-            raise InputError(f"--output: {path} contains other files than figures; name a new folder")
-    elif path.exists():
-        raise InputError(f"--output: {path} is a file; name a new folder")
 
 
 if __name__ == "__main__":

@@ -55,11 +55,9 @@ def _levels(args: argparse.Namespace) -> None:
     sizes = draw_sizes(weights.statistics, args.num, args.seed)
     settings = {"name": "search", "kind": "consistency", "seed": args.seed, "num": args.num}
     sigma_max = weights.config.levels.sigma_max
-    sampler = load_backend(args.backend or weights.config.backend, cores=args.devices).sampler(
-        weights, sampler_config(settings | {"levels": [sigma_max]})
-    )
-    if weights.properties:
-        sampler = sampler.given(weights.properties.drawn_context(sizes, args.seed))
+    backend = load_backend(args.backend or weights.config.backend, cores=args.devices)
+    sampler = backend.sampler(weights, sampler_config(settings | {"levels": [sigma_max]}))
+    sampler = sampler.given(weights.properties.drawn_context(sizes, args.seed) if weights.properties else None)
     with progress(total=None, description=f"levels {weights.config.name}", unit="tries", log=args.log) as bar:
 
         def score(levels: tuple[float, ...]) -> float:

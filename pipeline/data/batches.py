@@ -1,7 +1,7 @@
 """Batches of training steps: one size bucket each, unbiased over molecules."""
 
-from collections.abc import Mapping
-from typing import NamedTuple, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,33 @@ class PaddedMolecules(NamedTuple):
     def of(cls, shard: Shard, rows: npt.NDArray[np.integer]) -> Self:
         """Return the molecules in some rows of a shard, numbered as in their source."""
         return cls(shard.index[rows], shard.positions[rows], shard.atomic_numbers[rows], shard.sizes[rows])
+
+    @classmethod
+    def together(cls, shards: Sequence[Shard], width: int) -> Self:
+        """Return the molecules of at least one shard, padded to ``width``."""
+
+        def wide(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return np.pad(column, [(0, 0), (0, width - column.shape[1]), *[(0, 0)] * (column.ndim - 2)])
+
+        columns = [(one.index, wide(one.positions), wide(one.atomic_numbers), one.sizes) for one in shards]
+        return cls(*map(np.concatenate, zip(*columns, strict=True)))
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Self:
+        """Return the molecules in some rows."""
+        return type(self)(*(column[rows] for column in self))
+
+
+def full_batches(
+    shards: Iterable[Shard], size: int
+) -> Iterator[tuple[Shard, npt.NDArray[np.int64], PaddedMolecules]]:
+    """Yield all molecules in batches of one shard each, as shard, rows and molecules.
+
+    A batch always has ``size`` molecules, since a compiled program has one shape: fewer rows repeat.
+    """
+    for shard in shards:
+        for start in range(0, len(shard), size):
+            rows = np.arange(start, min(start + size, len(shard)))
+            yield shard, rows, PaddedMolecules.of(shard, np.resize(rows, size))
 
 
 def epoch_plan(bucket_counts: Mapping[int, int], batch_size: int, seed: int, epoch: int) -> list[Batch]:

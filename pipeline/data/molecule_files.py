@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ from pipeline.chemistry.plausibility import plausibility_warnings
 from pipeline.chemistry.sdf import read_sdf
 from pipeline.chemistry.xyz import read_xyz
 from pipeline.core.errors import InputError
-from pipeline.data.molecule_parquet import SCHEMA_COLUMNS, SPLIT, TITLE, read_molecule_table
+from pipeline.data.molecule_parquet import SCHEMA_COLUMNS, SPLIT, TITLE, MoleculeTable, read_molecule_table
 from pipeline.data.parquet_tables import UNIT
 from pipeline.data.source import SourceData
 
@@ -97,15 +97,9 @@ class Problem(NamedTuple):
 class Found:
     """M molecules as some files have them, before any is refused."""
 
-    sizes: npt.NDArray[np.int32]
-    atomic_numbers: npt.NDArray[np.uint8]
-    positions: npt.NDArray[np.float32]
+    table: MoleculeTable
     places: Sequence[tuple[Path, int, int | None, str]]
     """[M] file, number in it, line of the first atom and title, for messages."""
-    smiles: Sequence[str | None]
-    columns: pa.Table
-    """[M] rows, perhaps of no column."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
     errors: Mapping[int, Problem] = field(default_factory=dict)
     """Why a molecule could not be read."""
 
@@ -158,7 +152,7 @@ def make_reading(
     Raises:
       InputError: there are no molecules, or some that cannot be used.
     """
-    number = len(found.sizes)
+    number = len(found.table.sizes)
     if not number:
         raise InputError(f"{path}: has no molecules")
     problems = _problems(found)
@@ -199,20 +193,16 @@ def report(readings: Sequence[Reading]) -> list[str]:
 def _joined(path: str | os.PathLike[str], parts: Sequence[Found]) -> Found:
     if len(parts) == 1:
         return parts[0]
-    starts = np.cumsum([0, *(len(part.sizes) for part in parts)]).tolist()
+    starts = np.cumsum([0, *(len(part.places) for part in parts)]).tolist()
     try:
-        columns = pa.concat_tables([part.columns for part in parts], promote_options="permissive")
+        table = MoleculeTable.joined([part.table for part in parts])
     except pa.ArrowException as error:
         raise InputError(
             f"{path}: a column is of different types in its files ({str(error).splitlines()[0]})"
         ) from None
     return Found(
-        sizes=np.concatenate([part.sizes for part in parts]),
-        atomic_numbers=np.concatenate([part.atomic_numbers for part in parts]),
-        positions=np.concatenate([part.positions for part in parts]),
+        table,
         places=[place for part in parts for place in part.places],
-        smiles=[smiles for part in parts for smiles in part.smiles],
-        columns=columns,
         errors={s + one: error for s, part in zip(starts, parts, strict=False) for one, error in part.errors.items()},
     )
 
@@ -313,15 +303,14 @@ def _record_part(files: Iterable[tuple[Path, str]], conformers: int, advance: Ca
             raise InputError(f"{path}: empty")
         advance((len(sizes) - first) % _ADVANCE)
     smiles = [next((text for key, text in own.items() if key.lower() == "smiles"), None) for own in properties]
-    return Found(
+    table = MoleculeTable(
         sizes=np.array(sizes, np.int32),
         atomic_numbers=np.frombuffer(bytes(atomic_numbers), np.uint8),
         positions=np.concatenate(positions),
-        places=places,
-        smiles=[text or None for text in smiles],
+        smiles=tuple(text or None for text in smiles),
         columns=make_columns([title for *_, title in places], properties),
-        errors=errors,
     )
+    return Found(table, places, errors)
 
 
 def make_columns(titles: Sequence[str], properties: Sequence[Mapping[str, str]]) -> pa.Table:
@@ -345,38 +334,30 @@ def _as_numbers(values: pa.Array) -> pa.Array:
 
 
 def _parquet_part(path: Path, advance: Callable[[int], object]) -> Found:
-    found = read_molecule_table(path)
-    number = len(found.sizes)
+    table = read_molecule_table(path)
+    columns, number = table.columns, len(table.sizes)
     advance(number)
-    columns = found.columns
     if TITLE not in columns.column_names:
         columns = columns.append_column(TITLE, pa.nulls(number, pa.string()))
-    return Found(
-        sizes=found.sizes,
-        atomic_numbers=found.atomic_numbers,
-        positions=found.positions,
-        places=[(path, row, None, str(title or "")) for row, title in enumerate(columns[TITLE].to_pylist())],
-        smiles=found.smiles or [None] * number,
-        columns=columns,
-        metadata=found.metadata,
-    )
+    places = [(path, row, None, str(title or "")) for row, title in enumerate(columns[TITLE].to_pylist())]
+    return Found(table._replace(columns=columns), places)
 
 
 def _problems(found: Found) -> dict[int, Problem]:
     """Return what is wrong with every molecule that cannot be used, in the order of the molecules."""
-    problems = {int(one): Problem(_EMPTY, 0, "has no atoms") for one in np.flatnonzero(found.sizes == 0)}
-    owner = np.repeat(np.arange(len(found.sizes)), found.sizes)
-    starts = np.cumsum(found.sizes) - found.sizes
-    there = ", ".join(map(element_symbol, np.unique(found.atomic_numbers).tolist()))
+    sizes, atomic_numbers, positions, *_ = found.table
+    problems = {int(one): Problem(_EMPTY, 0, "has no atoms") for one in np.flatnonzero(sizes == 0)}
+    owner, starts = np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
+    there = ", ".join(map(element_symbol, np.unique(atomic_numbers).tolist()))
     # The worse later, and of each the first atom.
     for kind, wrong in (
-        (_NOT_FINITE, ~np.isfinite(found.positions).all(axis=1)),
-        (OTHER_ELEMENTS, TYPE_OF_ATOMIC_NUMBER[found.atomic_numbers] == UNKNOWN),
+        (_NOT_FINITE, ~np.isfinite(positions).all(axis=1)),
+        (OTHER_ELEMENTS, TYPE_OF_ATOMIC_NUMBER[atomic_numbers] == UNKNOWN),
     ):
         for atom in reversed(np.flatnonzero(wrong).tolist()):
-            one, symbol = int(owner[atom]), element_symbol(int(found.atomic_numbers[atom]))
+            one, symbol = int(owner[atom]), element_symbol(int(atomic_numbers[atom]))
             elements = f"has {symbol}; its elements are {there}, supported are {SUPPORTED}"
-            reason = elements if kind == OTHER_ELEMENTS else f"a coordinate is not finite ({found.positions[atom]})"
+            reason = elements if kind == OTHER_ELEMENTS else f"a coordinate is not finite ({positions[atom]})"
             problems[one] = Problem(kind, atom - int(starts[one]), reason)
     problems |= found.errors
     return dict(sorted(problems.items()))
@@ -384,23 +365,24 @@ def _problems(found: Found) -> dict[int, Problem]:
 
 def _chosen(found: Found, chosen: npt.NDArray[np.bool_], *, stand_ins: bool) -> SourceData:
     """Return the chosen molecules or, with fluorine atoms at one point in place of the others, all of them."""
-    sizes = np.where(chosen, found.sizes, np.maximum(found.sizes, STAND_IN_SIZE) if stand_ins else 0)
-    atoms, own = np.repeat(chosen, found.sizes), np.repeat(chosen, sizes)
+    table = found.table
+    sizes = np.where(chosen, table.sizes, np.maximum(table.sizes, STAND_IN_SIZE) if stand_ins else 0)
+    atoms, own = np.repeat(chosen, table.sizes), np.repeat(chosen, sizes)
     atomic_numbers = np.full(len(own), STAND_IN, np.uint8)
     positions = np.zeros((len(own), 3), np.float32)
-    atomic_numbers[own], positions[own] = found.atomic_numbers[atoms], found.positions[atoms]
+    atomic_numbers[own], positions[own] = table.atomic_numbers[atoms], table.positions[atoms]
     kept = np.flatnonzero(sizes)
-    columns = found.columns.take(kept)
+    columns = table.columns.take(kept)
     if columns[TITLE].null_count == len(kept):
         columns = columns.drop_columns([TITLE])
-    smiles = tuple(found.smiles[one] for one in kept.tolist())
+    smiles = tuple(table.smiles[one] for one in kept.tolist()) if table.smiles else ()
     return SourceData(
         molecules=Molecules(
             sizes=sizes[kept],
             atomic_numbers=atomic_numbers,
             positions=positions,
             smiles=smiles if any(smiles) else None,
-            metadata=found.metadata,
+            metadata=table.metadata,
         ),
         index=kept.astype(np.int32),
         columns=dict(zip(columns.column_names, columns.columns, strict=True)),

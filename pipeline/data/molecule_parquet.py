@@ -15,7 +15,8 @@ its unit in the metadata of the column and of the schema. The schema also holds 
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +89,7 @@ def write_molecules(
 
 
 class MoleculeTable(NamedTuple):
-    """What a Parquet file has of M molecules, which need not be sound."""
+    """What a file has of M molecules, which need not be sound."""
 
     sizes: npt.NDArray[np.int32]
     """[M] atoms."""
@@ -99,8 +100,23 @@ class MoleculeTable(NamedTuple):
     smiles: tuple[str | None, ...] | None
     """[M] where the file has them."""
     columns: pa.Table
-    """[M] rows of what else was asked for."""
-    metadata: dict[str, Any]
+    """[M] rows of what else there is."""
+    metadata: Mapping[str, Any] = MappingProxyType({})
+
+    @classmethod
+    def joined(cls, parts: Sequence["MoleculeTable"]) -> Self:
+        """Return the molecules of at least one part, one after the other, without their metadata.
+
+        Raises:
+          pyarrow.ArrowException: a column is of different types in them.
+        """
+        return cls(
+            sizes=np.concatenate([part.sizes for part in parts]),
+            atomic_numbers=np.concatenate([part.atomic_numbers for part in parts]),
+            positions=np.concatenate([part.positions for part in parts]),
+            smiles=tuple(one for part in parts for one in part.smiles or [None] * len(part.sizes)),
+            columns=pa.concat_tables([part.columns for part in parts], promote_options="permissive"),
+        )
 
 
 def read_molecules(path: str | os.PathLike[str], *, split: str | None = None) -> Molecules:

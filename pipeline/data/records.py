@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.chemistry.metrics import KnownMolecules
-from pipeline.chemistry.rdkit_molecules import Perceived
+from pipeline.chemistry.rdkit_molecules import KnownMolecules, Perceived
 from pipeline.core.errors import InputError
 from pipeline.data.parquet_tables import read_table, write_table
 
@@ -41,10 +40,8 @@ class Records:
     def of(cls, places: npt.NDArray[np.integer[Any]], perceived: Perceived, known: KnownMolecules | None) -> Self:
         """Return the records of the molecules at ``places`` [M]; of ``known`` only what is among them is kept."""
         if known:
-            known = KnownMolecules(
-                edm=known.edm & {smiles for smiles in perceived.edm if smiles is not None},
-                connected=known.connected & {smiles for smiles in perceived.connected if smiles is not None},
-            )
+            own = perceived.distinct()
+            known = KnownMolecules(known.edm & own.edm, known.connected & own.connected)
         return cls(places.astype(np.int32), perceived, known)
 
 

@@ -12,7 +12,7 @@ again; they depend on the file, the seed and RDKit's version alone.
 import csv
 import shutil
 from collections.abc import Callable, Iterator
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,10 +21,11 @@ import pyarrow as pa
 from rdkit import rdBase
 
 from pipeline.chemistry.embedding import Failure, embed
-from pipeline.chemistry.parallel import worker_pool
+from pipeline.chemistry.parallel import map_parts
 from pipeline.core.errors import InputError
 from pipeline.core.files import json_digest
 from pipeline.data.molecule_files import Found, Invalid, Problem, Reading, make_columns, make_reading, open_text
+from pipeline.data.molecule_parquet import MoleculeTable
 from pipeline.data.parquet_tables import read_table, write_table
 
 SUFFIXES: Final = frozenset({".smi", ".csv"})
@@ -83,33 +84,28 @@ def read_smiles_file(
     texts = [[row.smiles for row in rows[start : start + _AT_ONCE]] for start in starts]
     work = [(part, start, some) for part, start, some in zip(parts, starts, texts, strict=True) if not part.exists()]
     advance(len(rows) - sum(len(some) for *_, some in work))
-    if processes == 1 or len(work) < 2:
-        for part, start, some in work:
-            advance(_embed_part(part, start, some, seed))
-    else:
-        with worker_pool(min(processes, len(work))) as pool:
-            for done in pool.map(_embed_part, *zip(*work, strict=True), repeat(seed)):
-                advance(done)
+    for done in map_parts(partial(_embed_part, seed), work, processes=processes):
+        advance(done)
     columns = _SCHEMA.names
     table = pa.concat_tables([read_table(part, kind=_KIND, required=columns)[0] for part in parts]).combine_chunks()
     kinds, reasons = table["kind"].to_pylist(), table["reason"].to_pylist()
-    found = Found(
+    molecules = MoleculeTable(
         sizes=np.array([len(one) for one in table["atomic_numbers"]], np.int32),
         atomic_numbers=table["atomic_numbers"].combine_chunks().flatten().to_numpy(),
         positions=table["positions"].combine_chunks().flatten().to_numpy().reshape(-1, 3),
-        places=[(path, number, row.line, row.title) for number, row in enumerate(rows)],
-        smiles=[row.smiles for row in rows],
+        smiles=tuple(row.smiles for row in rows),
         columns=make_columns([row.title for row in rows], [row.properties for row in rows]),
-        errors={row: Problem(kind, 0, reasons[row]) for row, kind in enumerate(kinds) if kind},
     )
-    reading = make_reading(path, found, invalid=invalid, num_files=1, not_read=[])
+    places = [(path, number, row.line, row.title) for number, row in enumerate(rows)]
+    errors = {row: Problem(kind, 0, reasons[row]) for row, kind in enumerate(kinds) if kind}
+    reading = make_reading(path, Found(molecules, places, errors), invalid=invalid, num_files=1, not_read=[])
     shutil.rmtree(state)
     return reading
 
 
-def _embed_part(path: Path, start: int, smiles: list[str], seed: int) -> int:
-    """Write the conformers of the SMILES from the row ``start`` on; return their number."""
-    rows = []
+def _embed_part(seed: int, part: tuple[Path, int, list[str]]) -> int:
+    """Write to a file the conformers of some SMILES, from a row on; return their number."""
+    (path, start, smiles), rows = part, []
     for row, text in enumerate(smiles, start=start):
         own = int(np.random.SeedSequence((seed, row)).generate_state(1)[0]) >> 1  # RDKit's are of 31 bits
         found = embed(text, seed=own)

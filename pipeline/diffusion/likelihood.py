@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.progress import Progress
-from pipeline.data.batches import PaddedMolecules
+from pipeline.data.batches import PaddedMolecules, full_batches
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.schedules import VariancePreserving
@@ -60,13 +60,10 @@ def gather_bound(
       progress: advances by every molecule.
     """
     found, sizes = [], []
-    for shard in shards:
-        for start in range(0, len(shard), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(shard)))
-            batch = PaddedMolecules.of(shard, np.resize(rows, BATCH))
-            found.append(np.asarray(terms(batch), np.float64)[: len(rows)])
-            sizes.append(shard.sizes[rows])
-            progress.update(len(rows))
+    for shard, rows, batch in full_batches(shards, BATCH):
+        found.append(np.asarray(terms(batch), np.float64)[: len(rows)])
+        sizes.append(shard.sizes[rows])
+        progress.update(len(rows))
     prior, diffusion, reconstruction = np.concatenate(found).T
     all_sizes = np.concatenate(sizes)
     return Bound(

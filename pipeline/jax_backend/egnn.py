@@ -96,6 +96,7 @@ class EdgeMLP(nn.Module):
 
     features: int
     precision: Precision = "float32"
+    product: Callable[[Array, Array, Precision], Array] = edge_product
 
     @nn.compact
     def __call__(self, h: Array, edges: Array) -> Array:
@@ -104,9 +105,9 @@ class EdgeMLP(nn.Module):
         fan_in = 2 * h.shape[-1] + edges.shape[-1]
         receiver = linear(fan_in=fan_in, name="receiver")(h)
         sender = linear(fan_in=fan_in, use_bias=False, name="sender")(h)
-        distance = linear(fan_in=fan_in, use_bias=False, product=edge_product, name="distance")(edges)
+        distance = linear(fan_in=fan_in, use_bias=False, product=self.product, name="distance")(edges)
         inner = nn.silu(receiver[:, :, None, :] + sender[:, None, :, :] + distance)
-        return nn.silu(linear(product=edge_product, name="hidden")(inner))
+        return nn.silu(linear(product=self.product, name="hidden")(inner))
 
 
 class Layer(nn.Module):

@@ -22,17 +22,6 @@ CPU_CHUNK, CPU_CHUNK_ELEMENTS = 4, 2**19
 GPU_CHUNK_ELEMENTS = 2**28
 
 
-def use_cpu_cores(cores: int) -> None:
-    """Make each of ``cores`` CPU cores a device of its own; call before JAX is used.
-
-    Where JAX finds a GPU it takes that and this changes nothing.
-    """
-    jax.config.update("jax_num_cpu_devices", cores)
-    # Dispatched asynchronously, a program's parts for two devices run one after the other as often as side by side, at
-    # half the throughput (measured): they wait for each other where the same thread has started both.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
-
-
 def make_mesh(batch_size: int, devices: list[jax.Device] | None = None) -> Mesh:
     """Return a mesh over as many devices of this process as divide ``batch_size`` evenly."""
     devices = devices if devices is not None else jax.local_devices()

@@ -39,7 +39,7 @@ from pipeline.jax_backend.parallel import (
 from pipeline.jax_backend.processes import Processes, join
 from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.weights import Layout
-from pipeline.study.config import RunConfig
+from pipeline.study.config import RunConfig, TrainingConfig
 from pipeline.training.array_files import Arrays
 from pipeline.training.checkpoint_files import CheckpointFiles
 from pipeline.training.feeding import worker_processes
@@ -54,6 +54,18 @@ class State(NamedTuple):
     params: Array
     optimizer: Any
     ema: Array
+
+
+def next_state(
+    state: State, gradient: Array, optimizer: optax.GradientTransformation, training: TrainingConfig
+) -> State:
+    """Return the state after a step with the gradient [P] of its loss."""
+    # Optax mixes floats and integers, which strict promotion of types (the tests' setting) forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
+    decay = ema_decay(state.step, training.ema_decay)
+    return State(state.step + 1, params, optimizer_state, decay * state.ema + (1.0 - decay) * params)
 
 
 class Stepper:
@@ -136,17 +148,8 @@ class Stepper:
     def _update_state(self, state: State, losses: Array, gradients: Array) -> tuple[State, Array, Array]:
         training = self._config.training
         gradient = jnp.sum(gradients, axis=0) / training.batch_size
-        # Optax mixes floats and integers, which strict promotion of types (the tests' setting) forbids.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        decay = ema_decay(state.step, training.ema_decay)
-        ema = decay * state.ema + (1.0 - decay) * params
-        return (
-            State(state.step + 1, params, optimizer, ema),
-            jnp.sum(losses) / training.batch_size,
-            optax.tree.norm(gradient),
-        )
+        after = next_state(state, gradient, self._optimizer, training)
+        return after, jnp.sum(losses) / training.batch_size, optax.tree.norm(gradient)
 
 
 def train(run: TrainingRun, *, cores: int = 1) -> Trained:
@@ -181,7 +184,6 @@ class JaxTrainer:
         """Take the initial weights, or draw them; nothing is compiled yet."""
         config, statistics, pretrained = run.config, run.statistics, run.pretrained
         self._processes = processes or Processes()
-        self._properties, self._seed = run.properties.statistics if run.properties else None, config.seed
         self._objective = build_objective(config, statistics)
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
         self._layout = build_layout(self._objective)
@@ -235,14 +237,11 @@ class JaxTrainer:
         weights = jax.device_put((self._state.ema, self._stepper.teacher), replicated(mesh))
         return np.asarray(self._validate(weights[0], batch, weights[1]))
 
-    def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
-        sampler = self._sampler
-        assert sampler is not None, "a regressor is not sampled"
-        sampler.weights = self._state.ema
-        if self._properties:
-            sampler = sampler.given(self._properties.drawn_context(sizes, self._seed))
-        return sampler(sizes).molecules
+    def sample(self, sizes: npt.NDArray[np.int32], context: npt.NDArray[np.float32] | None) -> Molecules:
+        """Return molecules from the averaged weights, see ``Trainer``."""
+        assert self._sampler is not None, "a regressor is not sampled"
+        self._sampler.weights = self._state.ema
+        return self._sampler.given(context)(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""

@@ -71,7 +71,7 @@ class Request:
           InputError: the sampler or the run takes no such formula.
         """
         program = program.of_composition(self.atoms) if self.atoms else program
-        return program if self.context is None else program.given(self.context)
+        return program.given(self.context)
 
 
 def asked_values(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.progress import Progress
-from pipeline.data.batches import PaddedMolecules
+from pipeline.data.batches import PaddedMolecules, full_batches
 from pipeline.data.properties import PropertyStatistics
 from pipeline.data.shards import make_shards
 
@@ -35,10 +35,8 @@ def predict_in_batches(
     found = np.zeros((len(molecules), len(properties.names)))
     labels: npt.NDArray[Any] = np.full(len(molecules), "test", object)
     widths = sorted({*buckets, int(molecules.sizes.max())})
-    for shard in make_shards(molecules, index=np.arange(len(molecules)), split=labels, buckets=widths)["test"]:
-        for start in range(0, len(shard), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(shard)))
-            # Filled up: a compiled program has one shape.
-            found[shard.index[rows]] = predict(PaddedMolecules.of(shard, np.resize(rows, BATCH)))[: len(rows)]
-            progress.update(len(rows))
+    shards = make_shards(molecules, index=np.arange(len(molecules)), split=labels, buckets=widths)["test"]
+    for shard, rows, batch in full_batches(shards, BATCH):
+        found[shard.index[rows]] = predict(batch)[: len(rows)]
+        progress.update(len(rows))
     return found * properties.mad + properties.mean

@@ -89,11 +89,11 @@ class MoleculeSampler(ABC):
         other._levels = np.array(levels)
         return other
 
-    def given(self, conditions: Floats) -> Self:
+    def given(self, conditions: Floats | None) -> Self:
         """Return the same sampler of a conditional run with the conditions of its molecules, sharing what is compiled.
 
         Args:
-          conditions: of molecules 0, 1, ..., [M, P + 1], see ``PropertyStatistics.context``; withheld by default.
+          conditions: of molecules 0, 1, ..., [M, P + 1], see ``PropertyStatistics.context``; None withholds them.
         """
         other = copy(self)
         other._conditions = conditions

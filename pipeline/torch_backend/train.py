@@ -47,7 +47,6 @@ class TorchTrainer:
     def __init__(self, run: TrainingRun, machine: Machine):
         """Take the initial weights, or draw them, and put them on the device."""
         config, statistics, pretrained, training = run.config, run.statistics, run.pretrained, run.config.training
-        self._properties = run.properties.statistics if run.properties else None
         objective = build_objective(config, statistics)
         if pretrained.init:
             from_arrays(objective.model, pretrained.init)
@@ -114,12 +113,9 @@ class TorchTrainer:
         chunk = self._workers.chunk(self._config.model, width)
         return self._workers.infer(losses, count, chunk=chunk).cpu().numpy()
 
-    def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
-        sampler = self._sampler
-        if self._properties:
-            sampler = sampler.given(self._properties.drawn_context(sizes, self._config.seed))
-        return sampler(sizes).molecules
+    def sample(self, sizes: npt.NDArray[np.int32], context: npt.NDArray[np.float32] | None) -> Molecules:
+        """Return molecules from the averaged weights, see ``Trainer``."""
+        return self._sampler.given(context)(sizes).molecules
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""

@@ -102,8 +102,11 @@ class Trainer(Protocol):
     def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
 
-    def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
-        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``."""
+    def sample(self, sizes: npt.NDArray[np.int32], context: npt.NDArray[np.float32] | None) -> Molecules:
+        """Return one molecule for each of ``sizes`` from the averaged weights, by the ``progress_sampler``.
+
+        ``context`` is that of each molecule in a conditional run, see ``PropertyStatistics.context``.
+        """
 
     def is_finite(self) -> bool:
         """Return whether the averaged weights are."""
@@ -257,6 +260,8 @@ class _Observer:
         molecules = validation_molecules(run.shards["validation"], max(statistics.buckets), config.seed)
         self._validation = (noising.validation(molecules[0]), molecules[1]) if molecules else None
         self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
+        properties = run.properties.statistics if run.properties else None
+        self._context = properties.drawn_context(self._sizes, config.seed) if properties else None
         self._intervals = {
             "validation": training.validation_interval if self._validation else 0,
             "samples": training.sample_interval if self._sampler else 0,
@@ -274,7 +279,7 @@ class _Observer:
             losses = np.asarray(self._trainer.validation_loss(batch), np.float64)[:count]
             return {"loss": float(losses.mean())}
         assert self._sampler is not None
-        samples = self._trainer.sample(self._sizes)
+        samples = self._trainer.sample(self._sizes, self._context)
         return {"sampler": self._sampler.name, "num": len(samples), **stability_metrics(samples, seed=0)}
 
 
@@ -286,19 +291,9 @@ def _in_words(kind: str, values: Mapping[str, Any]) -> str:
 
 def validation_molecules(shards: list[Shard], width: int, seed: int) -> tuple[PaddedMolecules, int] | None:
     """Return up to 1,024 molecules padded to one width and filled up to whole chunks, and how many; or None."""
-    places = [(shard, row) for shard in shards for row in range(len(shard))]
-    if not places:
+    total = sum(map(len, shards))
+    if not total:
         return None
-    chosen = np.random.default_rng(seed).permutation(len(places))[:VALIDATION_MOLECULES]
-    count = len(chosen)
-    chosen = np.resize(chosen, -(-count // VALIDATION_MULTIPLE) * VALIDATION_MULTIPLE)
-    positions = np.zeros((len(chosen), width, 3), np.float32)
-    atomic_numbers = np.zeros((len(chosen), width), np.uint8)
-    sizes = np.zeros(len(chosen), np.int32)
-    numbers = np.zeros(len(chosen), np.int32)
-    for place, (shard, row) in enumerate(places[i] for i in chosen):
-        numbers[place] = shard.index[row]
-        positions[place, : shard.bucket] = shard.positions[row]
-        atomic_numbers[place, : shard.bucket] = shard.atomic_numbers[row]
-        sizes[place] = shard.sizes[row]
-    return PaddedMolecules(numbers, positions, atomic_numbers, sizes), count
+    chosen = np.random.default_rng(seed).permutation(total)[:VALIDATION_MOLECULES]
+    filled = np.resize(chosen, -(-len(chosen) // VALIDATION_MULTIPLE) * VALIDATION_MULTIPLE)
+    return PaddedMolecules.together(shards, width).take(filled), len(chosen)

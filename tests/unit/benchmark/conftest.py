@@ -11,8 +11,7 @@ import pytest
 
 from pipeline.benchmark.contest import Outcome, Turn
 from pipeline.benchmark.contestants import CONTESTANTS, reference_settings
-from pipeline.benchmark.estimates import median
-from pipeline.benchmark.sections import summarise
+from pipeline.benchmark.sections import median, summarise
 from pipeline.benchmark.study import VERSION
 from pipeline.benchmark.tasks import Task
 from pipeline.core.files import write_json

@@ -9,8 +9,6 @@ from pipeline.benchmark import memory, processes
 from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.tasks import Task
 
-from .conftest import outcome
-
 
 def test_memory_is_counted_and_its_peak_is_forgotten_on_request() -> None:
     memory.reset_peak()
@@ -21,11 +19,6 @@ def test_memory_is_counted_and_its_peak_is_forgotten_on_request() -> None:
     del ballast
     memory.reset_peak()
     assert memory.peak_mb() < peak - 32
-
-
-def test_a_task_goes_through_a_pipe() -> None:
-    task = outcome("jax", []).task
-    assert Task.from_json(task.to_json()) == task
 
 
 def test_a_contestant_that_cannot_says_why_on_one_line() -> None:

@@ -52,15 +52,15 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mon
     whole = read(path, processes=2).data.molecules
     embed_part, done = smiles_files._embed_part, list[int]()
 
-    def embed_two_parts(part: Path, start: int, *rest: Any) -> int:
+    def embed_two_parts(seed: int, part: tuple[Path, int, list[str]]) -> int:
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(start)
-        return embed_part(part, start, *rest)
+        done.append(part[1])
+        return embed_part(seed, part)
 
-    def embed_the_others(part: Path, start: int, *rest: Any) -> int:
-        assert start not in done
-        return embed_part(part, start, *rest)
+    def embed_the_others(seed: int, part: tuple[Path, int, list[str]]) -> int:
+        assert part[1] not in done
+        return embed_part(seed, part)
 
     monkeypatch.setattr(smiles_files, "_embed_part", embed_two_parts)
     with pytest.raises(KeyboardInterrupt):

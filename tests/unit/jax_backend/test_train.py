@@ -218,7 +218,7 @@ def test_samples_of_a_running_training(
 ) -> None:
     trainer = make_trainer(make_config(training={"sample_count": 4}), molecules, tmp_path)
     sizes: npt.NDArray[np.int32] = np.array([3, 9, 29, 5], np.int32)
-    samples = trainer.sample(sizes)
+    samples = trainer.sample(sizes, None)
     assert (samples.sizes == sizes).all()
     assert np.isfinite(samples.positions).all()
 

@@ -88,7 +88,7 @@ class FakeTrainer:
         # What only fills the batch up must not count.
         return np.where(np.arange(len(batch.sizes)) < 7, self.validation, 1e9)
 
-    def sample(self, sizes: npt.NDArray[np.int32]) -> Molecules:
+    def sample(self, sizes: npt.NDArray[np.int32], context: object) -> Molecules:
         self.sampled.append(sizes)
         width = int(sizes.max())
         atomic_numbers = np.ones((len(sizes), width), np.uint8)
