@@ -14,8 +14,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from pipeline.core.errors import InputError
 from pipeline.jax_backend.egnn import EGNN
+from pipeline.training.array_files import check_shapes
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,7 @@ class Layout:
         Raises:
           InputError: names or shapes are not those of the network.
         """
-        given = {name: array.shape for name, array in arrays.items()}
-        if odd := [name for name in self.shapes.keys() | given.keys() if self.shapes.get(name) != given.get(name)]:
-            name = min(odd)
-            raise InputError(
-                f"weights: {name} should have shape {self.shapes.get(name)} for this network and has {given.get(name)}"
-            )
+        check_shapes(arrays, self.shapes)
         return jnp.asarray(np.concatenate([arrays[name].reshape(-1) for name in self.shapes]))
 
     def _sizes(self) -> list[int]:

@@ -5,7 +5,6 @@ from typing import Final
 
 import torch
 
-from pipeline.core.errors import InputError
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.feature_scales import given_scales, measured_scales
 from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule
@@ -48,15 +47,10 @@ def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     )
 
 
-def _property(config: RunConfig, statistics: Statistics) -> Objective:
-    raise InputError(f"run {config.name}: objective property is for the backend jax")
-
-
 _BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
     "edm": build_edm,
     "denoiser": _denoiser,
     "consistency": _consistency,
-    "property": _property,
 }
 
 

@@ -68,14 +68,7 @@ def at_level(data: Cloud, noise: Cloud, sigma: Tensor) -> Cloud:
 
 
 def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Tensor) -> Tensor:
-    """Return |D - x|^2 / (2 c_out^2 (3 + T) N), [B]: the network's target has unit weight at every level (eq. 8).
-
-    Args:
-      clean: the estimate D.
-      data: x.
-      c_out: from ``Preconditioned.raw``.
-      mask: [B, N].
-    """
+    """Return |D - x|^2 / (2 c_out^2 (3 + T) N), [B]: the network's target has unit weight at every level (eq. 8)."""
     errors = combine(lambda d, x, scale: ((d - x) / scale).square().sum(dim=(1, 2)), clean, data, c_out)
     return 0.5 * (errors.x + errors.h) / ((3 + data.h.shape[-1]) * mask.sum(dim=1))
 

@@ -47,16 +47,7 @@ class EDM(Objective):
     def predict_noise(
         self, z: Cloud, mask: Tensor, *, t: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None = None
     ) -> Cloud:
-        """Return the network's estimate of eps.
-
-        Args:
-          z: the noisy cloud in VP units.
-          mask: [B, N].
-          t: the step divided by T, [B].
-          alpha: [B].
-          sigma: [B].
-          condition: see ``Objective.denoise``.
-        """
+        """Return the network's estimate of eps in the cloud z in VP units, at the step t / T [B]."""
         if not self.model.config.preconditioned:
             time = t[:, None, None] * mask[..., None]
             return Cloud(*self.model(z.x, torch.cat([z.h, time], dim=-1), mask, condition=condition))

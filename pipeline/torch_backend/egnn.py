@@ -58,12 +58,7 @@ def squared_distances(x: Tensor) -> Tensor:
 
 
 def radial_features(distance2: Tensor, *, kind: str) -> Tensor:
-    """Return what an edge knows of a distance: its square (``squared``), or smooth bounded functions (``gaussian``).
-
-    Args:
-      distance2: squared distances, [B, N, N].
-      kind: ``squared`` gives [B, N, N, 1]; ``gaussian`` gives [B, N, N, 18]: d, d^2 / (1 + d^2 / 10) and 16 Gaussians.
-    """
+    """Return what an edge knows of squared distances [B, N, N]: [B, N, N, 1] or [B, N, N, 18]."""
     if kind == "squared":
         return distance2[..., None]
     distance = (distance2 + DISTANCE_EPSILON).sqrt()[..., None]
@@ -130,10 +125,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor, step: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Update ``x`` [B, N, 3] and ``h`` [B, N, H]; ``pair_mask`` [B, N, N] is 0 for padding and for i = j.
-
-        ``step`` [B] multiplies the update of ``x``.
-        """
+        """Update ``x`` [B, N, 3], by ``step`` [B] times its change, and ``h`` [B, N, H]; see the other backend."""
         config = self.config
         difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
         distance2 = difference.square().sum(dim=-1)  # [B, N, N]
@@ -196,19 +188,7 @@ class EGNN(nn.Module):
     def forward(
         self, x: Tensor, h: Tensor, mask: Tensor, step: Tensor | None = None, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Apply the network.
-
-        Args:
-          x: coordinates, centred, [B, N, 3].
-          h: node features, the noise level among them, [B, N, K].
-          mask: 1 for atoms and 0 for padding, [B, N].
-          step: multiplies every layer's update of the coordinates, [B]; None for 1.
-          condition: features of the molecules, [B, condition_features]; None for 0.
-
-        Returns:
-          The change of the coordinates over all layers, projected to zero mean over atoms, [B, N, 3], and the output
-          features, [B, N, output_features]; both 0 in the padding.
-        """
+        """Apply the network; arguments and results are those of the other backend's."""
         config = self.config
         pairs = 1.0 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         pair_mask = mask[:, :, None] * mask[:, None, :] * pairs

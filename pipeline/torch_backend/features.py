@@ -75,13 +75,6 @@ def draw_normals(generators: Sequence[Generator], width: int, features: int) -> 
 
 
 def as_noise(normals: Tensor, mask: Tensor) -> Cloud:
-    """Return standard normal noise: ``x`` without a centre of mass, ``h`` free, both 0 in the padding.
-
-    The mean-free Gaussian is the projection of an isotropic one (EDM, section 3.1).
-
-    Args:
-      normals: isotropic, [B, N, 3 + K].
-      mask: 1 for atoms, [B, N].
-    """
+    """Return isotropic ``normals`` [B, N, 3 + K] as noise: ``x`` without a centre of mass, 0 in the padding."""
     noise = normals * mask[..., None]
     return Cloud(remove_mean(noise[..., :3], mask), noise[..., 3:])

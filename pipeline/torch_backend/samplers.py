@@ -1,9 +1,6 @@
-"""Samplers. They take a denoise function, not a model, and are pure functions of their noise.
+"""Samplers, whose equations and arguments are those of ``pipeline.jax_backend.samplers``.
 
-A ``Denoise`` maps a noisy cloud at the variance-exploding level sigma to its estimate of the clean one. All clouds are
-free of a centre of mass, which every linear combination keeps. Levels decrease.
-
-Each sampler is a generator: it yields the noisy cloud before every step, and at last the sample.
+Each is a generator: it yields the noisy cloud before every step, and at last the sample.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +15,7 @@ DrawNoise = Callable[[], Cloud]
 
 
 def ddim(denoise: Denoise, noise: Cloud, sigmas: Sequence[float]) -> Iterator[Cloud]:
-    """Deterministic DDIM (Song et al. 2021, eq. 13), which is Euler's method on dx/dsigma = (x - D(x, sigma)) / sigma.
-
-    Args:
-      denoise: the model.
-      noise: unit noise, [B, N, .].
-      sigmas: levels that end in 0, [S + 1]; S network calls.
-    """
+    """Deterministic DDIM (Song et al. 2021, eq. 13)."""
     state = combine(lambda e: sigmas[0] * e, noise)
     for sigma, following in pairwise(sigmas):
         yield state
@@ -41,15 +32,7 @@ def heun(
     churned: Sequence[float] | None = None,
     draw: DrawNoise | None = None,
 ) -> Iterator[Cloud]:
-    """Karras et al. 2022, algorithm 1: Heun's second-order method, with an Euler step to sigma = 0 at the end.
-
-    Args:
-      denoise: the model.
-      noise: unit noise, [B, N, .].
-      sigmas: levels that end in 0, [S + 1]; 2 S - 1 network calls.
-      churned: levels that fresh noise raises each state to before its step (algorithm 2), [S + 1]; None adds none.
-      draw: that noise.
-    """
+    """Heun's second-order method (Karras et al. 2022, algorithms 1 and 2), with an Euler step to 0 at the end."""
     churned = sigmas if churned is None else churned
 
     def slope(state: Cloud, sigma: float) -> Cloud:
@@ -71,19 +54,7 @@ def heun(
 
 
 def ancestral(denoise: Denoise, noise: Cloud, sigmas: Sequence[float], draw: DrawNoise) -> Iterator[Cloud]:
-    """Ancestral sampling (Hoogeboom et al. 2022, algorithm 2): x_s ~ q(x_s | x_t, D(x_t)) from level t to level s.
-
-    In variance-exploding units the posterior has mean r x_t + (1 - r) D with r = s^2 / t^2, and variance s^2 (1 - r).
-
-    Args:
-      denoise: the model.
-      noise: unit noise, [B, N, .].
-      sigmas: levels down to the lowest one, above 0, [S + 1]; S + 1 network calls.
-      draw: fresh noise, for S steps and the sample.
-
-    The sample's coordinates are drawn from the Gaussian p(x | z_0) around the last estimate, its features are those of
-    z_0 itself: there p(h | z_0) is a rounding of z_0, and nothing trains the network's estimate of h.
-    """
+    """Ancestral sampling (Hoogeboom et al. 2022, algorithm 2)."""
     state = combine(lambda e: sigmas[0] * e, noise)
     for sigma, following in pairwise(sigmas):
         yield state

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from pipeline.core.errors import InputError
+from pipeline.training.array_files import check_shapes
 
 
 def to_vector(model: nn.Module) -> Tensor:
@@ -41,13 +41,7 @@ def from_arrays(model: nn.Module, arrays: Mapping[str, npt.NDArray[np.float32]])
       InputError: names or shapes are not those of the network.
     """
     parameters = dict(model.named_parameters())
-    expected = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    given = {name: array.shape for name, array in arrays.items()}
-    if odd := [name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name)]:
-        name = min(odd)
-        raise InputError(
-            f"weights: {name} should have shape {expected.get(name)} for this network and has {given.get(name)}"
-        )
+    check_shapes(arrays, {name: tuple(parameter.shape) for name, parameter in parameters.items()})
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(torch.from_numpy(np.array(arrays[name])))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -41,6 +42,18 @@ def is_intact(arrays: Arrays, metadata: Mapping[str, str]) -> bool:
     """Return whether the digest is that of the content."""
     others = {name: value for name, value in metadata.items() if name != _DIGEST}
     return metadata.get(_DIGEST) == digest(arrays, others)
+
+
+def check_shapes(arrays: Arrays, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that arrays are the weights of a network.
+
+    Raises:
+      InputError: names or shapes are not the expected ones.
+    """
+    for name in sorted(arrays.keys() | expected.keys()):
+        given = arrays[name].shape if name in arrays else None
+        if given != expected.get(name):
+            raise InputError(f"weights: {name} should have shape {expected.get(name)} for this network and has {given}")
 
 
 def digest(arrays: Arrays, metadata: Mapping[str, str]) -> str:
