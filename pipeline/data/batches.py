@@ -50,9 +50,7 @@ class PaddedMolecules(NamedTuple):
         return type(self)(*(column[rows] for column in self))
 
 
-def full_batches(
-    shards: Iterable[Shard], size: int
-) -> Iterator[tuple[Shard, npt.NDArray[np.int64], PaddedMolecules]]:
+def full_batches(shards: Iterable[Shard], size: int) -> Iterator[tuple[Shard, npt.NDArray[np.int64], PaddedMolecules]]:
     """Yield all molecules in batches of one shard each, as shard, rows and molecules.
 
     A batch always has ``size`` molecules, since a compiled program has one shape: fewer rows repeat.

@@ -30,15 +30,14 @@ _BACKENDS: Final = {"jax": "JAX", "torch": "PyTorch"}
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
-    """One quantity during training, in the order of the steps, all of shape [K]."""
+class Logged:
+    """When something was logged during training, in the order of the steps, all of shape [K]."""
 
     step: Floats
     molecules: Floats
     """Training molecules seen so far, counting repeats."""
     seconds: Floats
     """Training time so far, without interruptions."""
-    values: Floats
 
     def __len__(self) -> int:
         """Return K."""
@@ -46,24 +45,24 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
-class Checkups:
+class Curve(Logged):
+    """One quantity during training."""
+
+    values: Floats
+    """[K]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkups(Logged):
     """Stability of the samples that one sampler drew during training."""
 
     sampler: str
     count: int
     """Samples per check."""
-    step: Floats
-    """[K], like molecules and seconds."""
-    molecules: Floats
-    seconds: Floats
     atom_stability: Floats
     """[K, 3]: value, low, high."""
     molecule_stability: Floats
     """Likewise."""
-
-    def __len__(self) -> int:
-        """Return K."""
-        return len(self.step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +113,8 @@ class Run:
         return f"{style.duration(self.seconds)} training{after}, {style.large_number(self.molecules)} molecules"
 
     @property
-    def _curves(self) -> list[Curve | Checkups]:
-        curves: list[Curve | Checkups] = [self.training_loss, self.validation_loss, *self.checkups]
-        return [curve for curve in curves if len(curve)]
+    def _curves(self) -> list[Logged]:
+        return [one for one in (self.training_loss, self.validation_loss, *self.checkups) if len(one)]
 
     def calls(self, sampler: str) -> int | None:
         """Return the network calls per molecule of a sampler; None if its file does not state them."""

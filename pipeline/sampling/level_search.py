@@ -7,7 +7,8 @@ around the best for fewer calls, until none of them improves the score. Fewer is
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -83,43 +84,27 @@ def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, swee
         return tried[levels]
 
     best = start
+    # The first S of the four numbers have a part in S levels.
+    moves: list[Callable[[Spacing], list[Spacing]]] = [_anywhere] if calls == 1 else []
+    moves += [partial(_moved, field.name, calls) for field in fields(Spacing)[:calls]]
     for _ in range(sweeps):
         before = best
-        for candidates in (_anywhere, _first, _second, _last, _rho):
-            able = [
-                spacing
-                for spacing in candidates(best, calls)
-                if spacing.first <= sigma_max and spacing.is_descending(calls)
-            ]
+        for move in moves:
+            able = [one for one in move(best) if one.first <= sigma_max and one.is_descending(calls)]
             best = max([best, *able], key=value)
         if best == before:
             break
     return best, value(best)
 
 
-def _anywhere(best: Spacing, calls: int) -> list[Spacing]:
-    """One call is cheap, and there may be nothing to choose between high levels: all of them are tried."""
-    if calls > 1:
-        return []
+def _anywhere(best: Spacing) -> list[Spacing]:
+    """Return first levels all over the range: one call is cheap, and high levels may be equally good."""
     return [replace(best, first=part * best.first / 2**octave) for octave in range(5) for part in (1.0, FACTORS[1])]
 
 
-def _first(best: Spacing, calls: int) -> list[Spacing]:
-    del calls
-    return [replace(best, first=factor * best.first) for factor in FACTORS]
-
-
-def _second(best: Spacing, calls: int) -> list[Spacing]:
-    if calls == 1:
-        return []
-    if calls == 2:
-        return [replace(best, second=factor * best.second, last=factor * best.second) for factor in FACTORS]
-    return [replace(best, second=factor * best.second) for factor in FACTORS]
-
-
-def _last(best: Spacing, calls: int) -> list[Spacing]:
-    return [replace(best, last=factor * best.last) for factor in FACTORS] if calls > 2 else []
-
-
-def _rho(best: Spacing, calls: int) -> list[Spacing]:
-    return [replace(best, rho=rho) for rho in EXPONENTS] if calls > 3 else []
+def _moved(name: str, calls: int, best: Spacing) -> list[Spacing]:
+    """Return the spacing with other values of one of its numbers."""
+    values = EXPONENTS if name == "rho" else [factor * getattr(best, name) for factor in FACTORS]
+    # The second of two levels is the last.
+    names = ("second", "last") if name == "second" and calls == 2 else (name,)
+    return [replace(best, **dict.fromkeys(names, value)) for value in values]
