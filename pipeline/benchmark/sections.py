@@ -88,7 +88,9 @@ def training(inputs: Inputs) -> Json:
         contestants = summarise(outcomes)
         for one, outcome in outcomes.items():
             if outcome.failed is None:
-                operations = _operations(outcome)
+                model, factored = run_config(outcome.task.run).model, CONTESTANTS[one].factored
+                # Including padding.
+                operations = outcome.molecules * outcome.mean(partial(training_operations, model, factored=factored))
                 contestants[one]["operations"] = operations
                 contestants[one]["operations_per_second"] = median([operations / each for each in outcome.seconds()])
         found[name] = network | {"needed_operations": _needed_operations(network, inputs), "contestants": contestants}
@@ -305,13 +307,6 @@ def summarise(outcomes: Mapping[str, Outcome]) -> Json:
 def median(values: npt.ArrayLike) -> dict[str, float]:
     """Return the median of measurements, one per repetition, with its 95 % interval; nearly their range if few."""
     return bootstrap_median(np.asarray(values, np.float64), replicates=1000, seed=0).to_json()
-
-
-def _operations(outcome: Outcome) -> float:
-    """Return the floating-point operations of the contestant's training step, including padding."""
-    model, factored = run_config(outcome.task.run).model, CONTESTANTS[outcome.task.contestant].factored
-    each = outcome.mean(partial(training_operations, model, factored=factored))
-    return outcome.molecules * each
 
 
 def _needed_operations(network: Mapping[str, int], inputs: Inputs) -> float:

@@ -1,6 +1,5 @@
 """The complete benchmark: all parts, written to a folder of JSON files."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -27,25 +26,12 @@ def parts(inputs: Inputs) -> dict[str, Callable[[Inputs], Json]]:
     return {name: measure for name, (enabled, measure) in available.items() if enabled}
 
 
-def run_benchmark(
-    inputs: Inputs,
-    folder: Path,
-    *,
-    note: Callable[[str], None] = lambda _: None,
-    advance: Callable[[], None] = lambda: None,
-) -> dict[str, Json]:
-    """Run all parts and write a JSON file for each, and one with machine and settings, to ``folder``.
-
-    Args:
-      inputs: what to measure, and with what.
-      folder: existing folder to write to.
-      note: called with each progress message.
-      advance: called after every turn of a contestant.
+def run_benchmark(inputs: Inputs, folder: Path) -> dict[str, Json]:
+    """Run all parts and write a JSON file for each, and one with machine and settings, to an existing folder.
 
     Returns:
       The content of the files, by name.
     """
-    inputs = dataclasses.replace(inputs, note=note, advance=advance)
     loads = [load_average()]
     found = {}
     for name, measure in parts(inputs).items():

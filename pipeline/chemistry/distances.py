@@ -185,18 +185,11 @@ def _distances(
         with np.errstate(invalid="ignore"):
             p = found[:, own] / found[:, own].sum(axis=1, keepdims=True)
             q = expected[own] / expected[own].sum()
-        by_name[name] = _wasserstein(p, q) * quantity.step if quantity.ordered else _jensen_shannon(p, q)
+        if quantity.ordered:
+            by_name[name] = np.abs(np.cumsum(p - q, axis=1)).sum(axis=1) * quantity.step
+        else:
+            by_name[name] = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
     return by_name
-
-
-def _wasserstein(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    area: npt.NDArray[np.float64] = np.abs(np.cumsum(p - q, axis=1)).sum(axis=1)
-    return area
-
-
-def _jensen_shannon(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    entropy: npt.NDArray[np.float64] = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
-    return entropy
 
 
 def _entropy(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

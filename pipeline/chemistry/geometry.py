@@ -29,7 +29,9 @@ def heavy_bonds(molecules: Molecules) -> tuple[npt.NDArray[np.int64], npt.NDArra
 def bond_angles(molecules: Molecules) -> Values:
     """Return the angles, 0 to 180 degrees, between bonds that share an atom, hydrogens left out."""
     middle, end = _by_middle(*heavy_bonds(molecules))
-    along = _directions(molecules, middle, end)
+    positions = molecules.positions.astype(np.float64)
+    along = positions[end] - positions[middle]
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
     found = [(_NO_ATOMS, _NO_VALUES)]
     for one, other in _pairs_at_an_atom(middle):
         cosine = np.clip((along[one] * along[other]).sum(axis=1), -1.0, 1.0)
@@ -90,13 +92,3 @@ def _pairs_at_an_atom(middle: npt.NDArray[np.int64]) -> list[tuple[npt.NDArray[n
         pairs = np.flatnonzero(middle[shift:] == middle[:-shift])
         found.append((pairs, pairs + shift))
     return found
-
-
-def _directions(
-    molecules: Molecules, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return unit vectors [K, 3] from one atom to another."""
-    positions = molecules.positions.astype(np.float64)
-    along = positions[end] - positions[start]
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    return along

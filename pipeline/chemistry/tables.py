@@ -5,6 +5,7 @@ import io
 import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.chemistry.metrics import LABELS
@@ -80,69 +81,45 @@ def comparison_table(evaluations: Mapping[str, Mapping[str, Any]], *, width: int
     )
 
 
-def summary_markdown(
-    results: Mapping[str, Mapping[str, Any]],
-    *,
-    floor: Mapping[str, Any],
-    ceiling: Mapping[str, Any],
-    training_minutes: Mapping[str, float] | None = None,
-) -> str:
-    """Return evaluations by name as a Markdown table, see ``summary_rows``."""
-    header, first, *between, last = summary_rows(
-        results, floor=floor, ceiling=ceiling, training_minutes=training_minutes
-    )
-    first, last = ([f"*{row[0]}*", *row[1:]] for row in (first, last))
-    plain = ([row[0].replace("|", "\\|"), *row[1:]] for row in between)
-    return f"{markdown_table(header, [first, *plain, last])}\n\n{SUMMARY_NOTE}\n"
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Evaluations of a study, to be written as a table."""
 
+    results: Mapping[str, Mapping[str, Any]]
+    """By name."""
+    floor: Mapping[str, Any]
+    """The evaluation of noise."""
+    ceiling: Mapping[str, Any]
+    """The evaluation of the data."""
+    training_minutes: Mapping[str, float] = field(default_factory=dict)
+    """Training time behind each result, by name, where known."""
 
-def summary_rows(
-    results: Mapping[str, Mapping[str, Any]],
-    *,
-    floor: Mapping[str, Any],
-    ceiling: Mapping[str, Any],
-    training_minutes: Mapping[str, float] | None = None,
-) -> list[list[str]]:
-    """Return the cells of a summary: the header, then rows for the floor, each result and the ceiling.
+    def markdown(self) -> str:
+        """Return a Markdown table with a row for the floor, each result and the ceiling."""
+        every: list[tuple[str, Mapping[str, Any], float | None]] = [("*noise (floor)*", self.floor, None)]
+        for name, one in self.results.items():
+            every.append((name.replace("|", "\\|"), one, self.training_minutes.get(name)))
+        rows = []
+        for name, one, minutes in [*every, ("*data (ceiling)*", self.ceiling, None)]:
+            costs = [_network_calls(one), _figures(_seconds(one)), _figures(minutes)]
+            values = (_percent(one[key]) for key in _SUMMARY)
+            rows.append([name, str(one["num_molecules"]), *(cost or _MISSING for cost in costs), *values])
+        header = ["", "molecules", *_COSTS, _TRAINING, *(LABELS[key] for key in _SUMMARY)]
+        return f"{markdown_table(header, rows)}\n\n{SUMMARY_NOTE}\n"
 
-    Args:
-      results: evaluations by name.
-      floor: the evaluation of noise.
-      ceiling: the evaluation of the data.
-      training_minutes: training time behind each result, by name, where known.
-    """
-    minutes = training_minutes or {}
-    rows = [["", "molecules", *_COSTS, _TRAINING, *(LABELS[key] for key in _SUMMARY)]]
-    for name, one in [("noise (floor)", floor), *results.items(), ("data (ceiling)", ceiling)]:
-        costs = [_network_calls(one), _figures(_seconds(one)), _figures(minutes.get(name))]
-        values = (_percent(one[key]) for key in _SUMMARY)
-        rows.append([name, str(one["num_molecules"]), *(cost or _MISSING for cost in costs), *values])
-    return rows
-
-
-def summary_csv(
-    results: Mapping[str, Mapping[str, Any]],
-    *,
-    floor: Mapping[str, Any],
-    ceiling: Mapping[str, Any],
-    training_minutes: Mapping[str, float] | None = None,
-) -> str:
-    """Return evaluations by name as CSV, a row for each metric of each, with floor and ceiling; values are fractions.
-
-    The arguments are those of ``summary_rows``.
-    """
-    minutes = training_minutes or {}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    costs = ("network_calls", "seconds_a_molecule", "training_minutes")
-    writer.writerow(["name", "molecules", *costs, "metric", "value", "low", "high", "floor", "ceiling"])
-    for name, one in results.items():
-        cost = [_network_calls(one), _seconds(one), minutes.get(name)]
-        for key in LABELS:
-            interval = [one[key][part] for part in ("value", "low", "high")] if one[key] else [None] * 3
-            bounds = [bound[key] and bound[key]["value"] for bound in (floor, ceiling)]
-            writer.writerow([name, one["num_molecules"], *cost, key, *interval, *bounds])
-    return text.getvalue()
+    def csv(self) -> str:
+        """Return CSV, a row for each metric of each result, with floor and ceiling; values are fractions."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        costs = ("network_calls", "seconds_a_molecule", "training_minutes")
+        writer.writerow(["name", "molecules", *costs, "metric", "value", "low", "high", "floor", "ceiling"])
+        for name, one in self.results.items():
+            cost = [_network_calls(one), _seconds(one), self.training_minutes.get(name)]
+            for key in LABELS:
+                interval = [one[key][part] for part in ("value", "low", "high")] if one[key] else [None] * 3
+                bounds = [bound[key] and bound[key]["value"] for bound in (self.floor, self.ceiling)]
+                writer.writerow([name, one["num_molecules"], *cost, key, *interval, *bounds])
+        return text.getvalue()
 
 
 def _percent(estimate: Mapping[str, float] | None) -> str:

@@ -18,7 +18,7 @@ from pipeline.benchmark.sections import Inputs
 from pipeline.benchmark.settings import check_installed
 from pipeline.benchmark.study import run_benchmark
 from pipeline.benchmark.tables import tables
-from pipeline.cli.common import add_log, check_folder, run
+from pipeline.cli.common import check_folder, run, stage_parser
 from pipeline.core.cores import available_cores
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_directory, write_text
@@ -34,7 +34,7 @@ TABLE = "table.md"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="benchmark", description="Measure how fast the backends train and sample.")
+    parser = stage_parser(__doc__)
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
     parser.add_argument("--statistics", required=True, type=Path, help="statistics.json written by the stage shard")
     parser.add_argument("--settings", default="{}", metavar="JSON", help="benchmark section of a study, or part of it")
@@ -42,7 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sampler", type=Path, help="JSON file with the settings of the sampler for --weights")
     parser.add_argument("--cores", type=int, default=None, help="CPU cores of each contestant; default: all")
     parser.add_argument("--output", required=True, type=Path, help="directory to write, created when complete")
-    add_log(parser)
     return run(_benchmark, parser, argv)
 
 
@@ -60,19 +59,21 @@ def _benchmark(args: argparse.Namespace) -> None:
     if not read_shards(args.shards, "train"):
         raise InputError(f"{args.shards}: has no training molecules")
     sampler = load_run(args.weights).with_levels(read_settings(SamplerConfig, args.sampler)) if args.weights else None
-    inputs = Inputs(
-        settings=settings,
-        shards=args.shards.absolute(),
-        statistics=args.statistics.absolute(),
-        cores=cores,
-        weights=args.weights.absolute() if args.weights else None,
-        sampler=sampler,
-    )
     with (
         atomic_directory(args.output) as folder,
         progress(total=None, description="benchmark", unit="turns", log=args.log) as bar,
     ):
-        found = run_benchmark(inputs, folder, note=bar.note, advance=lambda: bar.update(1))
+        inputs = Inputs(
+            settings=settings,
+            shards=args.shards.absolute(),
+            statistics=args.statistics.absolute(),
+            cores=cores,
+            weights=args.weights.absolute() if args.weights else None,
+            sampler=sampler,
+            note=bar.note,
+            advance=lambda: bar.update(1),
+        )
+        found = run_benchmark(inputs, folder)
         table = tables(found)
         write_text(folder / TABLE, table)
     print(table, end="")

@@ -1,4 +1,4 @@
-"""Stage check-data: what a study would train on, and a study for it.
+"""Stage check-data: what a study would train on and what it would refuse, and such a study.
 
 python -m pipeline.cli.check_data molecules.sdf
 """
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.common import run
+from pipeline.cli.common import run, stage_parser
 from pipeline.core.cores import available_cores
 from pipeline.core.progress import progress
 from pipeline.data.data_check import describe, study_for
@@ -19,9 +19,7 @@ from pipeline.data.smiles_files import SUFFIXES, read_smiles_file
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="check-data", description="Tell what a study would train on, what it would refuse, and print such a study."
-    )
+    parser = stage_parser(__doc__)
     parser.add_argument(
         "input", type=Path, help="Parquet, XYZ, SDF or MOL file or a folder of them, or SMILES in a CSV or SMI file"
     )

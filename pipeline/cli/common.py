@@ -16,9 +16,14 @@ from pipeline.study.frameworks import FRAMEWORKS
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def add_log(parser: argparse.ArgumentParser) -> None:
-    """Add ``--log``, the file that also receives the progress lines and the final error."""
-    parser.add_argument("--log", type=Path, default=None, help="also write progress and errors to this file")
+def stage_parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a stage, which is described by its module's docstring: "Stage NAME: what it does."."""
+    first, _, rest = (doc or "").partition("\n")
+    name, _, what = first.removeprefix("Stage ").partition(": ")
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(
+        prog=name or None, description=what[:1].upper() + what[1:], epilog=rest, formatter_class=raw
+    )
 
 
 def check_folder(path: Path, what: str, file: str) -> None:
@@ -49,15 +54,16 @@ def add_backend(parser: argparse.ArgumentParser, *, override: bool) -> None:
 def run(
     stage: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> int:
-    """Parse ``argv``, run ``stage`` and return the exit status.
+    """Parse ``argv``, run ``stage`` and return the exit status; adds ``--log``, which receives progress and error.
 
     The status is 0 on success; 2, with one line on stderr, for errors that the user can fix (``InputError``, a missing
     or unreadable file, a full disk); and 128 plus the signal number, with one line, after a signal. Any other exception
     is a bug and keeps its traceback.
     """
     prepare_environment()
+    parser.add_argument("--log", type=Path, default=None, help="also write progress and errors to this file")
     args = parser.parse_args(argv)
-    log: Path | None = getattr(args, "log", None)
+    log: Path | None = args.log
     try:
         with _interrupted_by_signals():
             if log:

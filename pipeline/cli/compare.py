@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pipeline.chemistry.comparison import comparison_text, differences
 from pipeline.chemistry.metrics import read_summary
-from pipeline.cli.common import run
+from pipeline.cli.common import run, stage_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="compare", description="Tell differences between two evaluations from noise.")
+    parser = stage_parser(__doc__)
     parser.add_argument("a", type=Path, metavar="A", help="JSON file by the stage evaluate")
     parser.add_argument("b", type=Path, metavar="B", help="another")
     return run(_compare, parser, argv)

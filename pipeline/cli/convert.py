@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.common import add_log, run, tell
+from pipeline.cli.common import run, stage_parser, tell
 from pipeline.core.progress import progress
 from pipeline.data.molecule_files import read_molecule_files, report
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
@@ -18,11 +18,10 @@ from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="convert", description="Turn molecules of one format into another.")
+    parser = stage_parser(__doc__)
     parser.add_argument("input", type=Path, help="Parquet, XYZ, SDF or MOL file, gzipped or not, or a folder of them")
     parser.add_argument("--output", required=True, type=Path, help=f"file to write: {', '.join(SUFFIXES)}")
     parser.add_argument("--skip-invalid", action="store_true", help="leave out what cannot be used")
-    add_log(parser)
     return run(_convert, parser, argv)
 
 

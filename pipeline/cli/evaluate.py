@@ -20,7 +20,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.posebusters_checks import require_posebusters
 from pipeline.chemistry.relaxation import require_tblite
 from pipeline.chemistry.tables import comparison_table, evaluation_table
-from pipeline.cli.common import add_log, run, tell
+from pipeline.cli.common import run, stage_parser, tell
 from pipeline.core.errors import InputError
 from pipeline.core.files import sha256, write_json
 from pipeline.core.progress import progress
@@ -31,7 +31,7 @@ from pipeline.data.records import read_records
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="evaluate", description="Score files of molecules.")
+    parser = stage_parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet, XYZ, SDF, or a folder")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     parser.add_argument("--train", type=Path, help="molecules whose training split decides what is novel")
@@ -58,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=1, help="to share the work (default: %(default)s)")
-    add_log(parser)
     return run(_evaluate, parser, argv)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.chemistry.metrics import read_summary
-from pipeline.cli.common import add_log, check_folder, run
+from pipeline.cli.common import check_folder, run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_directory
 from pipeline.core.progress import progress
@@ -22,7 +22,7 @@ from pipeline.data.molecule_parquet import read_molecules
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="figures", description="Draw all figures of a study.")
+    parser = stage_parser(__doc__)
     one_per_run = "one per run, in the same order"
     parser.add_argument("--weights", required=True, type=Path, nargs="+", help=f"weights.safetensors, {one_per_run}")
     parser.add_argument("--curves", required=True, type=Path, nargs="+", help=f"metrics.jsonl, {one_per_run}")
@@ -40,7 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--gallery-molecules", type=int, default=12, help="molecules in a run's gallery (default: %(default)s)"
     )
     parser.add_argument("--output", required=True, type=Path, help="directory to write, created when complete")
-    add_log(parser)
     return run(_figures, parser, argv)
 
 

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import run, stage_parser
 from pipeline.core.files import read_json, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="gather", description="Collect all results of a run in one file.")
+    parser = stage_parser(__doc__)
     parser.add_argument("--run", required=True, help="name of the run")
     parser.add_argument(
         "--evaluations",
@@ -26,7 +26,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--likelihood", type=Path, help="file written by the stage likelihood")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
-    add_log(parser)
     return run(_gather, parser, argv)
 
 

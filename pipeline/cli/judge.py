@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.chemistry.metrics import known_molecules
 from pipeline.chemistry.rdkit_molecules import perceive
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import run, stage_parser
 from pipeline.core.files import sha256
 from pipeline.core.progress import progress
 from pipeline.data.molecule_parquet import read_molecules
@@ -23,12 +23,11 @@ from pipeline.sampling.parts import Part
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="judge", description="Judge a part of the molecules in a file.")
+    parser = stage_parser(__doc__)
     parser.add_argument("samples", type=Path, metavar="FILE", help="Parquet (molecule schema)")
     parser.add_argument("--part", required=True, metavar="K-of-N", help="part to judge")
     parser.add_argument("--train", type=Path, help="molecules whose training split defines novelty")
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
-    add_log(parser)
     return run(_judge, parser, argv)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.backends import load_backend
 from pipeline.chemistry.stability import stability_metrics
-from pipeline.cli.common import add_backend, add_log, run
+from pipeline.cli.common import add_backend, run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.core.progress import progress
@@ -26,7 +26,7 @@ from pipeline.training.run_folder import read_weights
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="levels", description="Search for the noise levels of few-step samplers.")
+    parser = stage_parser(__doc__)
     parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
     parser.add_argument("--calls", required=True, type=int, help="number of network calls")
     parser.add_argument(
@@ -41,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     add_backend(parser, override=True)
-    add_log(parser)
     return run(_levels, parser, argv)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.backends import load_backend
-from pipeline.cli.common import add_backend, add_log, run
+from pipeline.cli.common import add_backend, run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_json
 from pipeline.core.progress import progress
@@ -24,14 +24,13 @@ from pipeline.training.run_folder import read_weights
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="likelihood", description="Bound the likelihood of molecules under a run.")
+    parser = stage_parser(__doc__)
     parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
     parser.add_argument("--split", default="test", choices=["train", "validation", "test"], help="molecules to score")
     parser.add_argument("--seed", type=int, default=0, help="seed of the steps t and the noise")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     add_backend(parser, override=True)
-    add_log(parser)
     return run(_likelihood, parser, argv)
 
 

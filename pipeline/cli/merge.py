@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import run, stage_parser
 from pipeline.data.molecule_parquet import read_columns, read_molecule_table, read_molecules, write_molecules
 from pipeline.data.parquet_tables import UNIT
 from pipeline.sampling.parts import merge_samples
@@ -20,12 +20,11 @@ from pipeline.sampling.parts import merge_samples
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="merge", description="Join samples that were drawn in parts.")
+    parser = stage_parser(__doc__)
     parser.add_argument(
         "parts", nargs="+", type=Path, metavar="FILE", help="part written by the stage sample with --part"
     )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
-    add_log(parser)
     return run(_merge, parser, argv)
 
 

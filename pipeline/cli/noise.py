@@ -1,5 +1,8 @@
 """Stage noise: molecules of pure noise, whose scores are the floor of every metric.
 
+They are clouds of atoms: of the training molecules' sizes, each element equally likely, coordinates from a centred
+Gaussian with the training molecules' standard deviation.
+
     python -m pipeline.cli.noise --statistics results/data/qm9/statistics.json --num 2000 --seed 0 \
         --output results/reference/noise.parquet
 """
@@ -10,23 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.chemistry.noise_floor import noise_molecules
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import run, stage_parser
 from pipeline.data.molecule_parquet import write_molecules
 from pipeline.data.statistics import read_statistics
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="noise",
-        description="Draw clouds of atoms: of the training molecules' sizes, each element equally likely, coordinates "
-        "from a centred Gaussian with the training molecules' standard deviation.",
-    )
+    parser = stage_parser(__doc__)
     parser.add_argument("--statistics", required=True, type=Path, help="file written by the stage shard")
     parser.add_argument("--num", type=int, default=2000, help="number of clouds (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed (default: %(default)s)")
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
-    add_log(parser)
     return run(_noise, parser, argv)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.cli.common import add_log, run, tell
+from pipeline.cli.common import run, stage_parser, tell
 from pipeline.core.cores import available_cores
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
@@ -27,7 +27,7 @@ _PURPOSES = ("to train on", "to validate on", "to test on")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="parse", description="Turn a source of molecules into one Parquet file.")
+    parser = stage_parser(__doc__)
     parser.add_argument("--source", required=True, choices=[*_PARSERS, "path", "smiles"], help="what the input is")
     parser.add_argument("--input", required=True, type=Path, help="directory of the stage download, or a user's path")
     parser.add_argument("--seed", type=int, default=0, help="of the conformers of smiles (default: 0)")
@@ -46,7 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of path and smiles, leave out what cannot be used, and name it",
     )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
-    add_log(parser)
     return run(_parse, parser, argv)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.backends import load_backend
 from pipeline.chemistry.property_errors import baselines, error_table, mean_error, shown_unit
-from pipeline.cli.common import add_backend, add_log, run
+from pipeline.cli.common import add_backend, run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_json
 from pipeline.core.progress import progress
@@ -29,9 +29,7 @@ KEPT = 2000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="predict", description="Predict properties of molecules and compare them with those asked for."
-    )
+    parser = stage_parser(__doc__)
     parser.add_argument("--weights", required=True, help="weights.safetensors of a run of objective property")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--samples", type=Path, help="samples of a conditional run")
@@ -43,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     add_backend(parser, override=False)
-    add_log(parser)
     return run(_predict, parser, argv)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.sampling.molecule_batches import found_levels
 from pipeline.training.run_folder import read_weights, write_weights
@@ -16,11 +16,10 @@ from pipeline.training.run_folder import read_weights, write_weights
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="release", description="Write the one file that sampling a run needs.")
+    parser = stage_parser(__doc__)
     parser.add_argument("--run", required=True, type=Path, help="folder of the run, with weights.safetensors")
     parser.add_argument("--name", required=True, help="name of the model")
     parser.add_argument("--output", required=True, type=Path, help="safetensors file to write")
-    add_log(parser)
     return run(_release, parser, argv)
 
 

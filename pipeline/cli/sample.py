@@ -1,4 +1,4 @@
-"""Stage sample: weights to molecules.
+"""Stage sample: molecules from a trained run, in a file of any format.
 
 python -m pipeline.cli.sample --weights few-step --calls 4 --num 1000 --output molecules.parquet
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.api import Run, load_run
 from pipeline.backends import load_backend
-from pipeline.cli.common import add_backend, add_log, run, tell
+from pipeline.cli.common import add_backend, run, stage_parser, tell
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
@@ -28,7 +28,7 @@ from pipeline.study.released import released_names
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(prog="sample", description="Sample molecules from a trained run.")
+    parser = stage_parser(__doc__)
     parser.add_argument(
         "--weights", required=True, help=f"a run's folder or weights.safetensors, or {' or '.join(released_names())}"
     )
@@ -61,7 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--part", default=None, metavar="K-of-N", help="only a part of them, for the stage merge")
     add_backend(parser, override=True)
-    add_log(parser)
     return run(_sample, parser, argv)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.common import add_log, run
+from pipeline.cli.common import run, stage_parser
 from pipeline.data.molecule_parquet import read_columns, read_molecules
 from pipeline.data.shards import make_shards, write_shards
 from pipeline.data.statistics import measure, write_statistics
@@ -17,16 +17,13 @@ from pipeline.data.statistics import measure, write_statistics
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="shard", description="Pad molecules in size buckets and compute their statistics."
-    )
+    parser = stage_parser(__doc__)
     parser.add_argument("--molecules", required=True, type=Path, help="file written by the stage parse")
     parser.add_argument(
         "--buckets", type=int, nargs="+", help="sizes in atoms, ascending (default: seven that leave the least padding)"
     )
     parser.add_argument("--shards", required=True, type=Path, help="directory to write, replaced as a whole")
     parser.add_argument("--statistics", required=True, type=Path, help="JSON file to write")
-    add_log(parser)
     return run(_shard, parser, argv)
 
 

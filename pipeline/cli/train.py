@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.backends import load_backend
-from pipeline.cli.common import add_backend, add_log, handle_stop_signals, run
+from pipeline.cli.common import add_backend, handle_stop_signals, run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.core.files import json_digest
 from pipeline.data.properties import read_properties
@@ -27,7 +27,7 @@ from pipeline.training.run_folder import MetricsLog, provenance, read_pretrained
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status, 128 plus the signal number if a signal stopped it."""
-    parser = argparse.ArgumentParser(prog="train", description="Train a run, or resume its training.")
+    parser = stage_parser(__doc__)
     parser.add_argument("--config", required=True, type=Path, help="the run's config.json")
     parser.add_argument("--shards", required=True, type=Path, help="directory written by the stage shard")
     parser.add_argument("--statistics", required=True, type=Path, help="statistics.json written by the stage shard")
@@ -36,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--teacher", default=None, type=Path, help="weights.safetensors of the run to learn from")
     parser.add_argument("--output", required=True, type=Path, help="the run's directory")
     add_backend(parser, override=False)
-    add_log(parser)
     return run(_train, parser, argv)
 
 

@@ -141,12 +141,8 @@ def write_shards(directory: str | os.PathLike[str], shards: Mapping[str, Sequenc
     with atomic_directory(directory) as temporary:
         for split, of_split in shards.items():
             for shard in of_split:
-                _write_shard(temporary / shard_name(split, shard.bucket), shard, split, [s.bucket for s in of_split])
-
-
-def shard_name(split: str, bucket: int) -> str:
-    """Return the file name of a shard."""
-    return f"{split}-{bucket:03d}.parquet"
+                path = temporary / f"{split}-{shard.bucket:03d}.parquet"
+                _write_shard(path, shard, split, [s.bucket for s in of_split])
 
 
 def read_shards(directory: str | os.PathLike[str], split: str) -> list[Shard]:

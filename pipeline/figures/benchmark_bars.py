@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pipeline.chemistry.intervals import Estimate
 from pipeline.figures import style
@@ -40,7 +40,8 @@ def draw_throughput(benchmarks: Benchmarks) -> style.Picture:
     span = max(high / low, 10.0) ** 1.1
     axes.set_xscale("log")
     axes.set_xlim(high / span, high / span * span ** (1 / (1 - _TEXT)))
-    _use_plain_log_ticks(axes)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     # No ticks beyond the fastest contestant, where the labels are.
     left, right = axes.get_xlim()
     axes.set_xticks([tick for tick in axes.get_xticks() if left <= tick <= 2.0 * high])
@@ -187,13 +188,6 @@ def _bar(axes: Axes, colour: str, value: Estimate, place: float, text: str) -> N
         text, (max(value.value, value.high), place), (5, 0), textcoords="offset points", va="center_baseline",
         zorder=5, annotation_clip=False,
     )  # fmt: skip
-
-
-def _use_plain_log_ticks(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(1, 10))))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _training_sentence(benchmarks: Benchmarks) -> str:

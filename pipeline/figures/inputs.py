@@ -26,7 +26,6 @@ from pipeline.training.run_folder import read_weights
 Floats = npt.NDArray[np.float64]
 
 _OBJECTIVES: Final = {"edm": "EDM"}
-_BACKENDS: Final = {"jax": "JAX", "torch": "PyTorch"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +161,6 @@ def objective_label(objective: str) -> str:
     return _OBJECTIVES.get(objective, objective)
 
 
-def backend_label(backend: str) -> str:
-    """Return the name of a backend in figures."""
-    return _BACKENDS.get(backend, backend)
-
-
 def read_runs(
     *, weights: Sequence[Path], curves: Sequence[Path], metrics: Sequence[Path], samples: Sequence[Path]
 ) -> list[Run]:
@@ -283,7 +277,9 @@ def _read_run(
     place: int, *, weights: Path, curve: Path, metric: Path, samples: Mapping[tuple[str, str], tuple[Path, Molecules]]
 ) -> Run:
     """Return a run without its predecessors."""
-    trained, results = read_weights(weights), _read_object(metric)
+    trained, results = read_weights(weights), read_json(metric)
+    if not isinstance(results, dict):
+        raise InputError(f"{metric}: should hold a JSON object")
     config = trained.config
     name = config.name
     if results.get("run") != name:
@@ -382,10 +378,3 @@ def _checkups(lines: Sequence[Mapping[str, Any]], batch_size: int) -> list[Check
 def _progress(lines: Sequence[Mapping[str, Any]], batch_size: int) -> dict[str, Floats]:
     step, seconds = (np.array([float(line[key]) for line in lines], np.float64) for key in ("step", "seconds"))
     return {"step": step, "molecules": batch_size * step, "seconds": seconds}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: should hold a JSON object")
-    return value

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from pipeline.chemistry.metrics import LABELS
 from pipeline.figures import drawing, style
-from pipeline.figures.inputs import Run, backend_label, objective_label
+from pipeline.figures.inputs import Run, objective_label
+from pipeline.study.frameworks import FRAMEWORKS
 
 LIBRARY_VERSION: Final = "2.5.5"
 """Version of assets/3Dmol-min.js, a copy of build/3Dmol-min.js in the npm package 3dmol."""
@@ -237,7 +238,7 @@ def _provenance(run: Run) -> str:
     facts = {
         "trained for": run.budget,
         "objective": objective_label(run.objective),
-        "backend": backend_label(run.backend),
+        "backend": FRAMEWORKS[run.backend],
         "seed": run.config.seed,
         "starts from": run.config.init,
         "learns from": run.config.teacher,

@@ -14,7 +14,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from pipeline.chemistry.intervals import Estimate
 from pipeline.figures import style
-from pipeline.figures.inputs import Run, backend_label, estimate
+from pipeline.figures.inputs import Run, estimate
+from pipeline.study.frameworks import FRAMEWORKS
 
 _PANELS: Final = (
     ("atom_stability", "stable atoms (%)", 2.3),
@@ -81,7 +82,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         axes.set_xlabel("")
 
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
-    labels = [f"{run.name}: {run.budget}, {backend_label(run.backend)}" for run in runs]
+    labels = [f"{run.name}: {run.budget}, {FRAMEWORKS[run.backend]}" for run in runs]
     style.header_legend(figure, colours, labels, side="left")
     handles = [Line2D([], [], color=style.INK, **look) for look in looks.values()]
     style.header_legend(

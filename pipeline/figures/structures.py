@@ -92,7 +92,9 @@ def measure(judgement: Judgement, library: Sequence[Any]) -> Measured:
     molecules, valid = judgement.molecules, _parsed(judgement.perceived.connected)
     patterns = [Chem.MolFromSmarts(pattern) for pattern in GROUPS.values()]
     groups = [[one.HasSubstructMatch(pattern) for pattern in patterns] for one in valid]
-    rings = [np.bincount([_ring(len(ring)) for ring in Chem.GetSSSR(one)], minlength=len(RINGS)) for one in valid]
+    # By place in ``RINGS``.
+    places = [[min(len(ring), RINGS[-1]) - RINGS[0] for ring in Chem.GetSSSR(one)] for one in valid]
+    rings = [np.bincount(own, minlength=len(RINGS)) for own in places]
     nearest = [max(DataStructs.BulkTanimotoSimilarity(one, library), default=0.0) for one in _fingerprints(valid)]
     count = round(1 / SIMILARITY_BIN)
     bins = np.minimum((np.array(nearest, dtype=np.float64) / SIMILARITY_BIN).astype(int), count - 1)
@@ -116,11 +118,6 @@ def _fingerprints(molecules: Sequence[Chem.Mol]) -> list[Any]:
     """Return Morgan fingerprints of radius 2 (ECFP4, Rogers and Hahn 2010), 2,048 bits."""
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     return [generator.GetFingerprint(one) for one in molecules]
-
-
-def _ring(size: int) -> int:
-    """Return the place of a ring's size in ``RINGS``."""
-    return min(size, RINGS[-1]) - RINGS[0]
 
 
 def _mean(rows: Sequence[Any], width: int) -> Mean:

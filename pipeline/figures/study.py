@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.tables import summary_csv, summary_markdown
+from pipeline.chemistry.tables import Summary
 from pipeline.figures import (
     distributions,
     gallery,
@@ -90,21 +90,22 @@ def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lamb
         for name in run.evaluations
         if run.all_seconds is not None
     }
-    bounds: dict[str, Any] = {"floor": study.floor, "ceiling": study.ceiling}
+    summary = Summary(results, study.floor, study.ceiling, minutes)
     html = html_page(
         title=f"Molecules like those of {study.dataset}: results of a study",
         introduction=_introduction(study),
         runs=study.runs,
         rows=rows,
-        **bounds,
+        floor=study.floor,
+        ceiling=study.ceiling,
         dataset=study.dataset,
         figures=entries,
         viewer=viewer(study.runs, judged, study.trajectory),
         folder=folder,
     )
     for name, text in (
-        (CSV, summary_csv(results, **bounds, training_minutes=minutes)),
-        (MARKDOWN, summary_markdown(results, **bounds, training_minutes=minutes)),
+        (CSV, summary.csv()),
+        (MARKDOWN, summary.markdown()),
         (MOLECULES, molecules_csv(judged)),
         (PAGE, html),
     ):

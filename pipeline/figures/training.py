@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from typing import Any, Final
 
 import numpy as np
@@ -50,7 +51,8 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     budgets = [f"{run.name}: {run.budget}" for run in runs]
     runs = [replace(run, checkups=[one for one in run.checkups if len(one) >= _FEWEST]) for run in runs]
     objectives = list(dict.fromkeys(run.objective for run in runs))
-    looks = _looks(runs)
+    samplers = dict.fromkeys(one.sampler for run in runs for one in run.checkups)
+    looks = dict(zip(samplers, cycle(_CHECKUPS), strict=False))
     metrics = _METRICS if looks else ()
     heights = [2.2, 1.6][: len(metrics)] + [{1: 2.2, 2: 1.7}.get(len(objectives), 1.35)] * len(objectives)
     kinds = _legend_kinds(looks)
@@ -86,7 +88,8 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         _bound(row, estimate(floor, metric), estimate(ceiling, metric), dataset)
         row[0].set_ylabel(label)
     for axes, objective in zip(panels[len(metrics) :, 0], objectives, strict=True):
-        _scale_loss(axes, [curve for run in runs if run.objective == objective for curve in _losses(run)])
+        own = [run for run in runs if run.objective == objective]
+        _scale_loss(axes, [curve for run in own for curve in (run.training_loss, run.validation_loss)])
         axes.set_ylabel(f"{objective_label(objective)} loss")
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
     style.header_legend(figure, colours, budgets, side="left")
@@ -110,10 +113,6 @@ def smooth(values: Floats) -> Floats:
     return np.where(number > 0, (sums[high] - sums[low]) / np.maximum(number, 1), np.nan)
 
 
-def _losses(run: Run) -> tuple[Curve, ...]:
-    return (run.training_loss, run.validation_loss)
-
-
 def _draw_loss(axes: Axes, run: Run, quantity: str, per_unit: float) -> None:
     training, validation = run.training_loss, run.validation_loss
     x = getattr(training, quantity) / per_unit
@@ -124,12 +123,6 @@ def _draw_loss(axes: Axes, run: Run, quantity: str, per_unit: float) -> None:
     if len(validation):
         x = getattr(validation, quantity) / per_unit
         axes.plot(x, validation.values, color=run.colour, zorder=5, **_VALIDATION)
-
-
-def _looks(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """Return line and marker of every sampler that drew samples during training, in the order of the study."""
-    samplers = dict.fromkeys(one.sampler for run in runs for one in run.checkups)
-    return {sampler: _CHECKUPS[place % len(_CHECKUPS)] for place, sampler in enumerate(samplers)}
 
 
 def _draw_checkups(

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pipeline.chemistry.metrics import LABELS
-from pipeline.chemistry.tables import comparison_table, evaluation_table, summary_csv, summary_markdown
+from pipeline.chemistry.tables import Summary, comparison_table, evaluation_table
 
 
 def evaluation(
@@ -43,11 +43,8 @@ def test_many_files_are_a_line_each_that_fits_the_terminal() -> None:
 
 
 def test_markdown_has_the_floor_above_and_the_ceiling_below() -> None:
-    table = summary_markdown(
-        {"edm|50": evaluation(0.7, calls=50), "other": evaluation(0.6)},
-        floor=evaluation(0.15),
-        ceiling=evaluation(0.99),
-    )
+    results = {"edm|50": evaluation(0.7, calls=50), "other": evaluation(0.6)}
+    table = Summary(results, floor=evaluation(0.15), ceiling=evaluation(0.99)).markdown()
     lines = table.splitlines()
     columns = lines[0].count(" | ")
     assert all(line.replace("\\|", "").count(" | ") == columns for line in lines[:6])
@@ -69,16 +66,15 @@ def test_what_a_result_cost_stands_beside_it(seconds: float, minutes: float, cel
         "training_minutes": {"tuned": minutes},
     }
     results = {"tuned": result, "other": result}
-    assert f"| tuned | 1000 | 8 {cells}" in summary_markdown(results, **references)
-    first, other = list(csv.DictReader(summary_csv(results, **references).splitlines()))[:: len(LABELS)]
+    assert f"| tuned | 1000 | 8 {cells}" in Summary(results, **references).markdown()
+    first, other = list(csv.DictReader(Summary(results, **references).csv().splitlines()))[:: len(LABELS)]
     assert float(first["seconds_a_molecule"]) == pytest.approx(seconds / 1000)
     assert (float(first["training_minutes"]), other["training_minutes"]) == (minutes, "")
 
 
 def test_csv_has_floor_and_ceiling_beside_every_value() -> None:
-    text = summary_csv(
-        {"edm, mine": evaluation(0.7, calls=50, novelty=None)}, floor=evaluation(0.15), ceiling=evaluation(0.99)
-    )
+    results = {"edm, mine": evaluation(0.7, calls=50, novelty=None)}
+    text = Summary(results, floor=evaluation(0.15), ceiling=evaluation(0.99)).csv()
     rows = list(csv.DictReader(text.splitlines()))
     assert [row["metric"] for row in rows] == list(LABELS)
     assert {row["name"] for row in rows} == {"edm, mine"}
