@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any, Final, Self
 
 from pipeline.benchmark.tasks import Task
@@ -80,9 +79,7 @@ class Process:
         """Return the process."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """End the process."""
         self.close()
 

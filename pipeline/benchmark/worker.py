@@ -89,7 +89,7 @@ class Worker:
     def _judge(self) -> Answer:
         from pipeline.chemistry.stability import stability_metrics
 
-        return {"stability": stability_metrics(self._subject.samples(), seed=0)}
+        return {"stability": stability_metrics(self._subject.samples())}
 
 
 def _framework(task: Task) -> Callable[[Task], Any]:

@@ -87,8 +87,6 @@ class Molecules:
         positions: npt.ArrayLike,
         atomic_numbers: npt.ArrayLike,
         sizes: npt.ArrayLike,
-        smiles: Sequence[str | None] | None = None,
-        metadata: Mapping[str, Any] | None = None,
     ) -> Self:
         """Return the molecules in padded arrays; the padding beyond each size is ignored.
 
@@ -96,8 +94,6 @@ class Molecules:
           positions: [M, N, 3] in angstrom.
           atomic_numbers: [M, N].
           sizes: [M], each 1 to N.
-          smiles: [M] if known.
-          metadata: origin of the molecules.
         """
         points, numbers, counts = np.asarray(positions), np.asarray(atomic_numbers), np.asarray(sizes)
         if numbers.ndim != 2 or points.shape != (*numbers.shape, 3) or counts.shape != numbers.shape[:1]:
@@ -109,13 +105,7 @@ class Molecules:
         if counts.size and counts.max() > width:
             raise InputError(f"padded molecules: size {counts.max()} exceeds the width of {width} atoms")
         present = np.arange(width) < counts[:, None]
-        return cls(
-            sizes=counts,
-            atomic_numbers=numbers[present],
-            positions=points[present],
-            smiles=None if smiles is None else tuple(smiles),
-            metadata=metadata or {},
-        )
+        return cls(sizes=counts, atomic_numbers=numbers[present], positions=points[present])
 
     @classmethod
     def from_list(
@@ -140,7 +130,7 @@ class Molecules:
         )
 
     @classmethod
-    def concatenate(cls, parts: Sequence["Molecules"], *, metadata: Mapping[str, Any] | None = None) -> Self:
+    def concatenate(cls, parts: Sequence["Molecules"]) -> Self:
         """Return the molecules of at least one ``parts``, one after the other, with SMILES if all parts have them."""
         smiles = [part.smiles for part in parts if part.smiles is not None]
         return cls(
@@ -148,7 +138,6 @@ class Molecules:
             atomic_numbers=np.concatenate([part.atomic_numbers for part in parts]),
             positions=np.concatenate([part.positions for part in parts]),
             smiles=tuple(itertools.chain(*smiles)) if len(smiles) == len(parts) else None,
-            metadata=metadata or {},
         )
 
     def select(self, indices: npt.ArrayLike) -> "Molecules":

@@ -8,7 +8,6 @@ conformer of, counts as failed.
 """
 
 import logging
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +16,8 @@ from rdkit import rdBase
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.parallel import map_molecules
 from pipeline.chemistry.rdkit_molecules import sanitised
-from pipeline.core.errors import InputError
 
 _AT_ONCE = 50
-
-
-def require_posebusters() -> None:
-    """Do nothing if PoseBusters is installed.
-
-    Raises:
-        InputError: it is not.
-    """
-    if find_spec("posebusters") is None:
-        raise InputError("PoseBusters is not installed; pip install posebusters")
 
 
 def posebusters_checks(molecules: Molecules, *, processes: int = 1) -> dict[str, npt.NDArray[np.bool_]]:

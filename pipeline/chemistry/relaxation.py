@@ -12,7 +12,6 @@ QM9's molecules are minima of B3LYP/6-31G(2df,p), not of either method: their st
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +24,6 @@ from scipy.optimize import minimize
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.parallel import map_molecules
 from pipeline.chemistry.rdkit_molecules import sanitised
-from pipeline.core.errors import InputError
 
 _STEPS_AT_ONCE: Final = 200
 _MOST_ROUNDS: Final = 20
@@ -46,16 +44,6 @@ class Relaxation:
     """[M] energy lost, in kcal/mol."""
     rmsd: npt.NDArray[np.float64]
     """[M] root mean square distance that all atoms moved, the relaxed molecule laid upon the other, in angstrom."""
-
-
-def require_tblite() -> None:
-    """Do nothing if tblite is installed.
-
-    Raises:
-        InputError: it is not.
-    """
-    if find_spec("tblite") is None:
-        raise InputError("tblite is not installed; pip install tblite")
 
 
 def relax(molecules: Molecules, *, method: str = "mmff94", processes: int = 1) -> Relaxation:

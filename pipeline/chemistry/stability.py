@@ -78,9 +78,9 @@ _NONE: Final = np.empty(0, dtype=np.int64)
 Ratio = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
-def stability_metrics(molecules: Molecules, *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
+def stability_metrics(molecules: Molecules) -> dict[str, Any]:
     """Return "atom_stability" and "molecule_stability" as ``metrics.summarise`` does; cheap enough for every epoch."""
-    estimates = bootstrap(stability_ratios(molecules, stability(molecules)), replicates=replicates, seed=seed)
+    estimates = bootstrap(stability_ratios(molecules, stability(molecules)), replicates=1000, seed=0)
     return {key: estimate.to_json() if estimate else None for key, estimate in estimates.items()}
 
 

@@ -11,14 +11,13 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pipeline.chemistry.further_metrics import Details, Reference, further_metrics, further_table
 from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.posebusters_checks import require_posebusters
-from pipeline.chemistry.relaxation import require_tblite
 from pipeline.chemistry.tables import comparison_table, evaluation_table
 from pipeline.cli.common import run, stage_parser, tell
 from pipeline.core.errors import InputError
@@ -70,10 +69,12 @@ def _evaluate(args: argparse.Namespace) -> None:
             raise InputError(f"--{option.replace('_', '-')} should be at least 0, not {getattr(args, option)}")
     if args.distances and not args.train:
         raise InputError("--distances are from the data of --train, which is missing")
-    if args.posebusters:
-        require_posebusters()
-    if args.relax_xtb:
-        require_tblite()
+    for number, package, name in (
+        (args.posebusters, "posebusters", "PoseBusters"),
+        (args.relax_xtb, "tblite", "tblite"),
+    ):
+        if number and find_spec(package) is None:
+            raise InputError(f"{name} is not installed; pip install {package}")
     if args.output.suffix != ".json":
         raise InputError(f"--output should be a .json file, not {args.output}")
     names = [str(path) for path in args.files]

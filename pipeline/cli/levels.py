@@ -60,7 +60,7 @@ def _levels(args: argparse.Namespace) -> None:
     with progress(total=None, description=f"levels {weights.config.name}", unit="tries", log=args.log) as bar:
 
         def score(levels: tuple[float, ...]) -> float:
-            metrics = stability_metrics(sampler.at(levels)(sizes).molecules, seed=0)
+            metrics = stability_metrics(sampler.at(levels)(sizes).molecules)
             bar.update(1)
             return float(metrics["atom_stability"]["value"] + metrics["molecule_stability"]["value"])
 

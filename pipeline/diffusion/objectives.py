@@ -5,14 +5,23 @@ A new one takes a row here, its name and its samplers in ``pipeline.study.config
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 
-from pipeline.diffusion.feature_scales import Scales
+from pipeline.data.statistics import Statistics
+from pipeline.diffusion.feature_scales import Scales, given_scales
 from pipeline.diffusion.schedules import VariancePreserving, polynomial_schedule
-from pipeline.diffusion.training_levels import Levels, lognormal, pair_weight, pairs
+from pipeline.diffusion.training_levels import Levels, boundary_level, lognormal, pair_weight, pairs
 from pipeline.study.config import Objective, RunConfig, SamplerConfig, sampler_config
+
+
+class Preconditioning(TypedDict):
+    """Arguments of ``Preconditioned`` in each backend."""
+
+    sigma_data: Scales
+    epsilon: float
+    preconditioning: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,15 @@ def _one_step(run: RunConfig) -> SamplerConfig:
 def edm_schedule(run: RunConfig) -> VariancePreserving:
     """Return the schedule of a run of EDM."""
     return polynomial_schedule(steps=run.noise.steps, precision=run.noise.precision)
+
+
+def preconditioning(run: RunConfig, statistics: Statistics) -> Preconditioning:
+    """Return how the network of a denoiser or consistency model is preconditioned, the arguments of its class."""
+    return {
+        "sigma_data": given_scales(run.levels.sigma_data, statistics),
+        "epsilon": boundary_level(run),
+        "preconditioning": run.levels.preconditioning,
+    }
 
 
 OBJECTIVES: Final[Mapping[Objective, ObjectiveTraits]] = {

@@ -82,11 +82,12 @@ def pair_weight(t: Floats, r: Floats, config: ConsistencyConfig, sigma_data: Sca
 
 
 def boundary_level(config: RunConfig) -> float:
-    """Return the level at which a consistency model is the identity (``epsilon`` of arXiv 2303.01469, eq. 5).
+    """Return the level at which a model is the identity (``epsilon`` of arXiv 2303.01469, eq. 5): 0 for a denoiser.
 
     What goes on from a denoiser keeps the denoiser's own boundary at 0, and with it the meaning of its weights.
     """
-    return config.levels.sigma_min if config.consistency.kind in ("ct", "ict") else 0.0
+    grid = config.objective == "consistency" and config.consistency.kind in ("ct", "ict")
+    return config.levels.sigma_min if grid else 0.0
 
 
 def stage(config: ConsistencyConfig, progress: float) -> int:

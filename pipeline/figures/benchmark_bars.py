@@ -110,7 +110,7 @@ def draw_roofline(benchmarks: Benchmarks) -> style.Picture:
         Line2D([], [], **style.CEILING_LINE),
     ]
     labels = ["needed", "padding and unfactored products", f"peak, {style.count(1e-9 * peak)} GFLOP/s"]
-    style.header_legend(figure, handles, labels, side="left", columns=3)
+    style.header_legend(figure, handles, labels, columns=3)
     caption = (
         f"{_training_sentence(benchmarks)} Floating-point operations per second in training, counted from the matrix "
         "products of the network and its gradient, against the machine's fastest float32 matrix product on the "

@@ -39,9 +39,7 @@ def draw_scaling(benchmarks: Benchmarks) -> style.Picture:
     panels[1, 0].set_ylabel("peak memory (GB)")
     handles = [Line2D([], [], color=one.colour, **_MARKER) for one in contestants.values()]
     labels = [one.label for one in contestants.values()]
-    style.header_legend(
-        figure, [*handles, Line2D([], [], **_GUIDE)], [*labels, "ideal"], side="left", columns=len(handles) + 1
-    )
+    style.header_legend(figure, [*handles, Line2D([], [], **_GUIDE)], [*labels, "ideal"], columns=len(handles) + 1)
     return style.Picture(
         name="benchmark-scaling", title="Scaling of training", caption=_caption(benchmarks, drawn), figure=figure
     )

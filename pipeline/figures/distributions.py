@@ -138,7 +138,7 @@ def samples_figure(run: Run, dataset: str, *, height: float) -> tuple[Figure, di
     style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
     handles = [Patch(color=style.PALE), *(Line2D([], [], color=colour, linewidth=2.5) for colour in colours.values())]
     labels = [dataset, *map(run.sampler_label, colours)]
-    style.header_legend(figure, handles, labels, side="left", columns=columns, below=0.22)
+    style.header_legend(figure, handles, labels, columns=columns, below=0.22)
     return figure, colours
 
 

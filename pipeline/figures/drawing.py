@@ -119,22 +119,18 @@ def _tilt(*, x: float, y: float) -> Floats:
     return about_x @ about_y
 
 
-def draw_molecule(
-    axes: Axes, view: View, *, scale: float = 1.0, ball: float = 1.0, fog: float = _FOG, zorder: float = 2.0
-) -> None:
+def draw_molecule(axes: Axes, view: View, *, scale: float = 1.0, fog: float = _FOG) -> None:
     """Draw a molecule into axes whose data units are angstrom.
 
     Args:
       axes: where to draw, of equal aspect.
       view: the molecule.
       scale: factor on all lengths, for a molecule too large for its panel.
-      ball: further factor on the radii of balls and sticks.
       fog: paleness of the farthest atom, 0 to 1.
-      zorder: drawing order among the artists of the axes.
     """
     points = view.molecule.positions.astype(np.float64) * scale
     symbols = [SYMBOL_OF_ATOMIC_NUMBER[number] for number in view.molecule.atomic_numbers.tolist()]
-    radii = np.array([RADII[symbol] for symbol in symbols]) * scale * ball
+    radii = np.array([RADII[symbol] for symbol in symbols]) * scale
     depth = points[:, 2]
     near, far = depth.max(), depth.min()
     paleness = fog * (near - depth) / (near - far) if near > far else np.zeros(len(depth))
@@ -150,18 +146,18 @@ def draw_molecule(
         along = points[second] - points[first]
         along /= max(float(np.sqrt((along**2).sum())), 1e-9)
         start, end = points[first] + 0.9 * radii[first] * along, points[second] - 0.9 * radii[second] * along
-        sticks = _sticks(start, end, order, scale * ball, pale)
+        sticks = _sticks(start, end, order, scale, pale)
         layers.append((float(depth[[first, second]].mean()), sticks))
     layers.sort(key=lambda layer: layer[0])
 
     shapes = [shape for _, layer in layers for shape in layer]
     paths, faces, edges = zip(*shapes, strict=True)
     axes.add_collection(
-        PathCollection(paths, facecolors=faces, edgecolors=edges, linewidths=0.35, zorder=zorder), autolim=False
+        PathCollection(paths, facecolors=faces, edgecolors=edges, linewidths=0.35, zorder=2), autolim=False
     )
     for atom in np.flatnonzero(view.unstable).tolist():
         centre, radius = (points[atom, 0], points[atom, 1]), radii[atom] + 0.13 * scale
-        axes.add_patch(Circle(centre, radius, fill=False, edgecolor=style.ALERT, linewidth=1.1, zorder=zorder + 1))
+        axes.add_patch(Circle(centre, radius, fill=False, edgecolor=style.ALERT, linewidth=1.1, zorder=3))
 
 
 def panel(figure: Figure, left: float, bottom: float, size: tuple[float, float], reach: tuple[float, float]) -> Axes:
@@ -242,15 +238,15 @@ def elements_of(*molecules: Molecules) -> list[str]:
     return [SYMBOL_OF_ATOMIC_NUMBER[number] for number in there.tolist()]
 
 
-def element_legend(figure: Figure, elements: Sequence[str], *, below: float) -> None:
-    """Add a legend of the elements' colours and the ring to a figure's header, ``below`` inches from its top."""
+def element_legend(figure: Figure, elements: Sequence[str]) -> None:
+    """Add a legend of the elements' colours and the ring to a figure's header, below its title."""
     balls = [
         _marker(markersize=30 * RADII[symbol] - 2, markerfacecolor=ELEMENT_COLOURS[symbol], markeredgecolor="#444444")
         for symbol in elements
     ]
     ring = _marker(markersize=9, markerfacecolor="none", markeredgecolor=style.ALERT, markeredgewidth=1.1)
     style.header_legend(
-        figure, [*balls, ring], [*elements, "atom not stable"], side="left", columns=len(elements) + 1, below=below,
+        figure, [*balls, ring], [*elements, "atom not stable"], columns=len(elements) + 1, below=0.24,
         handlelength=1.0,
     )  # fmt: skip
 

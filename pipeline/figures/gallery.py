@@ -75,7 +75,7 @@ def draw(run: Run, judged: Mapping[str, Judgement], *, molecules: int) -> style.
             top -= row_height
 
     style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
-    drawing.element_legend(figure, drawing.elements_of(*shown.values()), below=0.24)
+    drawing.element_legend(figure, drawing.elements_of(*shown.values()))
     title = f"Samples of {run.name}"
     return style.Picture(name=f"gallery-{run.name}", title=title, caption=_caption(run, shown), figure=figure)
 

@@ -1,6 +1,6 @@
 """Properties asked for against those that a regressor predicts, and the errors between simple baselines."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -63,19 +63,14 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def draw(errors: Sequence[PropertyErrors], *, dataset: str, colours: Mapping[str, str]) -> Iterator[style.Picture]:
-    """Draw a figure for each property of each run: points of its best sampler, and bars of all errors.
+def draw(one: PropertyErrors, *, dataset: str, colour: str) -> style.Picture:
+    """Draw a property of a run: points of its best sampler, and bars of all errors.
 
     Args:
-      errors: what to draw.
+      one: what to draw.
       dataset: name of the data; published results follow for QM9.
-      colours: of the runs.
+      colour: of the run.
     """
-    for one in errors:
-        yield _draw(one, dataset=dataset, colour=colours.get(one.run, style.INK))
-
-
-def _draw(one: PropertyErrors, *, dataset: str, colour: str) -> style.Picture:
     unit, factor = shown_unit(one.unit)
     measured = {sampler: float(found["error"]["value"]) for sampler, found in one.samplers.items()}
     rows = error_rows(one.name, one.unit, measured, one.baselines, dataset=dataset)

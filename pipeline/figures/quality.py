@@ -83,13 +83,12 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
 
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
     labels = [f"{run.name}: {run.budget}, {FRAMEWORKS[run.backend]}" for run in runs]
-    style.header_legend(figure, colours, labels, side="left")
+    style.header_legend(figure, colours, labels)
     handles = [Line2D([], [], color=style.INK, **look) for look in looks.values()]
     style.header_legend(
         figure,
         handles,
         list(looks),
-        side="left",
         columns=_LEGEND_COLUMNS,
         below=0.04 + 0.17 * len(runs),
         handlelength=3.0,

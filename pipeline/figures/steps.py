@@ -74,7 +74,7 @@ def draw(run: Run) -> style.Picture:
 
     style.header_title(figure, f"{run.name}: {run.budget}", colour=style.darker(run.colour))
     elements = drawing.elements_of(*(view.molecule for views in rows for view in views))
-    drawing.element_legend(figure, elements, below=0.24)
+    drawing.element_legend(figure, elements)
     return style.Picture(
         name=f"steps-{run.name}",
         title=f"The same noise in more and more steps: {run.name}",

@@ -131,7 +131,8 @@ def _pictures(study: Study, judged: Judged) -> Iterator[style.Picture]:
     colours = {run.name: run.colour for run in study.runs}
     if study.trajectory is not None:
         yield trajectory.draw(study.trajectory, colour=colours.get(study.trajectory.run, style.INK))
-    yield from properties.draw(study.properties, dataset=study.dataset, colours=colours)
+    for one in study.properties:
+        yield properties.draw(one, dataset=study.dataset, colour=colours.get(one.run, style.INK))
     reference = distributions.measure(study.molecules)
     structure = structures.Reference.of(study.molecules)
     for run in study.runs:

@@ -190,17 +190,16 @@ def header_legend(
     handles: Sequence[Any],
     labels: Sequence[str],
     *,
-    side: Literal["left", "right"],
     columns: int = 1,
     below: float = 0.0,
     handlelength: float = 2.2,
 ) -> None:
-    """Put a legend into the left or right corner of a figure's header, ``below`` inches from its top."""
+    """Put a legend into the left corner of a figure's header, ``below`` inches from its top."""
     figure.legend(
         handles,
         labels,
-        loc="upper left" if side == "left" else "upper right",
-        bbox_to_anchor=(0.0 if side == "left" else 1.0, 1.0 - below / figure.get_figheight()),
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1.0 - below / figure.get_figheight()),
         borderaxespad=0.3,
         ncols=columns,
         columnspacing=1.4,

@@ -92,9 +92,9 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         _scale_loss(axes, [curve for run in own for curve in (run.training_loss, run.validation_loss)])
         axes.set_ylabel(f"{objective_label(objective)} loss")
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
-    style.header_legend(figure, colours, budgets, side="left")
+    style.header_legend(figure, colours, budgets)
     style.header_legend(
-        figure, list(kinds.values()), list(kinds), side="left", columns=_LEGEND_COLUMNS, below=0.04 + 0.17 * len(runs)
+        figure, list(kinds.values()), list(kinds), columns=_LEGEND_COLUMNS, below=0.04 + 0.17 * len(runs)
     )
     return style.Picture(name="training", title="Training", caption=_caption(runs, objectives, dataset), figure=figure)
 

@@ -71,7 +71,7 @@ def draw(trajectory: Trajectory, *, colour: str = style.INK) -> style.Picture:
     who = " ".join(part for part in (trajectory.run, trajectory.sampler) if part)
     heading = f"{who}: from noise to a molecule" if who else "From noise to a molecule"
     style.header_title(figure, heading, colour=style.darker(colour))
-    drawing.element_legend(figure, drawing.elements_of(trajectory.frames), below=0.24)
+    drawing.element_legend(figure, drawing.elements_of(trajectory.frames))
     caption = _caption(trajectory, int(unstable.sum()), begins=float(trajectory.sigma[first]))
     return style.Picture(name="trajectory", title="The same as a strip", caption=caption, figure=figure)
 

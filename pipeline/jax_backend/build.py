@@ -6,9 +6,8 @@ from typing import Final
 from jax import Array
 
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import given_scales, measured_scales
-from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule
-from pipeline.diffusion.training_levels import boundary_level
+from pipeline.diffusion.feature_scales import measured_scales
+from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule, preconditioning
 from pipeline.jax_backend.consistency import Consistency
 from pipeline.jax_backend.denoiser import Denoiser
 from pipeline.jax_backend.edm import EDM
@@ -37,19 +36,12 @@ def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
 
 
 def _denoiser(config: RunConfig, statistics: Statistics) -> Denoiser:
-    levels = config.levels
-    sigma_data = given_scales(levels.sigma_data, statistics)
-    return Denoiser(_network(config, statistics), sigma_data, preconditioning=levels.preconditioning)
+    return Denoiser(_network(config, statistics), **preconditioning(config, statistics))
 
 
 def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
-    return Consistency(
-        model=_network(config, statistics),
-        sigma_data=given_scales(config.levels.sigma_data, statistics),
-        epsilon=boundary_level(config),
-        preconditioning=config.levels.preconditioning,
-        config=config.consistency,
-    )
+    settings = preconditioning(config, statistics)
+    return Consistency(model=_network(config, statistics), **settings, config=config.consistency)
 
 
 def build_regressor(config: RunConfig, statistics: Statistics) -> PropertyRegressor:

@@ -22,9 +22,9 @@ CPU_CHUNK, CPU_CHUNK_ELEMENTS = 4, 2**19
 GPU_CHUNK_ELEMENTS = 2**28
 
 
-def make_mesh(batch_size: int, devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(batch_size: int) -> Mesh:
     """Return a mesh over as many devices of this process as divide ``batch_size`` evenly."""
-    devices = devices if devices is not None else jax.local_devices()
+    devices = jax.local_devices()
     count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     return Mesh(np.array(devices[:count]), (AXIS,))
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -92,9 +92,4 @@ def merge_samples(
         raise InputError(f"{names[0]}: the parts together do not have every sample once")
     together = Molecules.concatenate([molecules for molecules, _ in parts]).select(order)
     metadata = expected | {"seconds": round(seconds, 3), "non_finite": non_finite}
-    return Molecules(
-        sizes=together.sizes,
-        atomic_numbers=together.atomic_numbers,
-        positions=together.positions,
-        metadata=metadata,
-    )
+    return replace(together, metadata=metadata)

@@ -6,9 +6,8 @@ from typing import Final
 import torch
 
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.feature_scales import given_scales, measured_scales
-from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule
-from pipeline.diffusion.training_levels import boundary_level
+from pipeline.diffusion.feature_scales import measured_scales
+from pipeline.diffusion.objectives import OBJECTIVES, edm_schedule, preconditioning
 from pipeline.study.config import Objective as ObjectiveName
 from pipeline.study.config import RunConfig
 from pipeline.torch_backend.consistency import Consistency
@@ -32,19 +31,12 @@ def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
 
 
 def _denoiser(config: RunConfig, statistics: Statistics) -> Denoiser:
-    levels = config.levels
-    sigma_data = given_scales(levels.sigma_data, statistics)
-    return Denoiser(_network(config, statistics), sigma_data, preconditioning=levels.preconditioning)
+    return Denoiser(_network(config, statistics), **preconditioning(config, statistics))
 
 
 def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
-    return Consistency(
-        _network(config, statistics),
-        given_scales(config.levels.sigma_data, statistics),
-        epsilon=boundary_level(config),
-        preconditioning=config.levels.preconditioning,
-        config=config.consistency,
-    )
+    settings = preconditioning(config, statistics)
+    return Consistency(_network(config, statistics), **settings, config=config.consistency)
 
 
 _BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {

@@ -8,6 +8,7 @@ each other some thousand times a step. On a GPU there is one share.
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -62,16 +63,13 @@ class Workers:
     def infer(self, function: Callable[[slice], Tensor], count: int, *, chunk: int) -> Tensor:
         """Return ``function`` of ``count`` molecules, ``chunk`` at a time and without gradients: [count, ...]."""
 
-        def task(part: slice) -> Callable[[], Tensor]:
-            def call() -> Tensor:
-                # A mode is a thread's own.
-                with torch.inference_mode():
-                    return function(part)
-
-            return call
+        def infer(part: slice) -> Tensor:
+            # A mode is a thread's own.
+            with torch.inference_mode():
+                return function(part)
 
         parts = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
-        return torch.cat(self.run([task(part) for part in parts]))
+        return torch.cat(self.run([partial(infer, part) for part in parts]))
 
 
 class Replicas:
@@ -124,19 +122,17 @@ class Replicas:
         largest = min(self._workers.chunk(config, width), self._largest_chunk)
         chunk = max(n for n in range(1, largest + 1) if share_size % n == 0)
 
-        def task(replica: Objective, gradient: Tensor, share: range) -> Callable[[], Tensor]:
-            def call() -> Tensor:
-                gradient.zero_()
-                total = gradient.new_zeros(())
-                for start in share[::chunk]:
-                    loss = replica.losses(take(batch, slice(start, start + chunk)), frozen).sum()
-                    torch.autograd.backward(loss)
-                    total += loss.detach()
-                return total
+        def add_up(replica: Objective, gradient: Tensor, share: range) -> Tensor:
+            gradient.zero_()
+            total = gradient.new_zeros(())
+            for start in share[::chunk]:
+                loss = replica.losses(take(batch, slice(start, start + chunk)), frozen).sum()
+                torch.autograd.backward(loss)
+                total += loss.detach()
+            return total
 
-            return call
-
-        tasks = [task(*arguments) for arguments in zip(self._objectives, self._gradients, self._shares, strict=True)]
+        shares = zip(self._objectives, self._gradients, self._shares, strict=True)
+        tasks = [partial(add_up, *own) for own in shares]
         # One thread at a time may compile a program; later it is there for all.
         totals = self._workers.run(tasks) if width in self._seen else [each() for each in tasks]
         self._seen.add(width)

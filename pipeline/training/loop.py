@@ -280,7 +280,7 @@ class _Observer:
             return {"loss": float(losses.mean())}
         assert self._sampler is not None
         samples = self._trainer.sample(self._sizes, self._context)
-        return {"sampler": self._sampler.name, "num": len(samples), **stability_metrics(samples, seed=0)}
+        return {"sampler": self._sampler.name, "num": len(samples), **stability_metrics(samples)}
 
 
 def _in_words(kind: str, values: Mapping[str, Any]) -> str:

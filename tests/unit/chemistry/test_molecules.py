@@ -83,12 +83,11 @@ def test_list_and_back_is_the_identity() -> None:
 
 def test_concatenating_the_parts_is_the_whole() -> None:
     whole = random_molecules([2, 5, 1, 4], smiles=("a", "b", None, "d"))
-    again = Molecules.concatenate([whole.select([0, 1]), whole.select([]), whole.select([2, 3])], metadata={"a": 1})
+    again = Molecules.concatenate([whole.select([0, 1]), whole.select([]), whole.select([2, 3])])
     assert np.array_equal(again.positions, whole.positions)
     assert np.array_equal(again.atomic_numbers, whole.atomic_numbers)
     assert again.sizes.tolist() == [2, 5, 1, 4]
     assert again.smiles == whole.smiles
-    assert again.metadata == {"a": 1}
     assert Molecules.concatenate([whole, random_molecules([1])]).smiles is None
 
 

@@ -64,7 +64,7 @@ def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
             {"heun-50": found},
             {"U-bound": 0.05, "number of atoms": 0.03, "L-bound": 0.002},
         )
-        yield from properties.draw([errors], dataset="QM9", colours={})
+        yield properties.draw(errors, dataset="QM9", colour=style.INK)
         if "trajectory" in study.options:
             yield trajectory.draw(read_trajectory(study.options["trajectory"][0]))
 

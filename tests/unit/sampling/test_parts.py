@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,8 +46,8 @@ def sampled(numbers: list[int], part: str, **metadata: object) -> tuple[Molecule
     of = {"run": "edm", "seconds": 1.5, "non_finite": 1, "part": part} | metadata
     positions = np.array(numbers, np.float32)[:, None, None] * np.ones((1, 1, 3), np.float32)
     ones = np.ones(len(numbers), int)
-    molecules = Molecules.from_padded(positions=positions, atomic_numbers=ones[:, None], sizes=ones, metadata=of)
-    return molecules, np.array(numbers)
+    molecules = Molecules.from_padded(positions=positions, atomic_numbers=ones[:, None], sizes=ones)
+    return replace(molecules, metadata=of), np.array(numbers)
 
 
 def test_merged_samples_are_in_order_and_their_seconds_added_up() -> None:
