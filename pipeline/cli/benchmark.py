@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", default="{}", metavar="JSON", help="benchmark section of a study, or part of it")
     parser.add_argument("--weights", type=Path, help="weights.safetensors of a run to sample with as well")
     parser.add_argument("--sampler", type=Path, help="JSON file with the settings of the sampler for --weights")
-    parser.add_argument("--cores", type=int, default=None, help="CPU cores of each contestant; default: all")
+    parser.add_argument("--cores", type=int, help="CPU cores of each contestant; default: all")
     parser.add_argument("--output", required=True, type=Path, help="directory to write, created when complete")
     return run(_benchmark, parser, argv)
 

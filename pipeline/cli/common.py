@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn, TypeVar
 
 from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import InputError
@@ -15,15 +16,35 @@ from pipeline.study.frameworks import FRAMEWORKS
 # From Ctrl-C, from a scheduler or `kill`, and from a closed terminal.
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+Number = TypeVar("Number", int, float)
+
 
 def stage_parser(doc: str | None) -> argparse.ArgumentParser:
     """Return the parser of a stage, which is described by its module's docstring: "Stage NAME: what it does."."""
     first, _, rest = (doc or "").partition("\n")
     name, _, what = first.removeprefix("Stage ").partition(": ")
     raw = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(
-        prog=name or None, description=what[:1].upper() + what[1:], epilog=rest, formatter_class=raw
-    )
+    return _Parser(prog=name or None, description=what[:1].upper() + what[1:], epilog=rest, formatter_class=raw)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are told on one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError with the message."""
+        raise InputError(message)
+
+
+def at_least(least: Number) -> Callable[[str], Number]:
+    """Return the type of an option: a finite number of the type of ``least`` that is not below it."""
+
+    def number(text: str) -> Number:
+        value = type(least)(text)
+        if not least <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} should be at least {least}")
+        return value
+
+    return number
 
 
 def check_folder(path: Path, what: str, file: str) -> None:
@@ -45,10 +66,8 @@ def handle_stop_signals(handler: Callable[[int, object], None]) -> None:
 def add_backend(parser: argparse.ArgumentParser, *, override: bool) -> None:
     """Add ``--devices`` and, if ``override``, ``--backend`` to replace that of the run."""
     if override:
-        parser.add_argument(
-            "--backend", choices=FRAMEWORKS, default=None, help="default: the one that the run was trained on"
-        )
-    parser.add_argument("--devices", type=int, default=None, help="CPU cores to use; default: all")
+        parser.add_argument("--backend", choices=FRAMEWORKS, help="default: the one that the run was trained on")
+    parser.add_argument("--devices", type=int, help="CPU cores to use; default: all")
 
 
 def run(
@@ -61,10 +80,11 @@ def run(
     is a bug and keeps its traceback.
     """
     prepare_environment()
-    parser.add_argument("--log", type=Path, default=None, help="also write progress and errors to this file")
-    args = parser.parse_args(argv)
-    log: Path | None = args.log
+    parser.add_argument("--log", type=Path, help="also write progress and errors to this file")
+    log: Path | None = None
     try:
+        args = parser.parse_args(argv)
+        log = args.log
         with _interrupted_by_signals():
             if log:
                 log.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from pipeline.chemistry.further_metrics import Details, Reference, further_metri
 from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.tables import comparison_table, evaluation_table
-from pipeline.cli.common import run, stage_parser, tell
+from pipeline.cli.common import at_least, run, stage_parser, tell
 from pipeline.core.errors import InputError
 from pipeline.core.files import sha256, write_json
 from pipeline.core.progress import progress
@@ -41,32 +41,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--records", nargs="+", type=Path, help="of all parts of the one FILE, by the stage judge")
     parser.add_argument(
         "--posebusters",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="check the first N molecules of each file, a second each",
     )
     parser.add_argument(
-        "--relax", type=int, default=0, metavar="N", help="relax the first N valid molecules of each file with MMFF94"
+        "--relax",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="relax the first N valid molecules of each with MMFF94",
     )
     parser.add_argument(
-        "--relax-xtb", type=int, default=0, metavar="N", help="likewise with GFN2-xTB, half a second each"
+        "--relax-xtb", type=at_least(0), default=0, metavar="N", help="likewise with GFN2-xTB, half a second each"
     )
     parser.add_argument(
-        "--bootstrap", type=int, default=1000, help="resamples for the intervals (default: %(default)s)"
+        "--bootstrap", type=at_least(1), default=1000, help="resamples for the intervals (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--processes", type=int, default=1, help="to share the work (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--processes", type=at_least(1), default=1, help="to share the work (default: %(default)s)")
     return run(_evaluate, parser, argv)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    for option in ("bootstrap", "processes"):
-        if getattr(args, option) < 1:
-            raise InputError(f"--{option} should be at least 1, not {getattr(args, option)}")
-    for option in ("seed", "posebusters", "relax", "relax_xtb"):
-        if getattr(args, option) < 0:
-            raise InputError(f"--{option.replace('_', '-')} should be at least 0, not {getattr(args, option)}")
     if args.distances and not args.train:
         raise InputError("--distances are from the data of --train, which is missing")
     for number, package, name in (

@@ -13,10 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.chemistry.metrics import read_summary
-from pipeline.cli.common import check_folder, run, stage_parser
-from pipeline.core.errors import InputError
+from pipeline.cli.common import at_least, check_folder, run, stage_parser
 from pipeline.core.files import atomic_directory
-from pipeline.core.progress import progress
 from pipeline.data.molecule_parquet import read_molecules
 
 
@@ -37,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--baselines", type=Path, nargs="+", default=[], help="its files for the data")
     parser.add_argument("--benchmarks", type=Path, help="directory written by the stage benchmark")
     parser.add_argument(
-        "--gallery-molecules", type=int, default=12, help="molecules in a run's gallery (default: %(default)s)"
+        "--gallery-molecules", type=at_least(1), default=12, help="molecules in a run's gallery (default: %(default)s)"
     )
     parser.add_argument("--output", required=True, type=Path, help="directory to write, created when complete")
     return run(_figures, parser, argv)
@@ -48,10 +46,8 @@ def _figures(args: argparse.Namespace) -> None:
     from pipeline.figures.benchmark_results import read_benchmarks
     from pipeline.figures.inputs import read_runs, read_trajectory
     from pipeline.figures.properties import read_property_errors
-    from pipeline.figures.study import PAGE, Study, draw_study, number_of_figures
+    from pipeline.figures.study import PAGE, Study, draw_study
 
-    if args.gallery_molecules < 1:
-        raise InputError(f"--gallery-molecules should be at least 1, not {args.gallery_molecules}")
     check_folder(args.output, "figures", PAGE)
     study = Study(
         runs=read_runs(weights=args.weights, curves=args.curves, metrics=args.metrics, samples=args.samples),
@@ -64,12 +60,8 @@ def _figures(args: argparse.Namespace) -> None:
         properties=read_property_errors(args.properties, args.baselines),
         benchmarks=read_benchmarks(args.benchmarks) if args.benchmarks else None,
     )
-    total = number_of_figures(study)
-    with (
-        atomic_directory(args.output) as folder,
-        progress(total=total, description="figures", unit="figures", log=args.log) as bar,
-    ):
-        draw_study(study, folder, advance=lambda: bar.update(1))
+    with atomic_directory(args.output) as folder:
+        draw_study(study, folder, log=args.log)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.backends import load_backend
 from pipeline.chemistry.stability import stability_metrics
-from pipeline.cli.common import add_backend, run, stage_parser
+from pipeline.cli.common import add_backend, at_least, run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.core.progress import progress
@@ -28,14 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = stage_parser(__doc__)
     parser.add_argument("--weights", required=True, type=Path, help="weights.safetensors of a run")
-    parser.add_argument("--calls", required=True, type=int, help="number of network calls")
+    parser.add_argument("--calls", required=True, type=at_least(1), help="number of network calls")
     parser.add_argument(
         "--start", type=Path, help="levels found for the next smaller power of two (default: start from pure noise)"
     )
-    parser.add_argument("--num", type=int, default=256, help="molecules per score (default: %(default)s)")
+    parser.add_argument("--num", type=at_least(1), default=256, help="molecules per score (default: %(default)s)")
     parser.add_argument(
         "--seed",
-        type=int,
+        type=at_least(0),
         default=1,
         help="seed of these molecules, different from the samplers' (default: %(default)s)",
     )
@@ -45,8 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _levels(args: argparse.Namespace) -> None:
-    if args.calls < 1 or args.num < 1 or args.seed < 0:
-        raise InputError("--calls and --num should be at least 1, and --seed at least 0")
     weights = read_weights(args.weights)
     if not OBJECTIVES[weights.config.objective].few_step:
         raise InputError(f"{args.weights}: a run of objective {weights.config.objective} has no levels to search for")

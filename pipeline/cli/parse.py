@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.cli.common import run, stage_parser, tell
+from pipeline.cli.common import at_least, run, stage_parser, tell
 from pipeline.core.cores import available_cores
-from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.figshare import parse_figshare
 from pipeline.data.molecule_files import Invalid, read_molecule_files, report
@@ -30,20 +29,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = stage_parser(__doc__)
     parser.add_argument("--source", required=True, choices=[*_PARSERS, "path", "smiles"], help="what the input is")
     parser.add_argument("--input", required=True, type=Path, help="directory of the stage download, or a user's path")
-    parser.add_argument("--seed", type=int, default=0, help="of the conformers of smiles (default: 0)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the conformers of smiles (default: 0)")
     parser.add_argument(
-        "--conformers", type=int, default=1, help="of each molecule of a GEOM archive, lowest energy first (default: 1)"
+        "--conformers",
+        type=at_least(1),
+        default=1,
+        help="of each molecule of a GEOM archive, lowest first (default: 1)",
     )
-    parser.add_argument("--processes", type=int, default=None, help="for smiles; default: all cores")
+    parser.add_argument("--processes", type=at_least(1), help="for smiles; default: all cores")
     parser.add_argument(
         "--split-seed", type=int, default=0, help="seed of the permutation that the splits are cut from"
     )
     parser.add_argument("--train", required=True, type=_size, help="molecules to train on, or a share below 1")
     parser.add_argument("--validation", required=True, type=_size, help="likewise to validate on; the rest is the test")
     parser.add_argument(
-        "--skip-invalid",
-        action="store_true",
-        help="of path and smiles, leave out what cannot be used, and name it",
+        "--skip-invalid", action="store_true", help="of path and smiles, leave out what cannot be used, and name it"
     )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     return run(_parse, parser, argv)
@@ -56,8 +56,6 @@ def _size(text: str) -> float:
 
 def _parse(args: argparse.Namespace) -> None:
     total = QM9_MOLECULES if args.source in _PARSERS else None
-    if args.seed < 0 or min(args.conformers, args.processes or 1) < 1:
-        raise InputError("--seed should be at least 0, and --conformers and --processes at least 1")
     with progress(total=total, description=f"parse {args.source}", unit="molecules", log=args.log) as bar:
         if args.source not in _PARSERS:
             invalid: Invalid = "skip" if args.skip_invalid else "refuse"

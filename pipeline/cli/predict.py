@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.backends import load_backend
 from pipeline.chemistry.property_errors import baselines, error_table, mean_error, shown_unit
-from pipeline.cli.common import add_backend, run, stage_parser
+from pipeline.cli.common import add_backend, at_least, run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_json
 from pipeline.core.progress import progress
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--molecules", type=Path, help="file of the stage parse: the errors of baselines, on molecules not trained on"
     )
     parser.add_argument(
-        "--num", type=int, default=10000, help="most molecules of --molecules to judge (default: %(default)s)"
+        "--num", type=at_least(1), default=10000, help="most molecules of --molecules to judge (default: %(default)s)"
     )
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     add_backend(parser, override=False)
@@ -48,8 +48,6 @@ def _predict(args: argparse.Namespace) -> None:
     weights = read_weights(args.weights)
     if weights.config.objective != "property" or weights.properties is None:
         raise InputError(f"{args.weights}: a run of objective {weights.config.objective}, not property")
-    if args.num < 1:
-        raise InputError(f"--num {args.num} should be at least 1")
     properties, name = weights.properties, weights.config.name
     molecules = read_molecules(args.samples or args.molecules)
     asked = _asked(args.samples, properties) if args.samples else _known(args.molecules, properties)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.api import Run, load_run
 from pipeline.backends import load_backend
-from pipeline.cli.common import add_backend, run, stage_parser, tell
+from pipeline.cli.common import add_backend, at_least, run, stage_parser, tell
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
@@ -33,20 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--weights", required=True, help=f"a run's folder or weights.safetensors, or {' or '.join(released_names())}"
     )
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--calls", type=int, default=None, help="network calls a molecule")
-    how.add_argument("--sampler", type=Path, default=None, help="JSON file with a sampler's settings")
-    parser.add_argument(
-        "--levels", default=None, type=Path, help="file of the stage levels, for a sampler without levels"
-    )
+    how.add_argument("--calls", type=int, help="network calls a molecule")
+    how.add_argument("--sampler", type=Path, help="JSON file with a sampler's settings")
+    parser.add_argument("--levels", type=Path, help="file of the stage levels, for a sampler without levels")
     parser.add_argument("--output", required=True, type=Path, help=f"file to write: {', '.join(SUFFIXES)}")
-    parser.add_argument("--num", type=int, default=None, help="molecules, instead of the sampler's number (1000)")
-    parser.add_argument("--seed", type=int, default=None, help="instead of the sampler's seed (0)")
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=None, help="atoms of each molecule, instead of drawn ones"
-    )
-    parser.add_argument(
-        "--formula", default=None, help="sum formula of every molecule, such as C7H10O2, for few-step samplers"
-    )
+    parser.add_argument("--num", type=at_least(1), help="molecules, instead of the sampler's number (1000)")
+    parser.add_argument("--seed", type=at_least(0), help="instead of the sampler's seed (0)")
+    parser.add_argument("--sizes", type=int, nargs="+", help="atoms of each molecule, instead of drawn ones")
+    parser.add_argument("--formula", help="sum formula of every molecule, such as C7H10O2, for few-step samplers")
     parser.add_argument(
         "--property",
         nargs="+",
@@ -54,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="value of each property of a conditional run, or none (default: drawn as in the training data)",
     )
     parser.add_argument(
-        "--guidance", type=float, help="weight of classifier-free guidance, instead of the sampler's (0)"
+        "--guidance", type=at_least(0.0), help="weight of classifier-free guidance, instead of the sampler's (0)"
     )
     parser.add_argument(
-        "--trajectory", type=int, default=None, metavar="FRAMES", help="write one molecule's way from noise instead"
+        "--trajectory", type=at_least(2), metavar="FRAMES", help="write one molecule's way from noise instead"
     )
-    parser.add_argument("--part", default=None, metavar="K-of-N", help="only a part of them, for the stage merge")
+    parser.add_argument("--part", metavar="K-of-N", help="only a part of them, for the stage merge")
     add_backend(parser, override=True)
     return run(_sample, parser, argv)
 
@@ -70,14 +64,6 @@ def _sample(args: argparse.Namespace) -> None:
         raise InputError(f"--num {args.num} does not fit the {len(args.sizes)} numbers of --sizes")
     if args.sizes and args.formula:
         raise InputError("--sizes and --formula exclude each other")
-    if args.num is not None and args.num < 1:
-        raise InputError(f"--num {args.num} should be at least 1")
-    if args.seed is not None and args.seed < 0:
-        raise InputError(f"--seed {args.seed} should be at least 0")
-    if args.guidance is not None and not 0 <= args.guidance < math.inf:
-        raise InputError(f"--guidance {args.guidance} should be at least 0")
-    if args.trajectory is not None and args.trajectory < 2:
-        raise InputError(f"--trajectory {args.trajectory} should be at least 2 frames")
     part = Part.parse(args.part) if args.part else None
     if part and args.output.suffix != ".parquet":
         raise InputError(f"--part is for the stage merge, which reads .parquet files, not {args.output}")

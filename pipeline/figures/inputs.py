@@ -69,8 +69,6 @@ class Run:
     """One trained model with its results."""
 
     name: str
-    objective: str
-    backend: str
     colour: str
     """Colour in every figure."""
     config: RunConfig
@@ -296,8 +294,6 @@ def _read_run(
     data = {"data": trained.statistics.dataset, "training molecules": trained.statistics.num_molecules.get("train")}
     return Run(
         name=name,
-        objective=config.objective,
-        backend=config.backend,
         colour=style.run_colour(place),
         config=config,
         provenance={**data, **trained.provenance, "weights SHA-256": sha256(weights)},

@@ -237,8 +237,8 @@ def _details(summary: str, content: str) -> str:
 def _provenance(run: Run) -> str:
     facts = {
         "trained for": run.budget,
-        "objective": objective_label(run.objective),
-        "backend": FRAMEWORKS[run.backend],
+        "objective": objective_label(run.config.objective),
+        "backend": FRAMEWORKS[run.config.backend],
         "seed": run.config.seed,
         "starts from": run.config.init,
         "learns from": run.config.teacher,

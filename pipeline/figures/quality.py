@@ -82,7 +82,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         axes.set_xlabel("")
 
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]
-    labels = [f"{run.name}: {run.budget}, {FRAMEWORKS[run.backend]}" for run in runs]
+    labels = [f"{run.name}: {run.budget}, {FRAMEWORKS[run.config.backend]}" for run in runs]
     style.header_legend(figure, colours, labels)
     handles = [Line2D([], [], color=style.INK, **look) for look in looks.values()]
     style.header_legend(

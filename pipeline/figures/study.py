@@ -1,7 +1,8 @@
 """All figures of a study, its tables and its page, in one folder."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.tables import Summary
+from pipeline.core.progress import progress
 from pipeline.figures import (
     distributions,
     gallery,
@@ -59,28 +61,22 @@ class Study:
     """Speed of the backends, if measured."""
 
 
-def number_of_figures(study: Study) -> int:
-    """Return how many figures ``draw_study`` draws."""
-    speed = figures_of(study.benchmarks) if study.benchmarks else []
-    few_step = [run for run in study.runs if steps.few_step_samplers(run)]
-    several = 3 * len(study.runs) + len(few_step) + len(study.properties)
-    return 2 + bool(_with_losses(study.runs)) + several + (study.trajectory is not None) + len(speed)
-
-
 def _with_losses(runs: Sequence[Run]) -> list[Run]:
     """Return the runs whose losses are known; those of released models are not."""
     return [run for run in runs if np.isfinite(run.training_loss.values).any()]
 
 
-def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lambda: None) -> None:
-    """Write all figures, the tables and the page into a folder; ``advance`` is called after each figure."""
+def draw_study(study: Study, folder: Path, *, log: Path | None = None) -> None:
+    """Write all figures, the tables and the page into a folder; ``log`` receives the progress."""
     judged = {run.name: {name: Judgement.of(one) for name, one in run.samples.items()} for run in study.runs}
-    entries = []
-    with style.project_style():
-        for picture in _pictures(study, judged):
+    entries, drawings = [], _drawings(study, judged)
+    with style.project_style(), progress(total=len(drawings), description="figures", unit="figures", log=log) as bar:
+        # One by one, so that only one is in memory.
+        for draw in drawings:
+            picture = draw()
             style.save(picture, folder)
             entries.append(Entry(name=picture.name, title=picture.title, caption=picture.caption))
-            advance()
+            bar.update(1)
     # Of several seeds the mean, then each of them.
     rows = list(dict.fromkeys([*over_seeds(study.runs), *study.runs]))
     results = {f"{run.name}, {name}": one for run in rows for name, one in run.evaluations.items()}
@@ -112,35 +108,41 @@ def draw_study(study: Study, folder: Path, *, advance: Callable[[], None] = lamb
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _pictures(study: Study, judged: Judged) -> Iterator[style.Picture]:
-    """Yield the figures one by one, so that only one is in memory."""
-    bounds = {"floor": study.floor, "ceiling": study.ceiling}
-    averaged = over_seeds(study.runs)
-    note = _SEEDS if len(averaged) < len(study.runs) else ""
-    picture = quality.draw(averaged, **bounds, dataset=study.dataset)
-    yield replace(picture, caption=picture.caption + note)
-    for run in study.runs:
-        if steps.few_step_samplers(run):
-            yield steps.draw(run)
-    if trained := _with_losses(study.runs):
-        yield training.draw(trained, **bounds, dataset=study.dataset)
-    picture = stability.draw(averaged, **bounds, dataset=study.dataset)
-    yield replace(picture, caption=picture.caption + note)
-    for run in study.runs:
-        yield gallery.draw(run, judged[run.name], molecules=study.gallery_molecules)
-    colours = {run.name: run.colour for run in study.runs}
-    if study.trajectory is not None:
-        yield trajectory.draw(study.trajectory, colour=colours.get(study.trajectory.run, style.INK))
+def _drawings(study: Study, judged: Judged) -> list[Callable[[], style.Picture]]:
+    """Return what draws each figure, in the order of the page."""
+    runs, dataset, averaged = study.runs, study.dataset, over_seeds(study.runs)
+    bounds: dict[str, Any] = {"floor": study.floor, "ceiling": study.ceiling, "dataset": dataset}
+    note = _SEEDS if len(averaged) < len(runs) else ""
+    colours = {run.name: run.colour for run in runs}
+
+    def averages(draw: Callable[..., style.Picture]) -> style.Picture:
+        picture = draw(averaged, **bounds)
+        return replace(picture, caption=picture.caption + note)
+
+    @cache
+    def data() -> tuple[distributions.Measured, structures.Reference]:
+        return distributions.measure(study.molecules), structures.Reference.of(study.molecules)
+
+    def distributed(run: Run) -> style.Picture:
+        return distributions.draw(run, reference=data()[0], dataset=dataset)
+
+    def structured(run: Run) -> style.Picture:
+        return structures.draw(run, judged[run.name], reference=data()[1], dataset=dataset)
+
+    found = [partial(averages, quality.draw)]
+    found += [partial(steps.draw, run) for run in runs if steps.few_step_samplers(run)]
+    found += [partial(training.draw, trained, **bounds) for trained in [_with_losses(runs)] if trained]
+    found.append(partial(averages, stability.draw))
+    found += [partial(gallery.draw, run, judged[run.name], molecules=study.gallery_molecules) for run in runs]
+    if study.trajectory:
+        colour = colours.get(study.trajectory.run, style.INK)
+        found.append(partial(trajectory.draw, study.trajectory, colour=colour))
     for one in study.properties:
-        yield properties.draw(one, dataset=study.dataset, colour=colours.get(one.run, style.INK))
-    reference = distributions.measure(study.molecules)
-    structure = structures.Reference.of(study.molecules)
-    for run in study.runs:
-        yield distributions.draw(run, reference=reference, dataset=study.dataset)
-        yield structures.draw(run, judged[run.name], reference=structure, dataset=study.dataset)
-    if study.benchmarks is not None:
-        for draw in figures_of(study.benchmarks):
-            yield draw(study.benchmarks)
+        found.append(partial(properties.draw, one, dataset=dataset, colour=colours.get(one.run, style.INK)))
+    found += [partial(draw, run) for run in runs for draw in (distributed, structured)]
+    if study.benchmarks:
+        found += [partial(draw, study.benchmarks) for draw in figures_of(study.benchmarks)]
+    return list(found)
 
 
 def _introduction(study: Study) -> str:

@@ -50,7 +50,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     """
     budgets = [f"{run.name}: {run.budget}" for run in runs]
     runs = [replace(run, checkups=[one for one in run.checkups if len(one) >= _FEWEST]) for run in runs]
-    objectives = list(dict.fromkeys(run.objective for run in runs))
+    objectives = list(dict.fromkeys(run.config.objective for run in runs))
     samplers = dict.fromkeys(one.sampler for run in runs for one in run.checkups)
     looks = dict(zip(samplers, cycle(_CHECKUPS), strict=False))
     metrics = _METRICS if looks else ()
@@ -78,7 +78,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
                     _draw_checkups(panels[row, column], run.colour, one, metric, quantity, per_unit, looks[one.sampler])
         for row, objective in enumerate(objectives, start=len(metrics)):
             for run in runs:
-                if run.objective == objective:
+                if run.config.objective == objective:
                     _draw_loss(panels[row, column], run, quantity, per_unit)
         panels[-1, column].set_xlabel(label)
         panels[-1, column].set_xlim(left=0)
@@ -88,7 +88,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
         _bound(row, estimate(floor, metric), estimate(ceiling, metric), dataset)
         row[0].set_ylabel(label)
     for axes, objective in zip(panels[len(metrics) :, 0], objectives, strict=True):
-        own = [run for run in runs if run.objective == objective]
+        own = [run for run in runs if run.config.objective == objective]
         _scale_loss(axes, [curve for run in own for curve in (run.training_loss, run.validation_loss)])
         axes.set_ylabel(f"{objective_label(objective)} loss")
     colours = [Line2D([], [], color=run.colour, linewidth=2.5) for run in runs]

@@ -38,14 +38,13 @@ def test_levels_are_found_that_a_sampler_takes(tuned: Path, tmp_path: Path) -> N
 def test_bad_input_is_one_line_and_writes_nothing(
     weights: Path, denoiser: Path, tuned: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    least = "--calls and --num should be at least 1, and --seed at least 0"
     start = tmp_path / "start.json"
     start.write_text('{"1": [20.0], "spacing": {"first": 20.0, "second": NaN, "last": 2.0, "rho": 3.5}}')
     capfd.readouterr()
     for of, options, message in [
-        (tuned, ("--calls", "0"), least),
-        (tuned, ("--calls", "2", "--num", "0"), least),
-        (tuned, ("--calls", "2", "--seed", "-1"), least),
+        (tuned, ("--calls", "0"), "--calls: 0 should be at least 1"),
+        (tuned, ("--calls", "2", "--num", "0"), "--num: 0 should be at least 1"),
+        (tuned, ("--calls", "2", "--seed", "-1"), "--seed: -1 should be at least 0"),
         (weights, ("--calls", "2"), "a run of objective edm has no levels to search for"),
         (denoiser, ("--calls", "2"), "a run of objective denoiser has no levels to search for"),
         (tuned, ("--calls", "2", "--start", str(start)), "start.json should be the output of this stage for 1 calls"),

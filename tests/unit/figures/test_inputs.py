@@ -34,7 +34,7 @@ def test_runs_keep_the_order_of_the_study_and_their_colours(many_runs: FakeStudy
 def test_a_run_says_what_it_took_and_what_its_samplers_spend(one_run: FakeStudy) -> None:
     (run,) = read(one_run)
     assert run.budget == "12 min training, 310,000 molecules"
-    assert (run.seconds, run.molecules, run.backend) == (720, 4844 * 64, "jax")
+    assert (run.seconds, run.molecules, run.config.backend) == (720, 4844 * 64, "jax")
     assert run.sampler_label("heun-50") == "heun-50 (50 calls)"
     assert len(run.training_loss) == 200
     assert len(run.validation_loss) == 10
