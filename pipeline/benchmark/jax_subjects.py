@@ -33,58 +33,45 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 """JAX's event for a program that is compiled, or loaded from the cache on disk."""
 
 
-class CompilationCounter:
-    """Counts the programs that JAX compiles after the counter is created."""
+def prepare(task: Task) -> tuple[Callable[[Task], Subject], Callable[[], int]]:
+    """Set up JAX for a task.
 
-    def __init__(self) -> None:
-        """Start at 0."""
-        self.count = 0
-        jax.monitoring.register_event_duration_secs_listener(self._note)
-
-    def __call__(self) -> int:
-        """Return the number so far."""
-        return self.count
-
-    def _note(self, event: str, duration_secs: float, **details: str | int) -> None:
-        del duration_secs, details
-        self.count += event == COMPILED
-
-
-def prepare(task: Task) -> Callable[[Task], Subject]:
-    """Set up JAX for a task; return the function that creates its subject and those of later tasks in the process."""
+    Returns:
+      The function that creates its subject and those of later tasks in the process, and one that returns the number of
+      programs compiled so far.
+    """
     # Only the backend as users run it uses every core as a device; the others leave the cores to XLA.
     runtime.start(cores=task.cores if CONTESTANTS[task.contestant].is_backend and task.work != "multiply" else 1)
-    return _make_subject
+    compiled: list[str] = []
+
+    def note(event: str, duration_secs: float, **details: str | int) -> None:
+        compiled.extend([event] if event == COMPILED else [])
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    make = {"multiply": _multiplying, "sample": _sampling, "train": _training}
+    return lambda task: make[task.work](task), lambda: len(compiled)
 
 
-def _make_subject(task: Task) -> Subject:
-    counter = CompilationCounter()
-    if task.work == "multiply":
-        return _multiplying(task, counter)
-    return _sampling(task, counter) if task.work == "sample" else _training(task, counter)
-
-
-def _training(task: Task, counter: CompilationCounter) -> Subject:
+def _training(task: Task) -> Subject:
     config, statistics, shards = run_config(task.run), read_statistics(task.statistics), task.training_shards()
-    batch_size, seed = config.training.batch_size, config.seed
     contestant = CONTESTANTS[task.contestant]
     if contestant.is_backend:
         # The directory is for checkpoints, which are never written.
         with tempfile.TemporaryDirectory() as directory:
             trainer = JaxTrainer(TrainingRun(config, "", {"train": shards}, statistics, Path(directory)))
-        return backend_training(trainer, config, shards, statistics, compilations=counter)
+        return backend_training(trainer, config, shards, statistics)
     plain = PlainTraining(task.contestant, config, statistics)
     if not contestant.bucketed:
-        return random_training(plain.step, shards, batch_size=batch_size, seed=seed, trim=False, compilations=counter)
+        return random_training(plain.step, shards, config, trim=False)
     shard_of_bucket = {shard.bucket: shard for shard in shards}
 
     def step(batch: Batch) -> float:
         return plain.step(PaddedMolecules.of(shard_of_bucket[batch.bucket], batch.indices))
 
-    return bucketed_training(step, shards, batch_size=batch_size, seed=seed, compilations=counter)
+    return bucketed_training(step, shards, config)
 
 
-def _sampling(task: Task, counter: CompilationCounter) -> Subject:
+def _sampling(task: Task) -> Subject:
     assert task.sampler is not None
     config, statistics, weights = task.trained()
     objective, sampler = build_objective(config, statistics), sampler_config(task.sampler)
@@ -96,12 +83,10 @@ def _sampling(task: Task, counter: CompilationCounter) -> Subject:
     def draw() -> Molecules:
         return program(sizes).molecules
 
-    return sampling(draw, molecules=task.molecules, compilations=counter)
+    return sampling(draw, molecules=task.molecules)
 
 
-def _multiplying(task: Task, counter: CompilationCounter) -> Subject:
+def _multiplying(task: Task) -> Subject:
     matrix = jax.random.normal(jax.random.key(0), (task.molecules, task.molecules), jnp.float32)
     product = jax.jit(jnp.matmul)
-    return multiplying(
-        lambda: jax.block_until_ready(product(matrix, matrix)), rows=task.molecules, compilations=counter
-    )
+    return multiplying(lambda: jax.block_until_ready(product(matrix, matrix)), rows=task.molecules)

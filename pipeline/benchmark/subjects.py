@@ -24,25 +24,16 @@ class Subject:
       shares: the share of each kind of unit, such as a size bucket, in the work.
       unit: runs one unit of a kind to completion and returns the number of atoms that molecules were padded to.
       molecules: molecules per unit.
-      compilations: returns how many programs this process has compiled so far.
       samples: returns the last samples; None except for sampling.
     """
 
     shares: Mapping[str, float]
     unit: Callable[[str], int]
     molecules: int
-    compilations: Callable[[], int]
     samples: Callable[[], Molecules] | None = None
 
 
-def bucketed_training(
-    step: Callable[[Batch], float],
-    shards: Sequence[Shard],
-    *,
-    batch_size: int,
-    seed: int,
-    compilations: Callable[[], int],
-) -> Subject:
+def bucketed_training(step: Callable[[Batch], float], shards: Sequence[Shard], config: RunConfig) -> Subject:
     """Return training on batches of one size bucket each, in the order of ``epoch_plan``.
 
     Each bucket is a kind of unit. It is timed separately and weighted by its share of the plan, so that the result does
@@ -51,10 +42,9 @@ def bucketed_training(
     Args:
       step: takes a step and returns its loss.
       shards: the molecules.
-      batch_size: molecules per step.
-      seed: seed of the plan.
-      compilations: see ``Subject``.
+      config: of the run; its seed is that of the plan.
     """
+    batch_size, seed = config.training.batch_size, config.seed
     counts = {shard.bucket: len(shard) for shard in shards}
     batches = {str(bucket): bucket_batches(counts, bucket, batch_size, seed) for bucket in counts}
 
@@ -64,29 +54,21 @@ def bucketed_training(
         return batch.bucket
 
     shares = {str(bucket): share for bucket, share in bucket_shares(counts).items()}
-    return Subject(shares, unit, batch_size, compilations)
+    return Subject(shares, unit, batch_size)
 
 
 def random_training(
-    step: Callable[[PaddedMolecules], float],
-    shards: Sequence[Shard],
-    *,
-    batch_size: int,
-    seed: int,
-    trim: bool,
-    compilations: Callable[[], int],
+    step: Callable[[PaddedMolecules], float], shards: Sequence[Shard], config: RunConfig, *, trim: bool
 ) -> Subject:
     """Return training on batches of random molecules.
 
     Args:
       step: takes a step and returns its loss.
       shards: the molecules.
-      batch_size: molecules per step.
-      seed: seed of their order.
+      config: of the run; its seed is that of their order.
       trim: whether a batch is padded to its own largest molecule instead of that of the data.
-      compilations: see ``Subject``.
     """
-    batches = random_batches(shards, batch_size, seed)
+    batches = random_batches(shards, config.training.batch_size, config.seed)
 
     def unit(_: str) -> int:
         batch = next(batches)
@@ -94,17 +76,10 @@ def random_training(
         _check(step(batch))
         return int(batch.positions.shape[1])
 
-    return Subject({"all": 1.0}, unit, batch_size, compilations)
+    return Subject({"all": 1.0}, unit, config.training.batch_size)
 
 
-def backend_training(
-    trainer: Trainer,
-    config: RunConfig,
-    shards: Sequence[Shard],
-    statistics: Statistics,
-    *,
-    compilations: Callable[[], int],
-) -> Subject:
+def backend_training(trainer: Trainer, config: RunConfig, shards: Sequence[Shard], statistics: Statistics) -> Subject:
     """Return training by one of the backends, as in ``pipeline.training.loop`` but waiting for every step."""
     noising, taken = Noising(config, list(shards), statistics), 0
 
@@ -114,11 +89,10 @@ def backend_training(
         taken += 1
         return float(losses[0, 0])
 
-    batch_size = config.training.batch_size
-    return bucketed_training(step, shards, batch_size=batch_size, seed=config.seed, compilations=compilations)
+    return bucketed_training(step, shards, config)
 
 
-def sampling(draw: Callable[[], Molecules], *, molecules: int, compilations: Callable[[], int]) -> Subject:
+def sampling(draw: Callable[[], Molecules], *, molecules: int) -> Subject:
     """Return sampling by ``draw``, which returns ``molecules`` molecules."""
     last: list[Molecules] = []
 
@@ -126,17 +100,17 @@ def sampling(draw: Callable[[], Molecules], *, molecules: int, compilations: Cal
         last[:] = [draw()]
         return int(last[0].sizes.max())
 
-    return Subject({"all": 1.0}, unit, molecules, compilations, lambda: last[0])
+    return Subject({"all": 1.0}, unit, molecules, lambda: last[0])
 
 
-def multiplying(product: Callable[[], Any], *, rows: int, compilations: Callable[[], int]) -> Subject:
+def multiplying(product: Callable[[], Any], *, rows: int) -> Subject:
     """Return the multiplication of square matrices with ``rows`` rows; ``product`` computes one to completion."""
 
     def unit(_: str) -> int:
         product()
         return rows
 
-    return Subject({"all": 1.0}, unit, 1, compilations)
+    return Subject({"all": 1.0}, unit, 1)
 
 
 def _check(loss: float) -> None:

@@ -32,10 +32,10 @@ from pipeline.training.run_folder import Weights
 COMPILED: Final = "torch-compiled"
 
 
-def prepare(task: Task) -> Callable[[Task], Subject]:
-    """Set up PyTorch for a task; return the function that creates its subject and those of later tasks."""
+def prepare(task: Task) -> tuple[Callable[[Task], Subject], Callable[[], int]]:
+    """Set up PyTorch for a task; see ``jax_subjects.prepare``."""
     machine = runtime.start(cores=task.cores, compile=task.contestant == COMPILED)
-    return partial(_make_subject, machine=machine)
+    return partial(_make_subject, machine=machine), _compilations
 
 
 def _make_subject(task: Task, *, machine: Machine) -> Subject:
@@ -56,7 +56,7 @@ def _training(task: Task, machine: Machine) -> Subject:
     # The directory is for checkpoints, which are never written.
     with tempfile.TemporaryDirectory() as directory:
         trainer = TorchTrainer(TrainingRun(config, "", {"train": shards}, statistics, Path(directory)), machine)
-    return backend_training(trainer, config, shards, statistics, compilations=_compilations)
+    return backend_training(trainer, config, shards, statistics)
 
 
 def _sampling(task: Task, machine: Machine) -> Subject:
@@ -73,7 +73,7 @@ def _sampling(task: Task, machine: Machine) -> Subject:
     def draw() -> Molecules:
         return program(sizes).molecules
 
-    return sampling(draw, molecules=task.molecules, compilations=_compilations)
+    return sampling(draw, molecules=task.molecules)
 
 
 def _reference(config: RunConfig, machine: Machine, weights: Weights | None = None) -> ReferenceEDM:
@@ -102,14 +102,7 @@ def _reference_training(task: Task, machine: Machine) -> Subject:
         mask = (atomic_numbers > 0).float()
         return training.step(torch.from_numpy(batch.positions).to(device), atomic_numbers, mask)
 
-    return random_training(
-        step,
-        task.training_shards(),
-        batch_size=config.training.batch_size,
-        seed=config.seed,
-        trim=True,
-        compilations=_compilations,
-    )
+    return random_training(step, task.training_shards(), config, trim=True)
 
 
 def _reference_sampling(task: Task, machine: Machine) -> Subject:
@@ -129,7 +122,7 @@ def _reference_sampling(task: Task, machine: Machine) -> Subject:
             positions=positions.cpu().numpy(), atomic_numbers=atomic_numbers.numpy(), sizes=sizes
         )
 
-    return sampling(draw, molecules=task.molecules, compilations=_compilations)
+    return sampling(draw, molecules=task.molecules)
 
 
 def _multiplying(task: Task, machine: Machine) -> Subject:
@@ -138,4 +131,4 @@ def _multiplying(task: Task, machine: Machine) -> Subject:
     def product() -> None:
         (matrix @ matrix)[0, 0].item()
 
-    return multiplying(product, rows=task.molecules, compilations=_compilations)
+    return multiplying(product, rows=task.molecules)

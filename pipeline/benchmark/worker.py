@@ -31,6 +31,7 @@ class Worker:
         """Start without a task."""
         self._subject: Any = None
         self._make: Callable[[Task], Any] | None = None
+        self._compilations: Callable[[], int] = int
         self._base = 0.0
 
     def answer(self, request: dict[str, Any]) -> Answer:
@@ -47,7 +48,7 @@ class Worker:
         if self._make is None:
             # Before the framework starts its threads, whose number depends on it.
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.cores])
-            self._make = _framework(task)
+            self._make, self._compilations = _framework(task)
             self._base = memory.resident_mb()
         # Release the memory of the last task before the next one starts.
         self._subject = None
@@ -65,14 +66,14 @@ class Worker:
         return {"first_seconds": compiled - began, "seconds": time.perf_counter() - compiled}
 
     def _measure(self, passes: int) -> Answer:
-        compilations = self._subject.compilations()
+        compilations = self._compilations()
         memory.reset_peak()
         done = [self._pass() for _ in range(passes)]
         kinds = list(self._subject.shares)
         return {
             "seconds": {kind: [one[kind][0] for one in done] for kind in kinds},
             "widths": {kind: [one[kind][1] for one in done] for kind in kinds},
-            "compilations": self._subject.compilations() - compilations,
+            "compilations": self._compilations() - compilations,
             "resident_mb": memory.resident_mb(),
             "peak_mb": memory.peak_mb(),
         }
@@ -92,8 +93,8 @@ class Worker:
         return {"stability": stability_metrics(self._subject.samples())}
 
 
-def _framework(task: Task) -> Callable[[Task], Any]:
-    """Set up the framework of a task, the only one imported; return the function that creates subjects."""
+def _framework(task: Task) -> tuple[Callable[[Task], Any], Callable[[], int]]:
+    """Set up the framework of a task, the only one imported; see ``jax_subjects.prepare``."""
     if CONTESTANTS[task.contestant].framework == "jax":
         from pipeline.benchmark import jax_subjects
 

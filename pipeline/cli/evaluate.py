@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.chemistry.further_metrics import Details, Reference, further_metrics, further_table
+from pipeline.chemistry.intervals import Resampling
 from pipeline.chemistry.metrics import Judgement, known_molecules, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.tables import comparison_table, evaluation_table
@@ -39,23 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--distances", action="store_true", help="also distances from the data of --train, and novelty by InChIKey"
     )
     parser.add_argument("--records", nargs="+", type=Path, help="of all parts of the one FILE, by the stage judge")
-    parser.add_argument(
-        "--posebusters",
-        type=at_least(0),
-        default=0,
-        metavar="N",
-        help="check the first N molecules of each file, a second each",
-    )
-    parser.add_argument(
-        "--relax",
-        type=at_least(0),
-        default=0,
-        metavar="N",
-        help="relax the first N valid molecules of each with MMFF94",
-    )
-    parser.add_argument(
-        "--relax-xtb", type=at_least(0), default=0, metavar="N", help="likewise with GFN2-xTB, half a second each"
-    )
+    for option, what in (
+        ("--posebusters", "check the first N molecules of each file with PoseBusters, a second each"),
+        ("--relax", "relax the first N valid molecules of each file with MMFF94"),
+        ("--relax-xtb", "likewise with GFN2-xTB, half a second each"),
+    ):
+        parser.add_argument(option, type=at_least(0), default=0, metavar="N", help=what)
     parser.add_argument(
         "--bootstrap", type=at_least(1), default=1000, help="resamples for the intervals (default: %(default)s)"
     )
@@ -103,19 +93,19 @@ def _evaluate(args: argparse.Namespace) -> None:
             generated = Molecules.concatenate(parts)
             known = known_molecules(train, generated, processes=args.processes, advance=bar.update)
 
-    resampling = {"replicates": args.bootstrap, "seed": args.seed}
+    resampling = Resampling(args.bootstrap, args.seed)
     reference = None
     if train and args.distances:
         test = read_molecules(args.train, split="test") if has_split(args.train, "test") else None
-        reference = Reference.of(train, test, generated, processes=args.processes, **resampling)
+        reference = Reference.of(train, test, generated, resampling=resampling, processes=args.processes)
     relaxed = {"mmff94": args.relax, "gfn2_xtb": args.relax_xtb}
     details = [
         Details.of(one, posebusters=args.posebusters, relaxed=relaxed, processes=args.processes) for one in judged
     ]
 
     def summary(found: Details) -> dict[str, Any]:
-        further = further_metrics(found, reference=reference, **resampling)
-        return summarise(found.judgement, known=known, **resampling) | further
+        further = further_metrics(found, reference=reference, resampling=resampling)
+        return summarise(found.judgement, known=known, resampling=resampling) | further
 
     files = {name: summary(found) for name, found in zip(names, details, strict=True)}
     if len(files) == 1:
