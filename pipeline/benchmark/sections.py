@@ -15,7 +15,7 @@ from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, is_reference_
 from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.settings import frameworks
 from pipeline.benchmark.tasks import Task
-from pipeline.chemistry.intervals import bootstrap_median
+from pipeline.chemistry.intervals import USUAL, bootstrap_median
 from pipeline.data.statistics import read_statistics
 from pipeline.diffusion.objectives import run_schedule
 from pipeline.sampling.molecule_batches import network_calls
@@ -306,7 +306,7 @@ def summarise(outcomes: Mapping[str, Outcome]) -> Json:
 
 def median(values: npt.ArrayLike) -> dict[str, float]:
     """Return the median of measurements, one per repetition, with its 95 % interval; nearly their range if few."""
-    return bootstrap_median(np.asarray(values, np.float64), replicates=1000, seed=0).to_json()
+    return bootstrap_median(np.asarray(values, np.float64), USUAL).to_json()
 
 
 def _needed_operations(network: Mapping[str, int], inputs: Inputs) -> float:

@@ -28,6 +28,7 @@ from scipy.sparse import csr_array
 
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.geometry import Values, bond_angles, dihedral_angles, heavy_bonds
+from pipeline.chemistry.intervals import USUAL, Resampling
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.parallel import map_molecules
 
@@ -135,22 +136,21 @@ def _ring_sizes(molecules: Molecules) -> list[list[int]]:
 
 
 def distances(
-    samples: Histograms, reference: Histograms, *, replicates: int = 1000, seed: int = 0
+    samples: Histograms, reference: Histograms, resampling: Resampling = USUAL
 ) -> dict[str, dict[str, Any] | None]:
     """Return the distance of every quantity, and its 95 % interval over the samples.
 
     Args:
         samples: of M molecules.
         reference: of the data.
-        replicates: of the bootstrap, 2 or more for an interval.
-        seed: of the bootstrap.
+        resampling: of the bootstrap.
 
     Returns:
         By the keys of ``QUANTITIES``, "value", "low", "high" and "unit"; None where either side has nothing.
     """
     expected = np.asarray(reference.counts.sum(axis=0))
     value = _distances(np.asarray(samples.counts.sum(axis=0))[None], expected)
-    drawn = [_distances(weights @ samples.counts, expected) for weights in _weights(len(samples), replicates, seed)]
+    drawn = [_distances(weights @ samples.counts, expected) for weights in _weights(len(samples), *resampling)]
     found: dict[str, dict[str, Any] | None] = {}
     for name, quantity in QUANTITIES.items():
         middle = float(value[name][0])

@@ -24,7 +24,7 @@ from rdkit.Chem import inchi
 
 from pipeline.chemistry.distances import Histograms, distances
 from pipeline.chemistry.fragments import sharing_a_skeleton
-from pipeline.chemistry.intervals import bootstrap, bootstrap_median
+from pipeline.chemistry.intervals import USUAL, Resampling, bootstrap, bootstrap_median
 from pipeline.chemistry.metrics import Judgement, distinct_estimates, estimate_json
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.posebusters_checks import posebusters_checks
@@ -135,8 +135,7 @@ class Reference:
         test: Molecules | None,
         generated: Molecules,
         *,
-        replicates: int = 1000,
-        seed: int = 0,
+        resampling: Resampling = USUAL,
         processes: int = 1,
     ) -> Self:
         """Measure the data.
@@ -145,8 +144,7 @@ class Reference:
             train: the training molecules.
             test: molecules of the same data that are not among them, if there are any.
             generated: the molecules that are to be compared.
-            replicates: of the bootstrap.
-            seed: of the bootstrap.
+            resampling: of the bootstrap.
             processes: how many processes share the work; 1 starts none.
         """
         candidates = sharing_a_skeleton(train, generated)
@@ -156,20 +154,19 @@ class Reference:
         return cls(
             inchikeys=frozenset(key for key in known if key is not None),
             train=histograms,
-            floor=distances(measured, histograms, replicates=replicates, seed=seed) if measured else None,
+            floor=distances(measured, histograms, resampling) if measured else None,
         )
 
 
 def further_metrics(
-    details: Details, *, reference: Reference | None = None, replicates: int = 1000, seed: int = 0
+    details: Details, *, reference: Reference | None = None, resampling: Resampling = USUAL
 ) -> dict[str, Any]:
     """Return the metrics of the table above as a JSON object.
 
     Args:
         details: of M molecules, M > 0.
         reference: the data; without them novelty and distances are None.
-        replicates: of the bootstrap.
-        seed: of the bootstrap.
+        resampling: of the bootstrap.
 
     Returns:
         For each key of ``FURTHER_LABELS`` an object with "value", "low" and "high", or None; "distances" and
@@ -183,20 +180,15 @@ def further_metrics(
         "valence_molecule_stability": per_molecule(details.stable_atoms == molecules.sizes),
     }
     known = reference.inchikeys if reference else None
-    distinct = distinct_estimates(details.inchikeys, known, "inchikey_", replicates, seed)
-    estimates = bootstrap(stability, replicates=replicates, seed=seed) | distinct
+    distinct = distinct_estimates(details.inchikeys, known, "inchikey_", resampling)
+    estimates = bootstrap(stability, resampling) | distinct
     measured = Histograms.of(molecules) if reference else None
     return {
         **{key: estimate_json(estimates[key]) for key in FURTHER_LABELS},
-        "distances": distances(measured, reference.train, replicates=replicates, seed=seed)
-        if reference and measured
-        else None,
+        "distances": distances(measured, reference.train, resampling) if reference and measured else None,
         "distances_floor": reference.floor if reference else None,
-        "posebusters": _posebusters(details.checks, replicates, seed) if details.checks else None,
-        **{
-            key: _relaxation(details.relaxations.get(method), replicates, seed)
-            for method, (key, _) in RELAXATIONS.items()
-        },
+        "posebusters": _posebusters(details.checks, resampling) if details.checks else None,
+        **{key: _relaxation(details.relaxations.get(method), resampling) for method, (key, _) in RELAXATIONS.items()},
     }
 
 
@@ -236,20 +228,20 @@ def _inchikeys(smiles: Sequence[str | None]) -> tuple[str | None, ...]:
     return tuple(None if one is None else found[one] for one in smiles)
 
 
-def _posebusters(checks: Mapping[str, npt.NDArray[np.bool_]], replicates: int, seed: int) -> dict[str, Any]:
+def _posebusters(checks: Mapping[str, npt.NDArray[np.bool_]], resampling: Resampling) -> dict[str, Any]:
     passed = {"all": np.all(list(checks.values()), axis=0), **checks}
     ratios = {name: per_molecule(hits) for name, hits in passed.items()}
-    estimates = bootstrap(ratios, replicates=replicates, seed=seed)
+    estimates = bootstrap(ratios, resampling)
     found = {name: estimate_json(estimate) for name, estimate in estimates.items()}
     return {"molecules": len(passed["all"]), **found}
 
 
-def _relaxation(relaxation: Relaxation | None, replicates: int, seed: int) -> dict[str, Any] | None:
+def _relaxation(relaxation: Relaxation | None, resampling: Resampling) -> dict[str, Any] | None:
     done = np.isfinite(relaxation.energy) if relaxation else np.zeros(0, np.bool_)
     if relaxation is None or not done.any():
         return None
     medians = {
-        name: bootstrap_median(values[done], replicates=replicates, seed=seed).to_json()
+        name: bootstrap_median(values[done], resampling).to_json()
         for name, values in (("energy", relaxation.energy), ("rmsd", relaxation.rmsd))
     }
     return {"molecules": int(done.sum()), **medians}

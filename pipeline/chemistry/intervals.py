@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,20 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
+class Resampling(NamedTuple):
+    """How a bootstrap draws."""
+
+    replicates: int = 1000
+    """2 or more for an interval."""
+    seed: int = 0
+
+
+USUAL: Final = Resampling()
+"""Of metrics, if nobody asks for another."""
+
+
 def bootstrap(
-    ratios: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], *, replicates: int, seed: int
+    ratios: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], resampling: Resampling
 ) -> dict[str, Estimate | None]:
     """Return every ratio with its interval by the percentile bootstrap (Efron 1979) over units.
 
@@ -41,8 +53,7 @@ def bootstrap(
     Args:
       ratios: numerators and denominators by name, [U] each, one per unit; the ratio is that of their sums. Each
         numerator is between 0 and its denominator.
-      replicates: number of resamples.
-      seed: seed of the resampling.
+      resampling: how to draw.
 
     Returns:
       An estimate for each name, None if the denominators add up to 0.
@@ -50,7 +61,7 @@ def bootstrap(
     columns = {name: np.asarray(pair, dtype=np.float64) for name, pair in ratios.items()}
     sums = np.stack([column.sum(axis=1) for column in columns.values()])
     table = np.concatenate(list(columns.values())).T  # [U, 2 K]: numerator, denominator, numerator, ...
-    resampled = _resampled_sums(table, replicates, seed).reshape(replicates, -1, 2)
+    resampled = _resampled_sums(table, *resampling).reshape(resampling.replicates, -1, 2)
     estimates: dict[str, Estimate | None] = {}
     for index, (name, column) in enumerate(columns.items()):
         numerator, denominator = sums[index]
@@ -68,10 +79,10 @@ def bootstrap(
     return estimates
 
 
-def bootstrap_median(values: npt.NDArray[np.float64], *, replicates: int, seed: int) -> Estimate:
+def bootstrap_median(values: npt.NDArray[np.float64], resampling: Resampling) -> Estimate:
     """Return the median of at least one value, [K], with its percentile bootstrap interval."""
-    generator = np.random.default_rng(seed)
-    drawn = [np.median(generator.choice(values, size=len(values))) for _ in range(replicates)]
+    generator = np.random.default_rng(resampling.seed)
+    drawn = [np.median(generator.choice(values, size=len(values))) for _ in range(resampling.replicates)]
     low, high = _percentiles(np.array(drawn))
     middle = float(np.median(values))
     return Estimate(value=middle, low=min(low, middle), high=max(high, middle))

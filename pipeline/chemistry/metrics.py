@@ -32,7 +32,7 @@ import numpy as np
 
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.fragments import sharing_a_fragment
-from pipeline.chemistry.intervals import Estimate, bootstrap
+from pipeline.chemistry.intervals import USUAL, Estimate, Resampling, bootstrap
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import KnownMolecules, Perceived, perceive
 from pipeline.chemistry.stability import Ratio, Stability, per_molecule, stability, stability_ratios
@@ -108,38 +108,31 @@ def known_molecules(
 
 
 def summarise(
-    judgement: Judgement, *, known: KnownMolecules | None = None, replicates: int = 1000, seed: int = 0
+    judgement: Judgement, *, known: KnownMolecules | None = None, resampling: Resampling = USUAL
 ) -> dict[str, Any]:
     """Return all metrics of the judged molecules; see the table above, and ``pipeline.cli.evaluate`` for the file.
 
     Args:
         judgement: M molecules, M > 0.
         known: the training molecules; without them the novelties are None.
-        replicates: of the bootstrap.
-        seed: of the bootstrap.
+        resampling: of the bootstrap.
 
     Returns:
         A JSON object: "version", "num_molecules", "num_atoms", for each key of ``LABELS`` an object with "value", "low"
         and "high" (fractions, 0 to 1) or None where it means nothing, "atom_fraction" by symbol of what is there,
         "sizes" the number of molecules by number of atoms, "metadata" of the molecules.
     """
-    molecules = judgement.molecules
-    of_molecules = bootstrap(
+    molecules, edm, connected = judgement.molecules, judgement.perceived.edm, judgement.perceived.connected
+    estimates = bootstrap(
         {
             **stability_ratios(molecules, judgement.stability),
-            "validity": per_molecule([smiles is not None for smiles in judgement.perceived.edm]),
-            "connected_validity": per_molecule([smiles is not None for smiles in judgement.perceived.connected]),
+            "validity": per_molecule([smiles is not None for smiles in edm]),
+            "connected_validity": per_molecule([smiles is not None for smiles in connected]),
         },
-        replicates=replicates,
-        seed=seed,
+        resampling,
     )
-    of_distinct = {
-        **distinct_estimates(judgement.perceived.edm, known.edm if known else None, "", replicates, seed),
-        **distinct_estimates(
-            judgement.perceived.connected, known.connected if known else None, "connected_", replicates, seed
-        ),
-    }
-    estimates = of_molecules | of_distinct
+    estimates |= distinct_estimates(edm, known.edm if known else None, "", resampling)
+    estimates |= distinct_estimates(connected, known.connected if known else None, "connected_", resampling)
     types = np.bincount(molecules.types(), minlength=len(SYMBOLS))
     sizes, counts = np.unique(molecules.sizes, return_counts=True)
     return {
@@ -190,7 +183,7 @@ def _is_estimate(value: Any) -> bool:
 
 
 def distinct_estimates(
-    smiles: Sequence[str | None], known: frozenset[str] | None, prefix: str, replicates: int, seed: int
+    smiles: Sequence[str | None], known: frozenset[str] | None, prefix: str, resampling: Resampling
 ) -> dict[str, Estimate | None]:
     """Return the metrics whose units are distinct valid molecules, and the invalid ones, each for itself."""
     copies = Counter(one for one in smiles if one is not None)
@@ -205,7 +198,7 @@ def distinct_estimates(
     if known is not None:
         novel = np.array([one not in known for one in copies] + [False] * invalid)
         ratios[f"{prefix}novelty"] = (novel, distinct)
-    return {f"{prefix}novelty": None} | bootstrap(ratios, replicates=replicates, seed=seed)
+    return {f"{prefix}novelty": None} | bootstrap(ratios, resampling)
 
 
 def estimate_json(estimate: Estimate | None) -> dict[str, float] | None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.elements import ELEMENTS, types_of
-from pipeline.chemistry.intervals import bootstrap
+from pipeline.chemistry.intervals import USUAL, bootstrap
 from pipeline.chemistry.molecules import Molecules
 
 _MOST_BONDS: Final = 8
@@ -80,7 +80,7 @@ Ratio = tuple[npt.ArrayLike, npt.ArrayLike]
 
 def stability_metrics(molecules: Molecules) -> dict[str, Any]:
     """Return "atom_stability" and "molecule_stability" as ``metrics.summarise`` does; cheap enough for every epoch."""
-    estimates = bootstrap(stability_ratios(molecules, stability(molecules)), replicates=1000, seed=0)
+    estimates = bootstrap(stability_ratios(molecules, stability(molecules)), USUAL)
     return {key: estimate.to_json() if estimate else None for key, estimate in estimates.items()}
 
 

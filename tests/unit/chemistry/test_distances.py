@@ -5,6 +5,7 @@ from scipy.stats import wasserstein_distance
 
 from pipeline.chemistry.distances import QUANTITIES, Histograms, distances
 from pipeline.chemistry.geometry import bond_angles
+from pipeline.chemistry.intervals import Resampling
 from pipeline.chemistry.molecules import Molecules
 
 Molecule = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
@@ -12,8 +13,8 @@ Examples = dict[str, Molecule]
 
 
 def between(samples: list[Molecule], reference: list[Molecule]) -> dict[str, float | None]:
-    measured = (Histograms.of(Molecules.from_list(molecules)) for molecules in (samples, reference))
-    found = distances(*measured, replicates=10)
+    measured, expected = (Histograms.of(Molecules.from_list(molecules)) for molecules in (samples, reference))
+    found = distances(measured, expected, Resampling(10))
     return {name: one["value"] if one else None for name, one in found.items()}
 
 
@@ -48,7 +49,7 @@ def test_sizes_elements_and_rings_are_told_apart(examples: Examples) -> None:
 def test_angles_agree_with_scipy(examples: Examples) -> None:
     one, other = (Molecules.from_list([examples[name]]) for name in ("ethanol", "benzene"))
     angles = [bond_angles(molecules).value for molecules in (one, other)]
-    found = distances(Histograms.of(one), Histograms.of(other), replicates=2)["bond_angle"]
+    found = distances(Histograms.of(one), Histograms.of(other), Resampling(2))["bond_angle"]
     assert found is not None
     assert found["value"] == pytest.approx(wasserstein_distance(*angles), abs=0.25)
     assert found["low"] <= found["value"] <= found["high"]
@@ -59,7 +60,7 @@ def test_the_interval_narrows_with_more_molecules(examples: Examples) -> None:
     widths = []
     for copies in (5, 500):
         samples = Molecules.from_list([examples["methane"], examples["ethanol"]] * copies)
-        found = distances(Histograms.of(samples), reference, replicates=200)["size"]
+        found = distances(Histograms.of(samples), reference, Resampling(200))["size"]
         assert found is not None
         widths.append(found["high"] - found["low"])
     assert widths[0] / widths[1] == pytest.approx(10, rel=0.3)

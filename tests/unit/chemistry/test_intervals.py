@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.chemistry.intervals import Estimate, bootstrap
+from pipeline.chemistry.intervals import Estimate, Resampling, bootstrap
 
 
 def one(numerator: npt.ArrayLike, denominator: npt.ArrayLike, replicates: int = 500, seed: int = 0) -> Estimate:
@@ -17,7 +17,7 @@ def one(numerator: npt.ArrayLike, denominator: npt.ArrayLike, replicates: int = 
 def maybe(
     numerator: npt.ArrayLike, denominator: npt.ArrayLike, replicates: int = 500, seed: int = 0
 ) -> Estimate | None:
-    return bootstrap({"x": (numerator, denominator)}, replicates=replicates, seed=seed)["x"]
+    return bootstrap({"x": (numerator, denominator)}, Resampling(replicates, seed))["x"]
 
 
 def test_value_is_the_ratio_of_the_sums() -> None:

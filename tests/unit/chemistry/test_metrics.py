@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.chemistry.intervals import Resampling
 from pipeline.chemistry.metrics import (
     LABELS,
     Judgement,
@@ -119,9 +120,9 @@ def test_joined_is_judging_all_at_once(mixture: Molecules) -> None:
 
 def test_the_seed_and_the_number_of_resamples_decide_the_intervals_alone(mixture: Molecules) -> None:
     judgement = Judgement.of(mixture)
-    first, again, other = (summarise(judgement, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (summarise(judgement, resampling=Resampling(seed=seed)) for seed in (0, 0, 1))
     assert first == again != other
-    assert values(first) == values(other) == values(summarise(judgement, replicates=3))
+    assert values(first) == values(other) == values(summarise(judgement, resampling=Resampling(3)))
 
 
 def test_stability_alone_is_the_same_stability(mixture: Molecules) -> None:

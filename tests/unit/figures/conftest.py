@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.chemistry.intervals import Resampling
 from pipeline.chemistry.metrics import Judgement, summarise
 from pipeline.chemistry.molecules import Molecules
 from pipeline.cli.figures import main as figures
@@ -119,7 +120,7 @@ class FakeStudy:
                 path = place / "samples" / f"{sampler}.parquet"
                 write_molecules(path, molecules)
                 self.options["samples"].append(path)
-                evaluations[sampler] = summarise(Judgement.of(molecules), replicates=50)
+                evaluations[sampler] = summarise(Judgement.of(molecules), resampling=Resampling(50))
             (place / "metrics.json").write_text(json.dumps({"run": name, "samplers": evaluations}))
             files = {"weights": "weights.safetensors", "curves": "metrics.jsonl", "metrics": "metrics.json"}
             for option, file in files.items():
@@ -139,7 +140,7 @@ class FakeStudy:
         cloud = perturbed(real, 3.0, 5, {})
         for option, molecules in (("floor", cloud), ("ceiling", real)):
             self.options[option] = [self.folder / f"{option}.json"]
-            evaluation = summarise(Judgement.of(molecules), replicates=50)
+            evaluation = summarise(Judgement.of(molecules), resampling=Resampling(50))
             self.options[option][0].write_text(json.dumps(evaluation))
         self.options["molecules"] = [self.folder / "molecules.parquet"]
         split = ["train"] * 60 + ["test"] * (len(real) - 60)
