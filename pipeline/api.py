@@ -94,6 +94,7 @@ class Run:
         seed: int = 0,
         property: Mapping[str, float | Sequence[float]] | None = None,
         guidance: float = 0.0,
+        fixed: Molecules | None = None,
         backend: str | None = None,
     ) -> Molecules:
         """Draw molecules.
@@ -108,6 +109,7 @@ class Run:
             from the training molecules of the same size, {} samples without any. A value outside the training data is
             warned of.
           guidance: for a conditional run, the weight of classifier-free guidance, which doubles the network calls.
+          fixed: for a few-step model, one molecule whose atoms are the first of every sample, at their places.
           backend: ``jax`` or ``torch``; None for the one it was trained on.
 
         Raises:
@@ -116,7 +118,9 @@ class Run:
         sampler = self.sampler(calls=calls, num=num, seed=seed, guidance=guidance)
         sampler = sampler.model_copy(update={"properties": property})
         check_sampler_of(sampler, self.weights.config)
-        request = Request.of(self.weights.statistics, self.weights.properties, sampler, sizes=sizes, formula=formula)
+        request = Request.of(
+            self.weights.statistics, self.weights.properties, sampler, sizes=sizes, formula=formula, fixed=fixed
+        )
         program = request.apply(_backend(backend or self.weights.config.backend).sampler(self.weights, sampler))
         for warning in (*request.size_warnings, *request.property_warnings):
             warnings.warn(warning, stacklevel=2)

@@ -16,6 +16,7 @@ from pipeline.backends import load_backend
 from pipeline.cli.common import add_backend, at_least, run, stage_parser, tell
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
+from pipeline.data.molecule_files import read_molecule_files
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
 from pipeline.diffusion.objectives import run_schedule
 from pipeline.sampling.conditions import Request
@@ -41,6 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=at_least(0), help="instead of the sampler's seed (0)")
     parser.add_argument("--sizes", type=int, nargs="+", help="atoms of each molecule, instead of drawn ones")
     parser.add_argument("--formula", help="sum formula of every molecule, such as C7H10O2, for few-step samplers")
+    parser.add_argument(
+        "--fixed",
+        type=Path,
+        metavar="FILE",
+        help="molecule, such as a scaffold or ends of a linker, whose atoms are the first of every sample, at their "
+        "places, for few-step samplers",
+    )
     parser.add_argument(
         "--property",
         nargs="+",
@@ -71,7 +79,10 @@ def _sample(args: argparse.Namespace) -> None:
     weights = trained.weights
     sampler = _sampler(args, trained)
     check_sampler_of(sampler, weights.config)
-    request = Request.of(weights.statistics, weights.properties, sampler, sizes=args.sizes, formula=args.formula)
+    fixed = read_molecule_files(args.fixed, invalid="refuse").data.molecules if args.fixed else None
+    request = Request.of(
+        weights.statistics, weights.properties, sampler, sizes=args.sizes, formula=args.formula, fixed=fixed
+    )
     tell(*request.size_warnings, *(f"warning: {line}" for line in request.property_warnings), log=args.log)
     sizes, values = request.sizes, request.values
     backend = args.backend or weights.config.backend
@@ -88,6 +99,7 @@ def _sample(args: argparse.Namespace) -> None:
         "seed": sampler.seed,
     }
     metadata |= {"formula": args.formula} if args.formula else {}
+    metadata |= {} if fixed is None else {"fixed_atoms": int(fixed.sizes[0])}
     metadata |= {"guidance": sampler.guidance} if weights.properties else {}
     if args.trajectory is not None:
         molecules, sigmas = program.trajectory(int(sizes[0]), frames=args.trajectory)

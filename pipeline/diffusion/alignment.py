@@ -16,6 +16,9 @@ Floats = npt.NDArray[np.floating]
 
 ROUNDS: Final = 2
 
+LARGEST: Final = 1e6
+"""Angstrom; wider than any molecule, and its square is finite."""
+
 
 def align(
     x: Floats, h: Floats, noise: Floats, sizes: npt.NDArray[np.integer], *, rotate: bool = True
@@ -52,8 +55,11 @@ def align(
     return x, order
 
 
-def best_rotation(x: Floats, z: Floats) -> Floats:
-    """Return the orthogonal R [B, 3, 3] that minimises |x R - z|^2 (Kabsch 1976, reflections allowed)."""
+def best_rotation(x: Floats, z: Floats, *, reflect: bool = True) -> Floats:
+    """Return the orthogonal R [B, 3, 3] that minimises |x R - z|^2 (Kabsch 1976), with or without reflections."""
     u, _, vt = np.linalg.svd(x.swapaxes(1, 2) @ z)
+    if not reflect:
+        # The direction that matters least turns round.
+        u[..., -1] *= np.linalg.det(u @ vt)[:, None]
     rotation: Floats = u @ vt
     return rotation

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.diffusion.alignment import LARGEST
 from pipeline.diffusion.clouds import Floats, Sizes
-from pipeline.sampling.few_step import LARGEST
 
 
 def assign_types(clouds: Floats, types: Floats, sizes: Sizes) -> Floats:

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.elements import parse_formula
+from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.data.properties import PropertyStatistics, Values
 from pipeline.data.statistics import Statistics
 from pipeline.sampling.molecule_batches import choose_sizes
@@ -22,6 +24,7 @@ class Request:
     Attributes:
       sizes: atoms of each, [M].
       atoms: the atomic numbers of every molecule; empty if the model chooses them.
+      fixed: one molecule that every other contains at its place; None for none.
       values: of the properties, [M, P]; None without a condition.
       context: these values as the network takes them, see ``PropertyStatistics.context``; None without a condition.
       size_warnings: what is unusual about the sizes.
@@ -30,6 +33,7 @@ class Request:
 
     sizes: npt.NDArray[np.int32]
     atoms: tuple[int, ...]
+    fixed: Molecules | None
     values: Values | None
     context: npt.NDArray[np.float32] | None
     size_warnings: Sequence[str]
@@ -44,6 +48,7 @@ class Request:
         *,
         sizes: Sequence[int] | None,
         formula: str | None,
+        fixed: Molecules | None,
     ) -> Self:
         """Complete a request with what it leaves out, drawn as in the training data.
 
@@ -53,24 +58,29 @@ class Request:
           sampler: its number of molecules, seed and properties, see ``asked_values``.
           sizes: atoms of each molecule; None draws them.
           formula: sum formula of every molecule, instead of ``sizes``.
+          fixed: one molecule that every other is to contain at its place.
 
         Raises:
-          InputError: a size, the formula or a value is not possible.
+          InputError: a size, the formula or a value is not possible, or a formula is given beside fixed atoms.
         """
+        if formula and fixed is not None:
+            raise InputError("a formula and fixed atoms exclude each other")
         atoms = parse_formula(formula) if formula else ()
-        chosen, outside = choose_sizes(statistics, sampler, [len(atoms)] * sampler.num if atoms else sizes)
+        above = 0 if fixed is None else int(fixed.sizes.max())
+        chosen, outside = choose_sizes(statistics, sampler, [len(atoms)] * sampler.num if atoms else sizes, above=above)
         values = asked_values(properties, sampler.properties, chosen, sampler.seed)
         if properties is None or values is None:
-            return cls(chosen, atoms, None, None, outside, [])
-        return cls(chosen, atoms, values, properties.context(values), outside, properties.warnings(values))
+            return cls(chosen, atoms, fixed, None, None, outside, [])
+        return cls(chosen, atoms, fixed, values, properties.context(values), outside, properties.warnings(values))
 
     def apply(self, program: MoleculeSampler) -> MoleculeSampler:
         """Return a sampler of the run for these molecules.
 
         Raises:
-          InputError: the sampler or the run takes no such formula.
+          InputError: the sampler or the run takes no such formula, or no such fixed atoms.
         """
         program = program.of_composition(self.atoms) if self.atoms else program
+        program = program if self.fixed is None else program.holding(self.fixed)
         return program.given(self.context)
 
 

@@ -7,16 +7,13 @@ it has never seen.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import numpy as np
 
-from pipeline.diffusion.alignment import align
+from pipeline.diffusion.alignment import LARGEST, align
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.feature_scales import Scales
-
-# Wider than any molecule; its square is finite.
-LARGEST: Final = 1e6
+from pipeline.sampling.fixed_atoms import FixedAtoms
 
 Denoise = Callable[[Floats, float, Sizes], Floats]
 """Maps clouds [B, N, 3 + K] at a level sigma, of molecules of these sizes [B], to the estimates of the clean ones."""
@@ -30,6 +27,7 @@ def few_step(
     *,
     alignment: str,
     sigma_data: Scales,
+    fixed: FixedAtoms | None = None,
 ) -> list[Floats]:
     """Sample with as many network calls as there are levels.
 
@@ -43,6 +41,7 @@ def few_step(
       sizes: numbers of atoms, [B].
       alignment: of the run's training: none, permutation or full.
       sigma_data: root mean squares of coordinates and types.
+      fixed: atoms to hold in place.
 
     Returns:
       The cloud before every call, and at last the sample.
@@ -50,6 +49,8 @@ def few_step(
     scales = np.array([sigma_data.coordinates] * 3 + [sigma_data.types] * len(sigma_data.elements))
     states = [np.hypot(levels[0], scales).astype(np.float32) * draw()]
     estimate = denoise(states[0], levels[0], sizes)
+    if fixed:
+        estimate = fixed.hold(fixed.fit(estimate, sizes), sizes)
     for sigma in levels[1:]:
         noise = draw()
         if alignment != "none":
@@ -60,4 +61,6 @@ def few_step(
             noise = np.concatenate([x, np.take_along_axis(noise[..., 3:], order[..., None], axis=1)], axis=-1)
         states.append(estimate + np.float32(sigma) * noise)
         estimate = denoise(states[-1], sigma, sizes)
+        if fixed:
+            estimate = fixed.hold(estimate, sizes)
     return [*states, estimate]

@@ -98,7 +98,7 @@ def network_calls(sampler: SamplerConfig, schedule: VariancePreserving | None) -
 
 
 def choose_sizes(
-    statistics: Statistics, sampler: SamplerConfig, sizes: Sequence[int] | None
+    statistics: Statistics, sampler: SamplerConfig, sizes: Sequence[int] | None, *, above: int = 0
 ) -> tuple[npt.NDArray[np.int32], list[str]]:
     """Return the numbers of atoms [M] to sample, and a warning if training had none as small or large.
 
@@ -106,12 +106,13 @@ def choose_sizes(
       statistics: of the training molecules.
       sampler: its number of molecules and seed draw the sizes.
       sizes: numbers of atoms instead of drawn ones.
+      above: sizes to draw are larger than this.
 
     Raises:
-      InputError: a size is below 2.
+      InputError: a size is below 2, or training had none above ``above``.
     """
     if sizes is None:
-        return draw_sizes(statistics, sampler.num, sampler.seed), []
+        return draw_sizes(statistics, sampler.num, sampler.seed, above=above), []
     if not len(sizes) or min(sizes) < 2:
         raise InputError("sizes: there should be at least one, and each at least 2")
     known = statistics.size_histogram["train"]
@@ -123,10 +124,16 @@ def choose_sizes(
     return np.array(sizes, np.int32), [f"{warning}; expect worse molecules"]
 
 
-def draw_sizes(statistics: Statistics, num: int, seed: int) -> npt.NDArray[np.int32]:
-    """Draw ``num`` numbers of atoms from the training molecules' histogram."""
+def draw_sizes(statistics: Statistics, num: int, seed: int, *, above: int = 0) -> npt.NDArray[np.int32]:
+    """Draw ``num`` numbers of atoms, larger than ``above``, from the training molecules' histogram.
+
+    Raises:
+      InputError: it has none.
+    """
     histogram = statistics.size_histogram["train"]
-    sizes = np.array(sorted(histogram), np.int32)
+    sizes = np.array([size for size in sorted(histogram) if size > above], np.int32)
+    if not len(sizes):
+        raise InputError(f"sizes: no training molecule has more than {above} atoms, so they should be given")
     counts = np.array([histogram[int(size)] for size in sizes], np.float64)
     return np.random.default_rng(seed).choice(sizes, size=num, p=counts / counts.sum())
 

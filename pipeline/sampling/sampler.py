@@ -20,6 +20,7 @@ from pipeline.diffusion.objectives import run_schedule
 from pipeline.diffusion.schedules import churned_levels
 from pipeline.sampling.composition import assign_types
 from pipeline.sampling.few_step import few_step
+from pipeline.sampling.fixed_atoms import FixedAtoms
 from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
 from pipeline.sampling.parts import Part
 from pipeline.study.config import RunConfig, SamplerConfig
@@ -61,6 +62,7 @@ class MoleculeSampler(ABC):
         self._condition_features = run.condition_features
         self._conditions: Floats | None = None
         self._composition: Floats | None = None
+        self._fixed: FixedAtoms | None = None
         self._few_step = config.kind == "consistency"
         if self._few_step:
             assert config.levels is not None, "searched levels are put in before"
@@ -71,7 +73,13 @@ class MoleculeSampler(ABC):
     def __call__(
         self, sizes: npt.NDArray[np.int32], *, progress: Progress | None = None, part: Part | None = None
     ) -> Samples:
-        """Sample one molecule for each of ``sizes`` [M], or only a part of them."""
+        """Sample one molecule for each of ``sizes`` [M], or only a part of them.
+
+        Raises:
+          InputError: a molecule has no more atoms than are fixed.
+        """
+        if self._fixed and sizes.min() <= len(self._fixed):
+            raise InputError(f"fixed atoms: {len(self._fixed)}; a molecule of {sizes.min()} atoms has no others")
         return sample_in_batches(
             self._draw,
             sizes,
@@ -120,6 +128,18 @@ class MoleculeSampler(ABC):
         other._composition = one_hot(np.array(atomic_numbers), elements) / np.float32(TYPE_SCALE)
         return other
 
+    def holding(self, molecules: Molecules) -> Self:
+        """Return the same sampler for molecules whose first atoms are those of the one molecule given, in its place.
+
+        Raises:
+          InputError: the sampler is not few-step; see ``FixedAtoms.of``.
+        """
+        if not self._few_step:
+            raise InputError(f"fixed atoms: sampler {self._config.name} should be of a few-step model")
+        other = copy(self)
+        other._fixed = FixedAtoms.of(molecules, self._sigma_data.elements)
+        return other
+
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
         if self._few_step:
@@ -149,7 +169,8 @@ class MoleculeSampler(ABC):
 
         def draw(numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> Any:
             sample = self._few_step_states(denoise, numbers, sizes, width)[-1]
-            return sample[..., :3], sample[..., 3:].argmax(axis=-1)
+            positions = self._fixed.placed(sample) if self._fixed else sample[..., :3]
+            return positions, sample[..., 3:].argmax(axis=-1)
 
         return draw
 
@@ -200,4 +221,5 @@ class MoleculeSampler(ABC):
             sizes,
             alignment=self._alignment,
             sigma_data=self._sigma_data,
+            fixed=self._fixed,
         )
