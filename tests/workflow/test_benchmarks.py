@@ -1,47 +1,35 @@
-"""When benchmarks are measured, and when they are drawn. Stages are replaced by stubs."""
+"""When benchmarks are measured, and when they are finished. Stages are replaced by stubs."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from .conftest import Workflow
-from .test_reruns import STUDY, changed, stand_in
+from .conftest import STUDY, Workflow, changed
 
 BENCHMARKS = "results/benchmarks"
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """Return a workflow in which the figures of STUDY are made, with no benchmarks; tests only plan in it."""
-    folder = tmp_path_factory.mktemp("drawn")
-    workflow = Workflow(folder, path=stand_in(folder / "bin"))
-    done = workflow.run("--cores", "8", "results/figures", study=STUDY)
-    assert done.returncode == 0, done.stderr
-    return workflow
-
-
-@pytest.fixture(scope="module")
-def measured(drawn: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """Return such a workflow that has benchmarks too."""
+def measured(finished: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """Return the workflow with benchmarks too."""
     folder = tmp_path_factory.mktemp("measured")
-    workflow = Workflow(shutil.copytree(drawn.directory, folder, dirs_exist_ok=True), path=drawn.path)
+    workflow = Workflow(shutil.copytree(finished.directory, folder, dirs_exist_ok=True), path=finished.path)
     done = workflow.run("--cores", "8", BENCHMARKS, study=STUDY)
     assert done.returncode == 0, done.stderr
     return workflow
 
 
-def test_figures_do_not_ask_for_benchmarks(drawn: Workflow) -> None:
-    assert not (drawn.directory / BENCHMARKS).exists()
-    assert drawn.planned("results/figures", study=STUDY) == []
+def test_figures_do_not_ask_for_benchmarks(finished: Workflow) -> None:
+    assert not (finished.directory / BENCHMARKS).exists()
 
 
-def test_they_are_measured_by_name_on_the_data_alone(drawn: Workflow) -> None:
-    assert drawn.planned(BENCHMARKS, study=STUDY) == ["benchmark"]
+def test_they_are_measured_by_name_on_the_data_alone(finished: Workflow) -> None:
+    assert finished.planned(BENCHMARKS, study=STUDY) == ["benchmark"]
 
 
-def test_a_study_can_ask_for_them(drawn: Workflow) -> None:
-    assert drawn.planned("results/figures", study=changed(figures__benchmarks=True)) == ["benchmark", "figures"]
+def test_a_study_can_ask_for_them(finished: Workflow) -> None:
+    assert finished.planned("results/figures", study=changed(figures__benchmarks=True)) == ["benchmark", "figures"]
 
 
 def test_trained_weights_come_first(tmp_path: Path) -> None:

@@ -61,3 +61,9 @@ def test_linked_functions_exist(path: Path) -> None:
         definition = rf"^\s*(?:def|class) {name.split('.')[-1]}\b"
         code = (path.parent / file).read_text()
         assert re.search(definition, code, flags=re.MULTILINE), f"{name} in {file}"
+
+
+def test_every_rule_file_says_what_goes_in_and_out() -> None:
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        header = path.read_text().split("\n\n")[0]
+        assert path.name == "common.smk" or ("# in:" in header and "# out:" in header), path.name

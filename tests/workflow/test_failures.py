@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import ROOT, Workflow
-from .test_reruns import STUDY, stand_in
+from .conftest import ROOT, STUDY, Workflow, stand_in
 from .test_schedule import BOTH
 
 

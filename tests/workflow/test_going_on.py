@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import ROOT, Workflow
-from .test_reruns import STUDY
+from .conftest import ROOT, STUDY, Workflow
 
 WEIGHTS = "results/runs/one/weights.safetensors"
 SAMPLES = "results/runs/one/samples/heun-9.parquet"
@@ -71,7 +70,6 @@ def alive(pid: int) -> bool:
         (signal.SIGINT, "both", "train"),  # Ctrl-C
         (signal.SIGTERM, "both", "sample"),  # a shutdown
         (signal.SIGHUP, "both", "parse"),  # a lost connection
-        (signal.SIGHUP, "snakemake", "train"),
         (signal.SIGKILL, "snakemake", "shard"),
         (signal.SIGKILL, "job", "sample"),  # for its memory
         (signal.SIGKILL, "both", "shard"),  # as good as a power cut

@@ -1,59 +1,8 @@
 """A change of the study reruns exactly what depends on it. Stages are replaced by stubs."""
 
-import copy
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from .conftest import Workflow
-
-STUDY: dict[str, Any] = {
-    "data": {"split": {"train": 1000, "validation": 2000}},
-    "runs": {
-        name: {
-            "training": {"steps": 1000},
-            "samplers": {
-                "heun-9": {"kind": "heun", "steps": 5},
-                "ddim-4": {"kind": "ddim", "steps": 4},
-            },
-        }
-        for name in ("one", "two")
-    },
-    "figures": {"trajectory": {"run": "one", "sampler": "heun-9"}},
-}
-
-
-def stand_in(folder: Path) -> Path:
-    """Return a folder with a ``python`` that only pretends."""
-    folder.mkdir(exist_ok=True)
-    shutil.copy(Path(__file__).parent / "stand_in_python.sh", folder / "python")
-    (folder / "python").chmod(0o755)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
-    """Return a workflow in which everything of STUDY is made; tests only plan in it."""
-    folder = tmp_path_factory.mktemp("finished")
-    workflow = Workflow(folder, path=stand_in(folder / "bin"))
-    done = workflow.run("--cores", "8", "results/figures", study=STUDY)
-    assert done.returncode == 0, done.stderr
-    yield workflow
-
-
-def changed(base: dict[str, Any] = STUDY, /, **values: Any) -> dict[str, Any]:
-    """Return a study, STUDY if none is given, with values set by dotted keys, such as ``runs__one__seed=1``."""
-    study = copy.deepcopy(base)
-    for dotted, value in values.items():
-        *path, last = dotted.split("__")
-        node = study
-        for key in path:
-            node = node.setdefault(key, {})
-        node[last] = value
-    return study
+from .conftest import STUDY, Workflow, changed, stand_in
 
 
 def of_run(run: str, *, trained: bool) -> list[str]:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, TINY, Workflow
-from .test_reruns import STUDY, stand_in
+from .conftest import ROOT, STUDY, TINY, Workflow, stand_in
 
 BOTH = ("results/runs/one/weights.safetensors", "results/runs/two/weights.safetensors")
 
@@ -23,8 +22,9 @@ def trained(workflow: Workflow, *args: str) -> list[str]:
 
 
 @pytest.fixture
-def pretending(tmp_path: Path) -> Workflow:
-    """Return a workflow whose stages only pretend."""
+def pretending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workflow:
+    """Return a workflow whose stages only pretend; a training waits for another one to start."""
+    monkeypatch.setenv("STAND_IN_WAIT", "yes")
     return Workflow(tmp_path, path=stand_in(tmp_path / "bin"))
 
 

@@ -1,13 +1,12 @@
 """Runs that start from other runs: order of jobs, and reruns after a change. Stages are replaced by stubs."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from .conftest import Workflow
-from .test_reruns import changed, stand_in
+from .conftest import Workflow, changed, pretended
 
 TRAINING = {"training": {"steps": 1000}}
 # tuned has a sampler whose levels are searched for beside one with levels, distilled only the latter.
@@ -42,13 +41,9 @@ STUDY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """Return a workflow in which everything of STUDY is made; tests only plan in it."""
-    folder = tmp_path_factory.mktemp("finished")
-    workflow = Workflow(folder, path=stand_in(folder / "bin"))
-    done = workflow.run("--cores", "8", "results/figures", study=STUDY)
-    assert done.returncode == 0, done.stderr
-    yield workflow
+    return pretended(tmp_path_factory.mktemp("finished"), STUDY)
 
 
 def sampled(run: str, *samplers: str) -> list[str]:
