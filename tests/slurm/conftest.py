@@ -43,16 +43,16 @@ def cluster() -> Iterator[Cluster]:
 
 
 def tiny_study() -> dict[str, Any]:
-    """Return two runs of the tiny study: an EDM that trains for some seconds, and a model of few steps whose levels are
-    searched for. Both draw more than a batch of samples.
+    """Return two runs of the tiny study: an EDM that trains for some seconds and draws more than a batch of samples,
+    and a one-step model whose level is searched for.
     """
     study: dict[str, Any] = yaml.safe_load((ROOT / "workflow" / "studies" / "tiny.yaml").read_text())
     study["data"]["path"] = str(ROOT / study["data"]["path"])
     run = study["runs"]["tiny"]
     run["training"] |= {"steps": 240, "checkpoint_seconds": 1000, "validation_interval": 240, "sample_interval": 0}
-    run["samplers"] = {"heun-5": {"kind": "heun", "steps": 3, "num": 600}}
+    run["samplers"] = {"heun-5": {"kind": "heun", "steps": 3, "num": 300}}
     few = study["runs"]["tiny-isolated"]
-    few["samplers"] = {"steps-2": {"kind": "consistency", "steps": 2, "num": 300}}
+    few["samplers"] = {"steps-1": {"kind": "consistency", "steps": 1, "num": 16}}
     study["runs"] = {"tiny": run, "few": few}
     study["figures"]["trajectory"] = None
     return study
@@ -157,7 +157,7 @@ def study_in(directory: Path, cluster: Cluster) -> Iterator[Study]:
 def finished(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     """Return a study that was sent to the cluster and is done, sampled and judged in parts."""
     with study_in(tmp_path_factory.mktemp("finished"), cluster) as study:
-        study.run("--set-scatter", "sample=3", "evaluate=2", "--", "results/figures")
+        study.run("--set-scatter", "sample=2", "evaluate=2", "--", "results/figures")
         yield study
 
 

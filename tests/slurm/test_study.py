@@ -21,8 +21,8 @@ def test_every_job_ran_on_the_cluster_once_and_succeeded(finished: Study) -> Non
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     assert len(finished.jobs("train")) == 2
     # Samples are split as far as there are whole batches of 256.
-    assert len(finished.jobs("sample_part")) == 3 + 2
-    assert len(finished.jobs("judge")) == 2 + 2
+    assert len(finished.jobs("sample_part")) == 2 + 1
+    assert len(finished.jobs("judge")) == 2 + 1
     assert (finished.directory / "results" / "figures" / "index.html").exists()
 
 
@@ -49,7 +49,7 @@ def test_jobs_asked_for_the_time_and_memory_of_their_run(finished: Study) -> Non
     assert parse["TimeLimit"] == "00:10:00"
 
 
-@pytest.mark.parametrize(("run", "sampler", "num"), [("tiny", "heun-5", 600), ("few", "steps-2", 300)])
+@pytest.mark.parametrize(("run", "sampler", "num"), [("tiny", "heun-5", 300), ("few", "steps-1", 16)])
 def test_samples_and_scores_were_merged_and_the_parts_deleted(
     finished: Study, run: str, sampler: str, num: int
 ) -> None:
@@ -63,6 +63,6 @@ def test_samples_and_scores_were_merged_and_the_parts_deleted(
 
 def test_snakemake_finds_nothing_more_to_do(finished: Study) -> None:
     before = len(finished.jobs())
-    finished.run("--set-scatter", "sample=3", "evaluate=2", "--", "results/figures")
+    finished.run("--set-scatter", "sample=2", "evaluate=2", "--", "results/figures")
     assert "Nothing to be done" in finished.said.read_text()
     assert len(finished.jobs()) == before
