@@ -1,5 +1,7 @@
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,61 @@ from typing import Any
 import pytest
 
 from pipeline.cli.train import main as train
+from pipeline.training.run_folder import read_weights
+
+STEPS = 16
+
+
+class Training:
+    """The stage as the workflow runs it: a process that can be killed."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any], data: Any):
+        self.output = folder / "run"
+        config = folder / "config.json"
+        config.write_text(json.dumps(settings))
+        stage = [sys.executable, "-m", "pipeline.cli.train", "--config", str(config), *data.arguments()]
+        self.command = [*stage, "--output", str(self.output), "--devices", "1", "--log", str(folder / "log")]
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def finish(self) -> str:
+        """Run to the end; return what it said."""
+        done = self.start()
+        _, said = done.communicate()
+        assert done.returncode == 0, said
+        return said
+
+    def checkpoints(self, pattern: str = "[0-9]*.safetensors") -> list[Path]:
+        """Return the checkpoints whose names match, complete ones unless another pattern is given."""
+        return sorted(self.output.glob(f"state/*/checkpoints/{pattern}"))
+
+    def reached(self, step: int) -> Callable[[], bool]:
+        """Return whether there is a checkpoint of this step or a later one."""
+        return lambda: any(int(path.stem) >= step for path in self.checkpoints())
+
+    def weights(self) -> dict[str, bytes]:
+        arrays = read_weights(self.output / "weights.safetensors").arrays
+        return {name: array.tobytes() for name, array in arrays.items()}
+
+    def steps_logged(self) -> list[tuple[str, int]]:
+        lines = (self.output / "metrics.jsonl").read_text().splitlines()
+        return [(line["kind"], line["step"]) for line in map(json.loads, lines)]
+
+
+@pytest.fixture(scope="session")
+def every_step(make_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """A checkpoint after every step, so that most of the time is spent writing them."""
+    return make_settings(training={"steps": STEPS, "checkpoint_seconds": 1e-9, "validation_interval": 10})
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, every_step: dict[str, Any], data: Any) -> Training:
+    """A training of the same that nothing happened to."""
+    seldom = every_step | {"training": every_step["training"] | {"checkpoint_seconds": 1000}}
+    training = Training(tmp_path_factory.mktemp("undisturbed"), seldom, data)
+    training.finish()
+    return training
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """What disks do to a training: each ends in the bits of an undisturbed one."""
 
-import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 from pipeline.cli.shard import main as shard
 from pipeline.training.run_folder import read_weights
 
-STEPS = 16
+from .conftest import STEPS, Training
 
 # In a mount namespace of its own: a small disk that fills up while a training writes to it, is then cleared, set to
 # read-only, and finally usable again. Results are copied out with `cp`. Arguments: folder, result, a command.
@@ -38,45 +36,18 @@ cp "$disk/run/weights.safetensors" "$result"
 """
 
 
-def command(folder: Path, settings: dict[str, Any], shards: Path, statistics: Path) -> list[str]:
-    """Return the stage train for a run in ``folder`` / run."""
-    config = folder / "config.json"
-    config.write_text(json.dumps(settings))
-    data = ["--shards", str(shards), "--statistics", str(statistics)]
-    stage = [sys.executable, "-m", "pipeline.cli.train", "--config", str(config), *data]
-    return [*stage, "--output", str(folder / "run"), "--devices", "1"]
-
-
-def weights(path: Path) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in read_weights(path).arrays.items()}
-
-
-@pytest.fixture(scope="module")
-def settings(make_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """A checkpoint after every step."""
-    return make_settings(training={"steps": STEPS, "checkpoint_seconds": 1e-9})
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], data: Any) -> dict[str, bytes]:
-    """The weights of a training that nothing happened to."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run(command(folder, settings, data.shards, data.statistics), check=True, capture_output=True)
-    return weights(folder / "run" / "weights.safetensors")
-
-
 def test_a_full_disk_and_a_read_only_one_are_one_line_and_nothing_is_lost(
-    tmp_path: Path, settings: dict[str, Any], data: Any, undisturbed: dict[str, bytes]
+    tmp_path: Path, every_step: dict[str, Any], data: Any, undisturbed: Training
 ) -> None:
     disk, result = tmp_path / "disk", tmp_path / "result"
     for folder in (disk, result):
         folder.mkdir()
     # What the command reads lies outside of the disk; its output is in it.
-    train = command(tmp_path, settings, data.shards, data.statistics)
+    train = Training(tmp_path, every_step, data).command
     train[train.index("--output") + 1] = str(disk / "run")
     isolated = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--user", "--map-root-user"])]
     arguments = ["sh", "-c", SCRIPT, "sh", str(disk), str(result), *train]
-    done = subprocess.run([*isolated, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*isolated, *arguments], capture_output=True, text=True, timeout=600)
     if done.returncode in (1, 77) and not (result / "full.status").exists():
         pytest.skip(f"this machine does not allow mounting a disk for a test: {done.stderr.strip()}")
 
@@ -92,37 +63,36 @@ def test_a_full_disk_and_a_read_only_one_are_one_line_and_nothing_is_lost(
         assert reason in errors[0]
     assert told("usable")[0] == 0, (result / "usable.err").read_text()
     assert "resumed at step" in (result / "usable.err").read_text()
-    assert weights(result / "weights.safetensors") == undisturbed
+    arrays = read_weights(result / "weights.safetensors").arrays
+    assert {name: array.tobytes() for name, array in arrays.items()} == undisturbed.weights()
 
 
 def test_a_truncated_shard_is_refused_by_name_and_made_again(
-    tmp_path: Path, settings: dict[str, Any], data: Any, undisturbed: dict[str, bytes]
+    tmp_path: Path, every_step: dict[str, Any], data: Any
 ) -> None:
-    shards, statistics = tmp_path / "shards", tmp_path / "statistics.json"
-    molecules = data.shards.parent / "all.parquet"
-    make = ["--molecules", str(molecules), "--buckets", "18", "29"]
-    make += ["--shards", str(shards), "--statistics", str(statistics)]
+    mine = replace(data, shards=tmp_path / "shards", statistics=tmp_path / "statistics.json")
+    make = ["--molecules", str(mine.molecules), "--buckets", "18", "29"]
+    make += ["--shards", str(mine.shards), "--statistics", str(mine.statistics)]
     assert shard(make) == 0
-    victim = max(shards.rglob("*.parquet"), key=lambda path: path.stat().st_size)
-    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
-    train = command(tmp_path, settings, shards, statistics)
-    done = subprocess.run(train, capture_output=True, text=True)
+    victim = max(mine.shards.rglob("*.parquet"), key=lambda path: path.stat().st_size)
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    done = subprocess.run(Training(tmp_path, every_step, mine).command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("train: error: ")
     assert str(victim) in done.stderr
     assert shard(make) == 0
-    subprocess.run(train, check=True, capture_output=True)
-    assert weights(tmp_path / "run" / "weights.safetensors") == undisturbed
+    assert victim.read_bytes() == whole
 
 
 def test_two_trainings_of_one_run_take_turns(
-    tmp_path: Path, settings: dict[str, Any], data: Any, undisturbed: dict[str, bytes]
+    tmp_path: Path, every_step: dict[str, Any], data: Any, undisturbed: Training
 ) -> None:
-    train = command(tmp_path, settings, data.shards, data.statistics)
-    both = [subprocess.Popen(train, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in both]
+    training = Training(tmp_path, every_step, data)
+    both = [training.start() for _ in range(2)]
+    said = [process.communicate(timeout=600)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     (waited,) = [text for text in said if "is training this run; waiting for it to end" in text]
     assert f"resumed at step {STEPS} of {STEPS}" in waited
-    assert weights(tmp_path / "run" / "weights.safetensors") == undisturbed
+    assert training.weights() == undisturbed.weights()

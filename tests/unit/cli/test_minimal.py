@@ -15,23 +15,20 @@ from pipeline.data.molecule_parquet import read_molecules
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 ABSENT = [Requirement(line).name.replace("-", "_") for line in PROJECT["optional-dependencies"]["workflow"]]
 
-# PyYAML is imported by another name, and by Flax.
-STAGE = """
-import sys
+# PyYAML is imported by another name, and by Flax. JAX is set up once in a process.
+STAGES = """
+import json, sys
+from importlib import import_module
 from importlib.machinery import PathFinder
 
+absent, stages = json.loads(sys.argv[1])
 find = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in {absent} else find(name, *rest)
-from pipeline.cli.{stage} import main
-sys.exit(main(sys.argv[1:]))
+PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in absent else find(name, *rest)
+for stage, *arguments in stages:
+    if status := import_module(f"pipeline.cli.{stage}").main(arguments):
+        sys.exit(status)
+    import_module("pipeline.jax_backend.backend").start = lambda cores: None
 """
-
-
-def run(stage: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a stage where all imports of the extra ``workflow`` fail."""
-    code = STAGE.format(absent=[*ABSENT, "orbax"], stage=stage)
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_a_run_is_trained_and_sampled(tmp_path: Path, make_settings: Callable[..., dict[str, Any]], data: Any) -> None:
@@ -40,17 +37,16 @@ def test_a_run_is_trained_and_sampled(tmp_path: Path, make_settings: Callable[..
     config.write_text(json.dumps(make_settings(objective="consistency", consistency={"kind": "ict"})))
     sampler.write_text(json.dumps({"name": "two", "kind": "consistency", "steps": 2, "num": 4}))
     levels, samples = tmp_path / "levels.json", tmp_path / "samples.parquet"
-    stages: list[list[object]] = [
+    stages = [
         ["train", "--config", config, *data.arguments(), "--output", tmp_path],
         ["levels", "--weights", weights, "--calls", 2, "--num", 8, "--output", levels],
         ["sample", "--weights", weights, "--sampler", sampler, "--levels", levels, "--output", samples],
+        # Text is refused before anything is drawn.
+        ["sample", "--weights", weights, "--calls", 2, "--num", 4, "--output", tmp_path / "samples.sdf"],
     ]
-    for stage in stages:
-        done = run(*map(str, stage))
-        assert done.returncode == 0, done.stderr
-    assert len(read_molecules(samples)) == 4
-    # Text is refused before anything is drawn.
-    done = run("sample", "--weights", weights, "--calls", 2, "--num", 4, "--output", tmp_path / "samples.sdf")
+    words = json.dumps([[*ABSENT, "orbax"], [list(map(str, stage)) for stage in stages]])
+    done = subprocess.run([sys.executable, "-c", STAGES, words], capture_output=True, text=True)
+    assert len(read_molecules(samples)) == 4, done.stderr
     assert done.returncode == 2
     assert "RDKit, which is not installed, writes all formats but Parquet: pip install rdkit" in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,7 +3,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,80 +14,13 @@ from pipeline.cli.train import main
 from pipeline.training.array_files import read_arrays, write_arrays
 from pipeline.training.run_folder import read_weights
 
-STEPS = 16
-
-
-class Training:
-    """The stage as the workflow runs it: a process that can be killed."""
-
-    def __init__(self, folder: Path, settings: dict[str, Any], data: Any):
-        self.output = folder / "run"
-        self._config = folder / "config.json"
-        self._config.write_text(json.dumps(settings))
-        self._arguments = [
-            "--config",
-            str(self._config),
-            *data.arguments(),
-            "--output",
-            str(self.output),
-            "--devices",
-            "1",
-        ]
-
-    def start(self) -> subprocess.Popen[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "pipeline.cli.train",
-            *self._arguments,
-            "--log",
-            str(self.output.parent / "log"),
-        ]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def finish(self) -> str:
-        """Run to the end; return what it said."""
-        done = self.start()
-        _, said = done.communicate()
-        assert done.returncode == 0, said
-        return said
-
-    def checkpoints(self, pattern: str = "[0-9]*.safetensors") -> list[Path]:
-        """Return the checkpoints whose names match, complete ones unless another pattern is given."""
-        return sorted(self.output.glob(f"state/*/checkpoints/{pattern}"))
-
-    def reached(self, step: int) -> Callable[[], bool]:
-        """Return whether there is a checkpoint of this step or a later one."""
-        return lambda: any(int(path.stem) >= step for path in self.checkpoints())
-
-    def steps_logged(self) -> list[tuple[str, int]]:
-        lines = (self.output / "metrics.jsonl").read_text().splitlines()
-        return [(line["kind"], line["step"]) for line in map(json.loads, lines)]
+from .conftest import STEPS, Training
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.002)
-
-
-@pytest.fixture(scope="module")
-def settings(make_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """A checkpoint after every step, so that most of the time is spent writing them."""
-    return make_settings(training={"steps": STEPS, "checkpoint_seconds": 1e-9, "validation_interval": 10})
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], data: Any) -> Training:
-    seldom = settings | {"training": settings["training"] | {"checkpoint_seconds": 1000}}
-    training = Training(tmp_path_factory.mktemp("undisturbed"), seldom, data)
-    training.finish()
-    return training
-
-
-def weights(training: Training) -> dict[str, bytes]:
-    arrays = read_weights(training.output / "weights.safetensors").arrays
-    return {name: array.tobytes() for name, array in arrays.items()}
 
 
 def test_a_training_leaves_weights_metrics_and_a_log(undisturbed: Training) -> None:
@@ -110,25 +42,23 @@ def test_a_training_leaves_weights_metrics_and_a_log(undisturbed: Training) -> N
 
 
 def test_killed_at_any_moment_it_ends_in_the_same_bits(
-    tmp_path: Path, settings: dict[str, Any], data: Any, undisturbed: Training
+    tmp_path: Path, every_step: dict[str, Any], data: Any, undisturbed: Training
 ) -> None:
-    training = Training(tmp_path, settings, data)
+    training = Training(tmp_path, every_step, data)
     # While the first checkpoint is written.
     process = training.start()
     wait_for(lambda: training.checkpoints(".*"), process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
-    # At some moments: between checkpoints, within one, while an old one is deleted.
-    generator = random.Random(0)
-    for count in (4, 8):
-        process = training.start()
-        wait_for(training.reached(count), process)
-        time.sleep(generator.uniform(0, 0.1))
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        process.communicate()
-        assert not (training.output / "weights.safetensors").exists()
+    # At some moment: between checkpoints, within one, while an old one is deleted.
+    process = training.start()
+    wait_for(training.reached(6), process)
+    time.sleep(random.Random(0).uniform(0, 0.1))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    assert not (training.output / "weights.safetensors").exists()
     # Asked to stop, it saves and says so.
     process = training.start()
     wait_for(training.reached(12), process)
@@ -139,7 +69,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(
     assert f"train: run tiny: stopped at step {stopped} of {STEPS}, which is saved" in said
     assert "Traceback" not in said
     assert f"tiny: resumed at step {stopped} of {STEPS}" in training.finish()
-    assert weights(training) == weights(undisturbed)
+    assert training.weights() == undisturbed.weights()
     logged = training.steps_logged()
     assert len(set(logged)) == len(logged)
     assert [step for _, step in logged] == sorted(step for _, step in logged)

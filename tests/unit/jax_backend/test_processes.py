@@ -15,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.training.run_folder import read_weights
+from pipeline.jax_backend.train import train
+from pipeline.study.config import run_config
+from pipeline.training.loop import TrainingRun
+from pipeline.training.run_folder import PretrainedWeights, read_weights
 
 STEPS = 12
 # jax.distributed derives the port from the job's number: 61440 and the number modulo 4096.
@@ -47,11 +50,6 @@ class Training:
             )
             for task in range(tasks)
         ]
-
-    def finish(self, tasks: int) -> Arrays:
-        """Train to the end; return the weights."""
-        ended(self.start(tasks), 0)
-        return self.weights()
 
     def weights(self) -> Arrays:
         return dict(read_weights(self.output / "weights.safetensors").arrays)
@@ -92,14 +90,17 @@ def settings(make_settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
 def together(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], data: Any) -> Training:
     """A training in two processes that nothing happened to."""
     training = Training(tmp_path_factory.mktemp("together"), settings, data)
-    training.finish(2)
+    ended(training.start(2), 0)
     return training
 
 
 def test_two_processes_train_the_weights_of_one(
     together: Training, tmp_path: Path, settings: dict[str, Any], data: Any
 ) -> None:
-    alone, both = Training(tmp_path, settings, data).finish(1), together.weights()
+    shards, statistics = data.read()
+    config = run_config(settings)
+    alone = train(TrainingRun(config, "this", shards, statistics, tmp_path, PretrainedWeights())).arrays
+    both = together.weights()
     assert alone.keys() == both.keys()
     for name, array in alone.items():
         np.testing.assert_allclose(both[name], array, atol=1e-5, rtol=1e-5, err_msg=name)

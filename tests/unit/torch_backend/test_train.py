@@ -63,13 +63,11 @@ def bits(arrays: Any) -> dict[str, bytes]:
     return {name: np.asarray(array).tobytes() for name, array in arrays.items()}
 
 
-OPTIMIZERS: list[dict[str, Any]] = [{}, {"amsgrad": True, "clip": {"kind": "adaptive"}}]
-
-
-@pytest.mark.parametrize("objective", ["edm", "consistency"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["adam", "amsgrad, adaptive"])
+@pytest.mark.parametrize(
+    ("objective", "optimizer"), [("edm", {}), ("consistency", {"amsgrad": True, "clip": {"kind": "adaptive"}})]
+)
 def test_an_interrupted_training_ends_in_the_same_bits(
-    make_config: MakeConfig, molecules: Molecules, tmp_path: Path, optimizer: dict[str, Any], objective: str
+    make_config: MakeConfig, molecules: Molecules, tmp_path: Path, objective: str, optimizer: dict[str, Any]
 ) -> None:
     # The kind whose targets are of the averaged weights.
     settings: Any = {"consistency": {"kind": "ct", "last_levels": 20}}
@@ -172,34 +170,20 @@ def start(config: Path, data: Any, output: Path) -> subprocess.Popen[str]:
     )
 
 
-def newest_checkpoint(output: Path) -> int:
-    return max((int(path.stem) for path in output.glob("state/*/checkpoints/[0-9]*")), default=0)
-
-
-def wait_for_checkpoint(output: Path, process: subprocess.Popen[str], *, after: int) -> None:
-    while process.poll() is None and newest_checkpoint(output) <= after:
-        time.sleep(0.005)
-
-
-def test_a_killed_and_a_terminated_training_go_on(
+def test_a_terminated_training_goes_on(
     make_settings: Callable[..., Any], data: Any, molecules: Molecules, tmp_path: Path
 ) -> None:
     config, output = tmp_path / "config.json", tmp_path / "disturbed"
     settings = make_settings(backend="torch", training={"steps": 60, "checkpoint_seconds": 1e-3})
     config.write_text(json.dumps(settings))
 
-    killed = start(config, data, output)
-    wait_for_checkpoint(output, killed, after=0)
-    killed.kill()
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-
     terminated = start(config, data, output)
-    wait_for_checkpoint(output, terminated, after=newest_checkpoint(output))
+    while terminated.poll() is None and not list(output.glob("state/*/checkpoints/[0-9]*")):
+        time.sleep(0.005)
     terminated.terminate()
     message = terminated.communicate()[1]
     assert terminated.returncode == 128 + signal.SIGTERM
-    assert "resumed at step" in message and "which is saved" in message
+    assert "which is saved" in message
     assert not (output / "weights.safetensors").exists()
 
     resumed = start(config, data, output)
