@@ -50,7 +50,6 @@ PROBLEMS = {
     "consistency, ct": consistency(kind="ct", huber=0.0),
     "consistency, ict": consistency(kind="ict"),
     "consistency, tuning": consistency(kind="tuning"),
-    "consistency, tuning, unit": consistency(kind="tuning", weight="unit"),
     "consistency, distillation": consistency(kind="distillation"),
     # A teacher is asked under the same condition.
     "consistency, distillation, condition": consistency(kind="distillation").model_copy(
@@ -64,9 +63,7 @@ PROBLEMS = {
 # which depends on the networks and on how often a loss asks them.
 IN_SINGLE_PRECISION = (
     "reference, l2",
-    "stabilised, l2",
     "stabilised, not preconditioned, vlb",
-    "denoiser, estimate",
     "consistency, distillation",
 )
 CASES = [*((name, "float64") for name in PROBLEMS), *((name, "float32") for name in IN_SINGLE_PRECISION)]

@@ -35,7 +35,6 @@ DENOISER: dict[str, Any] = {"objective": "denoiser", "model": {"layers": 1}}
     ("kind", "run", "precision"),
     [
         ("heun", PRECONDITIONED, "float32"),
-        ("heun", PRECONDITIONED, "float64"),
         ("heun with churn", DENOISER, "float64"),
         ("ddim", PLAIN, "float64"),
         ("ancestral", PRECONDITIONED, "float32"),
@@ -95,7 +94,7 @@ def compare_states(kind: str, run: RunConfig, precision: str) -> None:
         assert_close(one.h, jnp.asarray(h), TOLERANCE[precision])
 
 
-@pytest.mark.parametrize("alignment", ["none", "permutation", "full"])
+@pytest.mark.parametrize("alignment", ["none", "full"])
 def test_a_few_steps_give_the_same_molecules(alignment: str) -> None:
     problem = Problem(
         run_of(objective="consistency", init="denoiser", levels={"alignment": alignment}, model={"layers": 1})

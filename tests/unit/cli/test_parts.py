@@ -49,9 +49,8 @@ def sampling(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return sampling
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_samples_of_any_number_of_parts_are_the_same_to_the_bit(sampling: Sampling, tmp_path: Path, count: int) -> None:
-    paths = [tmp_path / f"{number}-of-{count}.parquet" for number in range(count, 0, -1)]
+def test_samples_in_parts_are_the_same_to_the_bit(sampling: Sampling, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}-of-3.parquet" for number in (3, 2, 1)]
     for path in paths:
         assert sampling.draw(path, "--part", path.stem) == 0
     assert merge([*map(str, paths), "--output", str(tmp_path / "merged.parquet")]) == 0
@@ -92,8 +91,8 @@ def records(folder: Path, output: Path, count: int) -> list[str]:
     return paths
 
 
-@pytest.mark.parametrize("count", [1, 3, 7])
-def test_scores_of_any_number_of_parts_are_the_same_to_the_byte(judged: Path, tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_scores_in_parts_are_the_same_to_the_byte(judged: Path, tmp_path: Path, count: int) -> None:
     samples = str(judged / "samples.parquet")
     files = records(judged, tmp_path, count)
     assert evaluate([samples, "--records", *reversed(files), "--output", str(tmp_path / "parts.json")]) == 0

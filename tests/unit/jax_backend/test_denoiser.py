@@ -75,8 +75,7 @@ def model(request: pytest.FixtureRequest, make_config: Callable[..., RunConfig])
 
 
 # Scales whose squares are rounded up and down.
-@pytest.mark.parametrize("scale", [1.4, 1.3899735, 0.5, 1.1])
-@pytest.mark.parametrize("epsilon", [0.0, 0.002, 0.03])
+@pytest.mark.parametrize(("epsilon", "scale"), [(0.0, 1.4), (0.002, 1.3899735), (0.002, 0.5), (0.03, 1.1)])
 @pytest.mark.parametrize("form", FORMS)
 def test_nothing_is_changed_at_the_boundary(
     make_config: Callable[..., RunConfig], form: str, epsilon: float, scale: float
