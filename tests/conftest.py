@@ -16,7 +16,7 @@ JAX = {
     # Programs of the tests run for moments: compiling them with less care halves the time of a test.
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
     "JAX_COMPILATION_CACHE_DIR": str(CACHE / "jax"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     # What the command lines make of it (pipeline.jax_backend.runtime) is the same folder.
     "CONSISTENT_EDM_CACHE": str(CACHE),
 }

@@ -15,4 +15,4 @@ def start(*, cores: int) -> None:
     # half the throughput (measured): they wait for each other where the same thread has started both.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.config.update("jax_compilation_cache_dir", str(cache_directory("jax")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
