@@ -36,11 +36,12 @@ report: figures  ## write results/report.html: figures, rule graph, commands and
 torch: .venv/.$(LOCK) .venv/.torch  ## add PyTorch to .venv, for runs with `backend: torch`
 
 # Two halves in parallel: one computes, the other mostly starts jobs; its output is printed at the end.
+jobs = tests/workflow tests/slurm tests/unit/figures
 test: .venv/.dev .venv/.torch  ## run all tests
 	@mkdir -p .pytest_cache
-	@.venv/bin/pytest tests/workflow tests/slurm >.pytest_cache/workflow.txt 2>&1 & \
-	.venv/bin/pytest --ignore=tests/workflow --ignore=tests/slurm; status=$$?; \
-	wait $$! || status=1; cat .pytest_cache/workflow.txt; exit $$status
+	@.venv/bin/pytest $(jobs) >.pytest_cache/jobs.txt 2>&1 & \
+	.venv/bin/pytest $(addprefix --ignore=,$(jobs)); status=$$?; \
+	wait $$! || status=1; cat .pytest_cache/jobs.txt; exit $$status
 
 lint: .venv/.dev .venv/.torch  ## check style, types, layers and rules; change nothing
 	.venv/bin/ruff check .
