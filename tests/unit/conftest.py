@@ -59,7 +59,7 @@ def settings(
 ) -> Any:
     """Return what a run's config.json holds: a network that compiles in a moment, a training of a few steps.
 
-    It may name the run ``denoiser`` as its init and its teacher.
+    It may name the run ``denoiser`` as its init and the run ``tuned`` as its teacher.
     """
     default: dict[str, Any] = {
         "model": {"hidden": 8, "layers": 1} | dict(model or {}),
@@ -76,11 +76,12 @@ def settings(
         | dict(training or {}),
         "samplers": {"heun": {"kind": "heun", "steps": 3}},
     }
-    few_steps = {"samplers": {"one": {"kind": "consistency", "levels": [20.0]}}}
+    few_steps = {"samplers": {"one": {"kind": "consistency"}}}
+    tuned = default | few_steps | {"objective": "consistency", "init": "denoiser"}
     chosen = default | (few_steps if run.get("objective") == "consistency" else {}) | run
     study = {
         "data": {"name": "molecules64"},
-        "runs": {"denoiser": default | {"objective": "denoiser"}, name: chosen},
+        "runs": {"denoiser": default | {"objective": "denoiser"}, "tuned": tuned, name: chosen},
     }
     return run_settings(resolve_study(study), name)
 

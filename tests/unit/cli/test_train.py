@@ -135,25 +135,30 @@ DISTILLED: dict[str, Any] = {
     "objective": "consistency",
     "consistency": {"kind": "distillation"},
     "init": "denoiser",
-    "teacher": "denoiser",
+    "teacher": "tuned",
 }
 
 
 @pytest.mark.usefixtures("in_process")
 def test_other_pretrained_weights_start_from_scratch(
-    tmp_path: Path, make_settings: Callable[..., dict[str, Any]], data: Any, denoiser: Path, train_two_steps: Any
+    tmp_path: Path,
+    make_settings: Callable[..., dict[str, Any]],
+    data: Any,
+    denoiser: Path,
+    tuned: Path,
+    train_two_steps: Any,
 ) -> None:
     config, output = tmp_path / "config.json", tmp_path / "run"
     config.write_text(json.dumps(make_settings(**DISTILLED, name="distilled", training={"steps": 2})))
-    other = train_two_steps(name="denoiser", objective="denoiser", seed=1)
+    other = train_two_steps("--init", denoiser, name="tuned", objective="consistency", init="denoiser", seed=1)
     found = []
-    for teacher in (denoiser, other, denoiser):
+    for teacher in (tuned, other, tuned):
         assert run(config, data, output, "--init", denoiser, "--teacher", teacher) == 0
         arrays = read_weights(output / "weights.safetensors").arrays
         found.append({name: array.tobytes() for name, array in arrays.items()})
     assert found[0] == found[2] != found[1]
     assert len(list((output / "state").iterdir())) == 2
-    assert read_weights(output / "weights.safetensors").config.teacher == "denoiser"
+    assert read_weights(output / "weights.safetensors").config.teacher == "tuned"
 
 
 @pytest.mark.usefixtures("in_process")
@@ -169,26 +174,26 @@ def test_weights_that_do_not_fit_are_one_line_and_train_nothing(
     config, output = tmp_path / "config.json", tmp_path / "run"
     alone: dict[str, Any] = {"objective": "denoiser"}
     cases: list[tuple[dict[str, Any], tuple[str | Path, ...], str]] = [
-        (DISTILLED, ("--init", denoiser), "run tiny: --teacher should name the weights of the run denoiser"),
-        (DISTILLED, ("--teacher", denoiser), "run tiny: --init should name the weights of the run denoiser"),
+        (DISTILLED, ("--init", denoiser), "run tiny: --teacher should name the weights of the run tuned"),
+        (DISTILLED, ("--teacher", tuned), "run tiny: --init should name the weights of the run denoiser"),
         (alone, ("--init", denoiser), "run tiny: it has no init, so there should be no --init"),
         (alone, ("--teacher", denoiser), "run tiny: it has no teacher, so there should be no --teacher"),
         (
             DISTILLED,
-            ("--init", tuned, "--teacher", denoiser),
+            ("--init", tuned, "--teacher", tuned),
             "weights of the run tuned, and those of denoiser",
         ),
         (
             DISTILLED,
-            ("--init", weights, "--teacher", denoiser),
+            ("--init", weights, "--teacher", tuned),
             "weights of the run tiny, and those of denoiser",
         ),
         (
             DISTILLED | {"model": {"hidden": 9}},
-            ("--init", denoiser, "--teacher", denoiser),
+            ("--init", denoiser, "--teacher", tuned),
             "run tiny: its model should be that of the run denoiser, its init",
         ),
-        (DISTILLED, ("--init", tmp_path / "none", "--teacher", denoiser), "none: no such file; train the run first"),
+        (DISTILLED, ("--init", tmp_path / "none", "--teacher", tuned), "none: no such file; train the run first"),
     ]
     capfd.readouterr()
     for settings, options, message in cases:

@@ -132,7 +132,7 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
 def test_a_run_starts_from_its_starts(make_config: MakeConfig, molecules: Molecules, tmp_path: Path) -> None:
     shards, statistics = molecules
     config = make_config(
-        objective="consistency", consistency={"kind": "distillation"}, init="denoiser", teacher="denoiser"
+        objective="consistency", consistency={"kind": "distillation"}, init="denoiser", teacher="tuned"
     )
     arrays = dict(run(config, molecules, tmp_path / "any").arrays)
     teacher = {name: 1.5 * array for name, array in arrays.items()}

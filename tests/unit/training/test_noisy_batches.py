@@ -15,7 +15,7 @@ from pipeline.training.noisy_batches import HostBatch, Noising
 
 Floats = npt.NDArray[np.floating[Any]]
 
-STARTS = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "denoiser"}}
+STARTS = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "tuned"}}
 
 
 def run_of(objective: str = "denoiser", *, kind: str = "ict", **run: Any) -> RunConfig:
