@@ -54,7 +54,7 @@ class FakeProcess:
     log: list[str]
     fails: dict[str, str]
 
-    def __init__(self, environment: Any):
+    def __init__(self) -> None:
         self.task: Task | None = None
 
     def start(self, task: Task) -> dict[str, Any]:
