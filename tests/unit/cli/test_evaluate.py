@@ -196,12 +196,12 @@ def test_bad_training_molecules_are_refused_before_the_work(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--bootstrap", "0"], "--bootstrap: 0 should be at least 1"),
-        (["--processes", "-1"], "--processes: -1 should be at least 1"),
-        (["--relax", "-1"], "--relax: -1 should be at least 0"),
-        (["--relax-xtb", "-1"], "--relax-xtb: -1 should be at least 0"),
+        (["--bootstrap", "0"], "argument --bootstrap: 0 should be at least 1"),
+        (["--processes", "-1"], "argument --processes: -1 should be at least 1"),
+        (["--relax", "-1"], "argument --relax: -1 should be at least 0"),
+        (["--relax-xtb", "-1"], "argument --relax-xtb: -1 should be at least 0"),
         (["--distances"], "--distances are from the data of --train, which is missing"),
-        (["--seed", "-1"], "--seed: -1 should be at least 0"),
+        (["--seed", "-1"], "argument --seed: -1 should be at least 0"),
         (["--output", "m.xyz"], "--output should be a .json file, not m.xyz"),
     ],
 )
