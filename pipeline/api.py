@@ -17,6 +17,7 @@ from pipeline.core.errors import InputError
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.conditions import Request
 from pipeline.sampling.molecule_batches import found_levels
+from pipeline.sampling.sampler import MoleculeSampler
 from pipeline.study.config import SamplerConfig, check_sampler_of, sampler_config
 from pipeline.study.released import released_names, released_path
 from pipeline.training.run_folder import Weights, read_weights
@@ -74,6 +75,10 @@ class Run:
             raise InputError(f"{missing}; search for them with the stage levels")
         return sampler_config(settings | {"name": f"steps-{calls}", "kind": "consistency", "levels": list(levels)})
 
+    def one_call(self, framework: Backend) -> MoleculeSampler:
+        """Return a sampler of one call, to be the first of another's calls."""
+        return framework.sampler(self.weights, self.sampler(calls=1))
+
     def with_levels(self, sampler: SamplerConfig) -> SamplerConfig:
         """Return a sampler with the noise levels that were found for it, if it is few-step and states none.
 
@@ -95,6 +100,7 @@ class Run:
         property: Mapping[str, float | Sequence[float]] | None = None,
         guidance: float = 0.0,
         fixed: Molecules | None = None,
+        first: str | os.PathLike[str] | None = None,
         backend: str | None = None,
     ) -> Molecules:
         """Draw molecules.
@@ -110,6 +116,8 @@ class Run:
             warned of.
           guidance: for a conditional run, the weight of classifier-free guidance, which doubles the network calls.
           fixed: for a few-step model, one molecule whose atoms are the first of every sample, at their places.
+          first: for a few-step model, what makes the first of two calls or more: a model that samples in one call, by
+            name or path.
           backend: ``jax`` or ``torch``; None for the one it was trained on.
 
         Raises:
@@ -121,7 +129,10 @@ class Run:
         request = Request.of(
             self.weights.statistics, self.weights.properties, sampler, sizes=sizes, formula=formula, fixed=fixed
         )
-        program = request.apply(_backend(backend or self.weights.config.backend).sampler(self.weights, sampler))
+        framework = _backend(backend or self.weights.config.backend)
+        program = request.apply(framework.sampler(self.weights, sampler))
+        if first is not None:
+            program = program.after(load_run(first).one_call(framework))
         for warning in (*request.size_warnings, *request.property_warnings):
             warnings.warn(warning, stacklevel=2)
         return program(request.sizes).molecules

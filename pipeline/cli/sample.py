@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="+", help="atoms of each molecule, instead of drawn ones")
     parser.add_argument("--formula", help="sum formula of every molecule, such as C7H10O2, for few-step samplers")
     parser.add_argument(
+        "--first", help="what makes the first of two calls or more: a model that samples in one call, such as one-step"
+    )
+    parser.add_argument(
         "--fixed",
         type=Path,
         metavar="FILE",
@@ -86,7 +89,12 @@ def _sample(args: argparse.Namespace) -> None:
     tell(*request.size_warnings, *(f"warning: {line}" for line in request.property_warnings), log=args.log)
     sizes, values = request.sizes, request.values
     backend = args.backend or weights.config.backend
-    program = request.apply(load_backend(backend, cores=args.devices).sampler(weights, sampler))
+    framework = load_backend(backend, cores=args.devices)
+    program = request.apply(framework.sampler(weights, sampler))
+    first = load_run(args.first) if args.first else None
+    if sampler.first not in (None, first and first.weights.config.name):
+        raise InputError(f"sampler {sampler.name}: --first should name the weights of the run {sampler.first}")
+    program = program.after(first.one_call(framework)) if first else program
     schedule = run_schedule(weights.config)
     metadata = {
         "run": weights.config.name,
@@ -99,6 +107,7 @@ def _sample(args: argparse.Namespace) -> None:
         "seed": sampler.seed,
     }
     metadata |= {"formula": args.formula} if args.formula else {}
+    metadata |= {"first": first.weights.config.name} if first else {}
     metadata |= {} if fixed is None else {"fixed_atoms": int(fixed.sizes[0])}
     metadata |= {"guidance": sampler.guidance} if weights.properties else {}
     if args.trajectory is not None:

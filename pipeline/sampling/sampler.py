@@ -63,6 +63,7 @@ class MoleculeSampler(ABC):
         self._conditions: Floats | None = None
         self._composition: Floats | None = None
         self._fixed: FixedAtoms | None = None
+        self._first: MoleculeSampler | None = None
         self._few_step = config.kind == "consistency"
         if self._few_step:
             assert config.levels is not None, "searched levels are put in before"
@@ -140,11 +141,33 @@ class MoleculeSampler(ABC):
         other._fixed = FixedAtoms.of(molecules, self._sigma_data.elements)
         return other
 
+    def after(self, first: "MoleculeSampler") -> Self:
+        """Return the same sampler of a few-step model with its first call made by another run, at that one's level.
+
+        Args:
+          first: samples the other run in one call.
+
+        Raises:
+          InputError: the two do not fit.
+        """
+        levels = [*first._levels.tolist(), *self._levels.tolist()[1:]]
+        one_call = first._few_step and len(first._levels) == 1
+        if not (one_call and self._few_step and len(levels) > 1 and levels[0] > levels[1]):
+            raise InputError(
+                "the first call should be of a model that samples in one, at a higher noise level than the second call "
+                "of a few-step model"
+            )
+        if (first._sigma_data, first._condition_features) != (self._sigma_data, self._condition_features):
+            raise InputError("the first call should be of a model with the same data and condition as the others")
+        other = self.at(levels)
+        other._first = first
+        return other
+
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
         """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
         if self._few_step:
             number, sizes = np.zeros(1, np.int32), np.array([size], np.int32)
-            states = np.concatenate(self._few_step_states(self.denoiser(size, 1), number, sizes, size))
+            states = np.concatenate(self._few_step_states(self._calls(size, 1), number, sizes, size))
             positions, types = states[..., :3], states[..., 3:].argmax(axis=-1)
         else:
             positions, types = self.states(size)
@@ -165,7 +188,7 @@ class MoleculeSampler(ABC):
     def _draw(self, width: int) -> Draw:
         if not self._few_step:
             return self.integrator(width)
-        denoise = self.denoiser(width, self._batch)
+        denoise = self._calls(width, self._batch)
 
         def draw(numbers: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> Any:
             sample = self._few_step_states(denoise, numbers, sizes, width)[-1]
@@ -173,6 +196,18 @@ class MoleculeSampler(ABC):
             return positions, sample[..., 3:].argmax(axis=-1)
 
         return draw
+
+    def _calls(self, width: int, batch: int) -> ConditionalDenoise:
+        """Return the call of the network, or at the first level that of the model that makes the first call."""
+        later = self.denoiser(width, batch)
+        if self._first is None:
+            return later
+        first, level = self._first.denoiser(width, batch), self._levels[0]
+
+        def call(clouds: Floats, sigma: float, sizes: Sizes, condition: Floats | None) -> Floats:
+            return (first if sigma == level else later)(clouds, sigma, sizes, condition)
+
+        return call
 
     def _solve(
         self, solvers: ModuleType, denoise: Any, start: Any, draw: Any, cast: Callable[[npt.NDArray[np.float64]], Any]

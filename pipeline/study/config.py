@@ -384,16 +384,21 @@ class Sampler(Group):
     that many steps."""
     alignment: Alignment | None = None
     """For consistency, how fresh noise is aligned to the estimate; null is the run's levels.alignment."""
+    first: str | None = None
+    """For consistency with two calls or more, the name of a distilled run whose network makes the first call, at its
+    own level instead of the first of levels; null makes all calls with this run's network."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for key in ("levels", "alignment"):
+        for key in ("levels", "alignment", "first"):
             if getattr(self, key) is not None and self.kind != "consistency":
                 raise ValueError(f"{key}: should be left out, or kind should be consistency")
         if self.churn and self.kind != "heun":
             raise ValueError("churn: should be left out, or kind should be heun")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min: {self.sigma_min} should be below sigma_max, {self.sigma_max}")
+        if self.first is not None and max(self.steps, len(self.levels or ())) < 2:
+            raise ValueError("first: should be left out for one call; sample that run itself")
         if self.levels is None:
             return self
         _check_descending("levels", self.levels)

@@ -355,6 +355,13 @@ def _check_starts(runs: Mapping[str, Run], name: str) -> None:
             settings.check_for(run)
         except ValueError as error:
             raise ValueError(f"runs.{name}.samplers.{sampler}.{error}") from None
+        if (first := settings.first) is not None and (
+            first not in runs or not runs[first].distils or runs[first].condition != run.condition
+        ):
+            raise ValueError(
+                f"runs.{name}.samplers.{sampler}.first: {format_value(first)} should name a run of kind distillation "
+                "with the condition of this run"
+            )
     if (judge := run.regressor) is not None and (
         judge not in runs
         or runs[judge].objective != "property"

@@ -151,9 +151,15 @@ def training_launch(wildcards):
     return f"srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
 
 
-def levels_option(wildcards, input):
-    """Return the option that passes searched levels to a sampler without its own."""
-    return flags(levels=input.levels) if input.levels else []
+def first_file(wildcards):
+    """Return the weights of the run that makes a sampler's first call, or none."""
+    first = config["runs"][wildcards.run]["samplers"][wildcards.sampler]["first"]
+    return f"results/runs/{first}/weights.safetensors" if first else []
+
+
+def sampling_inputs(wildcards, input):
+    """Return the options that pass what a sampler may need: searched levels, and who makes its first call."""
+    return flags(**{key: file for key in ("levels", "first") if (file := getattr(input, key))})
 
 
 def run_config_of(wildcards):

@@ -38,6 +38,7 @@ rule sample:
         weights="results/runs/{run}/weights.safetensors",
         sampler="results/runs/{run}/samplers/{sampler}.json",
         levels=levels_file,
+        first=first_file,
     output:
         "results/runs/{run}/samples/{sampler}.parquet",
     log:
@@ -52,11 +53,11 @@ rule sample:
         runtime=sampling_runtime,
         gpu=all_gpus,
     params:
-        levels=levels_option,
+        other=sampling_inputs,
         part=[],
     shell:
         "python -m pipeline.cli.sample --weights {input.weights:q} --sampler {input.sampler:q}"
-        " {params.levels:q} {params.part:q} --output {output:q} --log {log:q}"
+        " {params.other:q} {params.part:q} --output {output:q} --log {log:q}"
 
 
 if max_parts("sample") > 1:
@@ -75,7 +76,7 @@ if max_parts("sample") > 1:
         benchmark:
             "results/timings/sample/{run}-{sampler}-{scatteritem}.tsv"
         params:
-            levels=levels_option,
+            other=sampling_inputs,
             part=lambda wildcards: flags(part=wildcards.scatteritem),
 
     rule merge:
@@ -99,6 +100,7 @@ rule trajectory:
         weights="results/runs/{run}/weights.safetensors",
         sampler="results/runs/{run}/samplers/{sampler}.json",
         levels=levels_file,
+        first=first_file,
     output:
         "results/runs/{run}/trajectories/{sampler}.parquet",
     log:
@@ -111,10 +113,10 @@ rule trajectory:
         runtime=per_attempt(60),
         gpu=all_gpus,
     params:
-        levels=levels_option,
+        other=sampling_inputs,
         options=lambda wildcards: flags(
             trajectory=config["figures"]["trajectory"]["frames"], seed=config["figures"]["trajectory"]["seed"]
         ),
     shell:
         "python -m pipeline.cli.sample --weights {input.weights:q} --sampler {input.sampler:q}"
-        " {params.levels:q} --num 1 {params.options:q} --output {output:q} --log {log:q}"
+        " {params.other:q} --num 1 {params.options:q} --output {output:q} --log {log:q}"

@@ -1,11 +1,13 @@
 """Code shared by the samplers of both backends, with a stub of a network."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.chemistry.molecules import Molecules
+from pipeline.core.errors import InputError
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.sampling.few_step import Denoise
@@ -107,3 +109,33 @@ def test_a_trajectory_is_the_way_of_the_first_sample() -> None:
     assert 5 < frames[0][1].std() < 40
     fewer, _ = sampler(batch=1).trajectory(3, frames=2)
     assert_close(fewer, frames.select(np.array([0, 3])))
+
+
+def test_another_model_makes_the_first_call_at_its_own_level() -> None:
+    asked: dict[str, list[float]] = {"first": [], "later": []}
+
+    def recorded(name: str) -> Denoise:
+        def denoise(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
+            asked[name].append(sigma)
+            return shrinking(clouds, sigma, sizes)
+
+        return denoise
+
+    sizes = np.array([3, 7], np.int32)
+    both = sampler(recorded("later")).after(sampler(recorded("first")).at([5.0]))
+    found = both(sizes).molecules
+    assert asked == {"first": [5.0], "later": [2.0, 0.5]}
+    # As one model would at these levels.
+    assert_close(found, sampler().at([5.0, 2.0, 0.5])(sizes).molecules)
+
+
+def test_a_first_call_that_does_not_fit_is_refused() -> None:
+    for first in (sampler(), sampler().at([1.5])):
+        with pytest.raises(InputError, match="should be of a model that samples in one, at a higher noise level"):
+            sampler().after(first)
+    with pytest.raises(InputError, match="should be of a model that samples in one"):
+        sampler().at([2.0]).after(sampler().at([5.0]))
+    foreign = sampler().at([5.0])
+    foreign._sigma_data = replace(foreign._sigma_data, coordinates=2.0)
+    with pytest.raises(InputError, match="the same data and condition"):
+        sampler().after(foreign)

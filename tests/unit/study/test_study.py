@@ -351,6 +351,23 @@ def test_a_distilled_run_is_sampled_in_one_call_at_the_first_level_of_its_path()
             resolve_study(starting(**path, **few))
 
 
+def test_the_first_call_is_made_by_a_distilled_run() -> None:
+    def sampler(**settings: Any) -> dict[str, Any]:
+        return {"runs__tuned__samplers__both": {"kind": "consistency"} | settings}
+
+    resolved = resolve_study(starting(**sampler(steps=2, first="distilled")))
+    assert resolved["runs"]["tuned"]["samplers"]["both"]["first"] == "distilled"
+    for settings, message in (
+        ({"steps": 2, "first": "denoiser"}, '.first: "denoiser" should name a run of kind distillation'),
+        ({"steps": 2, "first": "none"}, '.first: "none" should name a run of kind distillation'),
+        ({"steps": 1, "first": "distilled"}, ".first: should be left out for one call"),
+        ({"kind": "heun", "first": "distilled"}, ".first: should be left out, or kind should be consistency"),
+    ):
+        with pytest.raises(InputError) as caught:
+            resolve_study(starting(**sampler(**settings)))
+        assert f"runs.tuned.samplers.both{message}" in str(caught.value)
+
+
 def test_a_sampler_is_for_runs_of_some_objectives() -> None:
     resolved = resolve_study(starting())
     runs = {name: run_config(run_settings(resolved, name)) for name in resolved["runs"]}
@@ -528,7 +545,7 @@ def test_a_sampler_reads_back(tmp_path: Path) -> None:
     write_json(tmp_path / "s.json", sampler_settings(resolve_study(study()), "edm", "heun-25"))
     sampler = read_settings(SamplerConfig, tmp_path / "s.json")
     numbers = {"num": 1000, "seed": 0, "sigma_max": 20.0, "sigma_min": 0.005, "rho": 7.0, "churn": 0.0}
-    rest = {"properties": None, "guidance": 0.0, "levels": None, "alignment": None}
+    rest = {"properties": None, "guidance": 0.0, "levels": None, "alignment": None, "first": None}
     assert sampler.model_dump() == {"name": "heun-25", "kind": "heun", "steps": 25} | numbers | rest
 
 
