@@ -418,7 +418,8 @@ class Sampler(Group):
         if self.kind not in kinds:
             raise ValueError(f"kind: {self.kind} should be {' or '.join(kinds)} for objective {run.objective}")
         if run.distils and (self.levels or run.known_levels.get(self.steps)) != run.known_levels[1]:
-            raise ValueError(f"steps: {self.steps} should be 1, without levels; the run learns to sample in one call")
+            key, level = ("levels" if self.levels else "steps"), format_value(run.known_levels[1][0])
+            raise ValueError(f"{key}: should be left out; the run learns to sample in one call, at level {level}")
         for key in ("properties", "guidance"):
             if getattr(self, key) and not run.condition:
                 raise ValueError(f"{key}: should be left out; the run has no condition")

@@ -17,7 +17,7 @@ STUDY: dict[str, Any] = {
             "consistency": {"kind": "distillation"},
             "init": "denoiser",
             "teacher": "tuned",
-            "samplers": {"given": {"kind": "consistency", "levels": [20.0]}},
+            "samplers": {"given": {"kind": "consistency"}},
         }
         | TRAINING,
         "tuned": {
