@@ -6,6 +6,7 @@ body, to where some of its own atoms fit the given ones best; these are the ones
 near a replaced one move along with it, which keeps their bonds.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -13,7 +14,6 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.transform import Rotation
 
 from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.chemistry.molecules import Molecules
@@ -22,9 +22,7 @@ from pipeline.diffusion.alignment import LARGEST, best_rotation
 from pipeline.diffusion.clouds import Floats, Sizes, centred, one_hot
 from pipeline.diffusion.feature_scales import TYPE_SCALE
 
-STARTS: Final = Rotation.random(8, rng=np.random.default_rng(0)).as_matrix()
-"""Rotations that the search for the best fit starts from."""
-
+STARTS: Final = 8
 ROUNDS: Final = 4
 
 NEAR: Final = 0.7
@@ -107,7 +105,7 @@ class FixedAtoms:
             return float(costs[places, atoms].sum()), atoms
 
         best = np.inf, np.arange(len(self))
-        for start in STARTS:
+        for start in _rotations(STARTS):
             cost, atoms = match(np.zeros(3), start)
             for _ in range(ROUNDS):
                 middle = goal[atoms, :3].mean(axis=0)
@@ -116,3 +114,11 @@ class FixedAtoms:
                 cost, atoms = match(middle, rotation)
             best = min(best, (cost, atoms), key=lambda found: found[0])
         return best[1]
+
+
+@functools.cache
+def _rotations(count: int) -> Floats:
+    """Return rotations [count, 3, 3] that the search for the best fit starts from."""
+    rotations = np.linalg.qr(np.random.default_rng(0).normal(size=(count, 3, 3)))[0]
+    rotations[..., 0] *= np.linalg.det(rotations)[:, None]
+    return rotations
