@@ -272,7 +272,12 @@ class Study(_Hours):
         for name in self.runs:
             _check_starts(runs, name)
         self._check_named("figures.trajectory", self.figures.trajectory)
-        self._check_named("benchmark.sampling.trained", self.benchmark.sampling.trained)
+        measured = self.benchmark.sampling.trained
+        self._check_named("benchmark.sampling.trained", measured)
+        if measured and runs[measured.run].samplers[measured.sampler].first:
+            raise ValueError(
+                f"benchmark.sampling.trained.sampler: {measured.sampler} should be a sampler that calls one network"
+            )
         return self.model_copy(update={"runs": {name: runs[name] for name in self.runs}})
 
     def _check_acyclic(self, name: str, *after: str) -> None:

@@ -355,7 +355,8 @@ def test_the_first_call_is_made_by_a_distilled_run() -> None:
     def sampler(**settings: Any) -> dict[str, Any]:
         return {"runs__tuned__samplers__both": {"kind": "consistency"} | settings}
 
-    resolved = resolve_study(starting(**sampler(steps=2, first="distilled")))
+    both = sampler(steps=2, first="distilled")
+    resolved = resolve_study(starting(**both))
     assert resolved["runs"]["tuned"]["samplers"]["both"]["first"] == "distilled"
     for settings, message in (
         ({"steps": 2, "first": "denoiser"}, '.first: "denoiser" should name a run of kind distillation'),
@@ -366,6 +367,8 @@ def test_the_first_call_is_made_by_a_distilled_run() -> None:
         with pytest.raises(InputError) as caught:
             resolve_study(starting(**sampler(**settings)))
         assert f"runs.tuned.samplers.both{message}" in str(caught.value)
+    with pytest.raises(InputError, match="benchmark.sampling.trained.sampler: both should be a sampler that calls one"):
+        resolve_study(starting(**both, benchmark__sampling__trained={"run": "tuned", "sampler": "both"}))
 
 
 def test_a_sampler_is_for_runs_of_some_objectives() -> None:
