@@ -13,10 +13,10 @@ import numpy as np
 
 from pipeline.api import Run, load_run
 from pipeline.backends import load_backend
+from pipeline.chemistry.molecules import Molecules
 from pipeline.cli.common import add_backend, at_least, run, stage_parser, tell
 from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
-from pipeline.data.molecule_files import read_molecule_files
 from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule_file
 from pipeline.diffusion.objectives import run_schedule
 from pipeline.sampling.conditions import Request
@@ -82,7 +82,7 @@ def _sample(args: argparse.Namespace) -> None:
     weights = trained.weights
     sampler = _sampler(args, trained)
     check_sampler_of(sampler, weights.config)
-    fixed = read_molecule_files(args.fixed, invalid="refuse").data.molecules if args.fixed else None
+    fixed = _read_fixed(args.fixed) if args.fixed else None
     request = Request.of(
         weights.statistics, weights.properties, sampler, sizes=args.sizes, formula=args.formula, fixed=fixed
     )
@@ -130,6 +130,15 @@ def _sample(args: argparse.Namespace) -> None:
     write_molecule_file(
         args.output, samples.molecules, index=samples.numbers, columns=columns, units=units, metadata=metadata
     )
+
+
+def _read_fixed(path: Path) -> Molecules:
+    """Return the molecules in the file of ``--fixed``."""
+    try:
+        from pipeline.data.molecule_files import read_molecule_files  # imports RDKit, which sampling does without
+    except ModuleNotFoundError as error:
+        raise InputError(f"--fixed {path}: {error.name} is not installed; pip install rdkit") from None
+    return read_molecule_files(path, invalid="refuse").data.molecules
 
 
 def _sampler(args: argparse.Namespace, trained: Run) -> SamplerConfig:

@@ -21,13 +21,14 @@ from pipeline.jax_backend.build import build_layout
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import node_mask, noisy_batch
-from pipeline.jax_backend.parallel import make_mesh, partial_value_and_grad, use_cpu_cores
+from pipeline.jax_backend.parallel import AXIS, make_mesh, partial_value_and_grad
+from pipeline.jax_backend.runtime import start
 from pipeline.diffusion.schedules import polynomial_schedule
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.training_levels import Levels
 from pipeline.training.noisy_batches import HostBatch
 
-use_cpu_cores(8)
+start(cores=8)
 model = ModelConfig(hidden=8, edge_hidden=8, layers=1, attention=True, radial_features="gaussian", node_norm="rms",
     shared_edges=True, preconditioned=True, norm_constant=1.0, coordinate_range=3.0, aggregation_divisor=4.0)
 objective = EDM(EGNN(model, output_features=6), polynomial_schedule(steps=20, precision=1e-4),
@@ -50,7 +51,7 @@ def losses(flat, part, factor):
 
 found = {}
 for count in (1, 2, 8):
-    mesh = make_mesh(8, jax.devices()[:count])
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), (AXIS,))
     program = jax.jit(partial_value_and_grad(losses, mesh)).lower(params, batch, np.float32(3)).compile()
     value, gradient = program(params, batch, np.float32(3))
     collectives = re.findall(r"all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute", program.as_text())
