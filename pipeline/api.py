@@ -75,9 +75,9 @@ class Run:
             raise InputError(f"{missing}; search for them with the stage levels")
         return sampler_config(settings | {"name": f"steps-{calls}", "kind": "consistency", "levels": list(levels)})
 
-    def one_call(self, framework: Backend) -> MoleculeSampler:
+    def one_call(self, framework: Backend, *, guidance: float) -> MoleculeSampler:
         """Return a sampler of one call, to be the first of another's calls."""
-        return framework.sampler(self.weights, self.sampler(calls=1))
+        return framework.sampler(self.weights, self.sampler(calls=1, guidance=guidance))
 
     def with_levels(self, sampler: SamplerConfig) -> SamplerConfig:
         """Return a sampler with the noise levels that were found for it, if it is few-step and states none.
@@ -132,7 +132,7 @@ class Run:
         framework = _backend(backend or self.weights.config.backend)
         program = request.apply(framework.sampler(self.weights, sampler))
         if first is not None:
-            program = program.after(load_run(first).one_call(framework))
+            program = program.after(load_run(first).one_call(framework, guidance=guidance))
         for warning in (*request.size_warnings, *request.property_warnings):
             warnings.warn(warning, stacklevel=2)
         return program(request.sizes).molecules

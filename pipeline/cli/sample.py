@@ -94,7 +94,7 @@ def _sample(args: argparse.Namespace) -> None:
     first = load_run(args.first) if args.first else None
     if sampler.first not in (None, first and first.weights.config.name):
         raise InputError(f"sampler {sampler.name}: --first should name the weights of the run {sampler.first}")
-    program = program.after(first.one_call(framework)) if first else program
+    program = program.after(first.one_call(framework, guidance=sampler.guidance)) if first else program
     schedule = run_schedule(weights.config)
     metadata = {
         "run": weights.config.name,
