@@ -20,6 +20,11 @@ LARGEST: Final = 1e6
 """Angstrom; wider than any molecule, and its square is finite."""
 
 
+def bounded(clouds: Floats) -> Floats:
+    """Return clouds with finite numbers in place of what has overflowed, so that an assignment to them exists."""
+    return np.clip(np.nan_to_num(clouds), -LARGEST, LARGEST)
+
+
 def align(
     x: Floats, h: Floats, noise: Floats, sizes: npt.NDArray[np.integer], *, rotate: bool = True
 ) -> tuple[Floats, npt.NDArray[np.int64]]:

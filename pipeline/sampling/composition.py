@@ -1,10 +1,30 @@
 """Molecules of a given composition: types by assignment, after every call of the network."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.diffusion.alignment import LARGEST
-from pipeline.diffusion.clouds import Floats, Sizes
+from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
+from pipeline.core.errors import InputError
+from pipeline.diffusion.alignment import bounded
+from pipeline.diffusion.clouds import Floats, Sizes, one_hot
+from pipeline.diffusion.feature_scales import TYPE_SCALE
+
+
+def types_in(elements: Sequence[int], atomic_numbers: npt.ArrayLike) -> Floats:
+    """Return the scaled one-hot types [N, K] of atoms, for a model of these elements.
+
+    Raises:
+      InputError: the model has no type for one of them.
+    """
+    numbers = np.asarray(atomic_numbers)
+    if foreign := sorted(set(numbers.tolist()) - set(elements)):
+        known = ", ".join(SYMBOL_OF_ATOMIC_NUMBER[number] for number in elements)
+        raise InputError(f"the training molecules have no {SYMBOL_OF_ATOMIC_NUMBER[foreign[0]]}, only {known}")
+    types: Floats = one_hot(numbers, elements) / np.float32(TYPE_SCALE)
+    return types
 
 
 def assign_types(clouds: Floats, types: Floats, sizes: Sizes) -> Floats:
@@ -21,7 +41,7 @@ def assign_types(clouds: Floats, types: Floats, sizes: Sizes) -> Floats:
     assigned = clouds.copy()
     for one, size in zip(assigned, sizes.tolist(), strict=True):
         # What has overflowed stays broken, and is counted at the end.
-        estimated = np.clip(np.nan_to_num(one[:size, 3:]), -LARGEST, LARGEST)
+        estimated = bounded(one[:size, 3:])
         _, place = linear_sum_assignment(estimated @ types.T, maximize=True)
         one[:size, 3:] = types[place]
     return assigned

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipeline.diffusion.alignment import LARGEST, align
+from pipeline.diffusion.alignment import align, bounded
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.sampling.fixed_atoms import FixedAtoms
@@ -56,8 +56,7 @@ def few_step(
         if alignment != "none":
             # The noise is moved and not the molecule, which comes to the same and keeps the order of the atoms.
             # What has overflowed has no nearest noise; it stays broken, and is counted at the end.
-            goal = np.clip(np.nan_to_num(estimate), -LARGEST, LARGEST)
-            x, order = align(noise[..., :3], noise[..., 3:], goal, sizes, rotate=alignment == "full")
+            x, order = align(noise[..., :3], noise[..., 3:], bounded(estimate), sizes, rotate=alignment == "full")
             noise = np.concatenate([x, np.take_along_axis(noise[..., 3:], order[..., None], axis=1)], axis=-1)
         states.append(estimate + np.float32(sigma) * noise)
         estimate = denoise(states[-1], sigma, sizes)

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
-from pipeline.diffusion.alignment import LARGEST, best_rotation
-from pipeline.diffusion.clouds import Floats, Sizes, centred, one_hot
+from pipeline.diffusion.alignment import best_rotation, bounded
+from pipeline.diffusion.clouds import Floats, Sizes, centred
 from pipeline.diffusion.feature_scales import TYPE_SCALE
+from pipeline.sampling.composition import types_in
 
 STARTS: Final = 8
 ROUNDS: Final = 4
@@ -50,11 +50,8 @@ class FixedAtoms:
         """
         if len(molecules) != 1:
             raise InputError(f"fixed atoms: {len(molecules)} molecules; there should be one that has all of them")
-        if foreign := sorted(set(molecules.atomic_numbers.tolist()) - set(elements)):
-            known = ", ".join(SYMBOL_OF_ATOMIC_NUMBER[number] for number in elements)
-            raise InputError(f"the training molecules have no {SYMBOL_OF_ATOMIC_NUMBER[foreign[0]]}, only {known}")
+        types = types_in(elements, molecules.atomic_numbers)
         origin = molecules.positions.mean(axis=0)
-        types = one_hot(molecules.atomic_numbers, elements) / TYPE_SCALE
         return cls(np.concatenate([molecules.positions - origin, types], axis=1).astype(np.float32), origin)
 
     def __len__(self) -> int:
@@ -64,8 +61,7 @@ class FixedAtoms:
     def fit(self, clouds: Floats, sizes: Sizes) -> Floats:
         """Return clouds [B, N, 3 + K], their atoms reordered so that the first ones can be moved onto these best."""
         # What has overflowed has no place; it stays broken, to be counted.
-        goals = np.clip(np.nan_to_num(clouds), -LARGEST, LARGEST)
-        chosen = [self._matching(goal[:size]) for goal, size in zip(goals, sizes, strict=True)]
+        chosen = [self._matching(goal[:size]) for goal, size in zip(bounded(clouds), sizes, strict=True)]
         rest = [np.setdiff1d(np.arange(clouds.shape[1]), one) for one in chosen]
         order = np.concatenate([chosen, rest], axis=1)
         return np.take_along_axis(clouds, order[..., None], axis=1)
@@ -75,7 +71,7 @@ class FixedAtoms:
         count, known = len(self), self.cloud[:, :3]
         held = clouds.copy()
         x = clouds[..., :3] - clouds[:, :count, :3].mean(axis=1, keepdims=True)
-        goal = np.clip(np.nan_to_num(x[:, :count]), -LARGEST, LARGEST)
+        goal = bounded(x[:, :count])
         x = x @ best_rotation(goal, np.broadcast_to(known, goal.shape), reflect=False)
         distance = np.linalg.norm(x[:, :, None] - x[:, None, :count], axis=-1)  # [B, N, F]
         weight = np.exp(-((distance / NEAR) ** 2)) + 1e-12

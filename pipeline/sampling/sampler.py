@@ -9,16 +9,15 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.core.progress import Progress
 from pipeline.data.statistics import Statistics
-from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each, one_hot
-from pipeline.diffusion.feature_scales import TYPE_SCALE, given_scales
+from pipeline.diffusion.clouds import Floats, Sizes, draw_noise_of_each
+from pipeline.diffusion.feature_scales import given_scales
 from pipeline.diffusion.objectives import run_schedule
 from pipeline.diffusion.schedules import churned_levels
-from pipeline.sampling.composition import assign_types
+from pipeline.sampling.composition import assign_types, types_in
 from pipeline.sampling.few_step import few_step
 from pipeline.sampling.fixed_atoms import FixedAtoms
 from pipeline.sampling.molecule_batches import Draw, Samples, noise_levels, sample_in_batches, trajectory_frames
@@ -121,12 +120,8 @@ class MoleculeSampler(ABC):
             raise InputError(
                 f"sampler {self._config.name}: only few-step samplers take a formula, not {self._config.kind}"
             )
-        elements = self._sigma_data.elements
-        if foreign := sorted(set(atomic_numbers) - set(elements)):
-            known = ", ".join(SYMBOL_OF_ATOMIC_NUMBER[number] for number in elements)
-            raise InputError(f"the training molecules have no {SYMBOL_OF_ATOMIC_NUMBER[foreign[0]]}, only {known}")
         other = copy(self)
-        other._composition = one_hot(np.array(atomic_numbers), elements) / np.float32(TYPE_SCALE)
+        other._composition = types_in(self._sigma_data.elements, atomic_numbers)
         return other
 
     def holding(self, molecules: Molecules) -> Self:

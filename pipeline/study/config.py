@@ -124,7 +124,7 @@ class ConsistencyConfig(Group):
     """ct is consistency training as first published, with averaged weights as target; ict its improved form; tuning
     starts from a denoiser (ECT); distillation learns, for one call, what a tuned run makes of the same noise in several
     (Luhman and Luhman 2021)."""
-    path: Annotated[UniqueTuple[PositiveFloat], Field(min_length=2)] = (2.5, 0.66, 0.4, 0.22, 0.1)
+    path: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (2.5, 0.66, 0.4, 0.22, 0.1)
     """distillation. Levels of the teacher's calls, descending; the one call is at the first."""
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
     """tuning. Each stage divides the gap between compared levels by q."""
