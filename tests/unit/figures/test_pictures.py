@@ -25,6 +25,7 @@ from pipeline.figures import (
     steps,
     structures,
     style,
+    sweep,
     training,
     trajectory,
 )
@@ -65,8 +66,17 @@ def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
             {"U-bound": 0.05, "number of atoms": 0.03, "L-bound": 0.002},
         )
         yield properties.draw(errors, dataset="QM9", colour=style.INK)
+        yield sweep.draw(errors_of(runs[0]), runs[0])
         if "trajectory" in study.options:
             yield trajectory.draw(read_trajectory(study.options["trajectory"][0]))
+
+
+def errors_of(run: Run) -> PropertyErrors:
+    """Return what the first sampler of a run was asked for, in no order, and what is predicted."""
+    sampler, molecules = next(iter(run.samples.items()))
+    asked = np.random.default_rng(0).uniform(40.0, 110.0, len(molecules))
+    found = {"num": len(asked), "error": {"value": 1.0}, "asked": asked.tolist(), "predicted": (asked + 1).tolist()}
+    return PropertyErrors(run.name, "polarizability", "bohr^3", {sampler: found}, {"U-bound": 9.0})
 
 
 @pytest.fixture(params=["one_run", "many_runs"])
@@ -217,6 +227,20 @@ def test_steps_never_puts_molecules_of_different_sizes_into_one_row(many_runs: F
 def atoms_of(formula: str) -> int:
     """Return the number of atoms of a sum formula in mathtext."""
     return sum(int(number or 1) for _, number in re.findall(r"([A-Z])(?:\$_{(\d+)}\$)?", formula))
+
+
+def test_a_sweep_shows_molecules_of_one_size_in_the_order_of_the_value_asked_for(one_run: FakeStudy) -> None:
+    run = runs_of(one_run)[0]
+    one = errors_of(run)
+    sampler, columns = sweep.swept(one, run) or ("", [])
+    places = [place for column in columns for place in column]
+    assert sampler == "heun-50" and len(set(places)) == len(places) == sweep.ROWS * len(columns) >= 4
+    assert len(set(run.samples[sampler].sizes[places].tolist())) == 1
+    asked = np.array(one.samplers[sampler]["asked"])[columns]
+    assert (np.diff(asked.mean(axis=1)) > 0).all()
+    # A sampler that asks for one value is passed over, whatever its error.
+    fixed = {**one.samplers[sampler], "error": {"value": 0.1}, "asked": [90.0] * len(run.samples[sampler])}
+    assert sweep.swept(dataclasses.replace(one, samplers={sampler: fixed}), run) is None
 
 
 def test_training_tells_the_samplers_apart(many_runs: FakeStudy) -> None:
