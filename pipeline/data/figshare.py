@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.chemistry.qm9_properties import PROPERTIES
 from pipeline.core.errors import InputError
-from pipeline.data.qm9 import ATOMIC_NUMBERS, PROPERTIES, SYMBOLS, Chunk, assemble, read_columns
+from pipeline.data.qm9 import ATOMIC_NUMBERS, SYMBOLS, Chunk, assemble, read_columns
 from pipeline.data.source import SourceData
 
 ARCHIVE: Final = "dsgdb9nsd.xyz.tar.bz2"

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from pipeline.chemistry.qm9_properties import ALIASES
 from pipeline.core.errors import InputError
 from pipeline.data.molecule_parquet import KIND, read_columns
 from pipeline.data.parquet_tables import read_metadata
-from pipeline.data.qm9 import ALIASES
 from pipeline.data.shards import Shard
 
 Values = npt.NDArray[np.float64]

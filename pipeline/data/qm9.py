@@ -7,7 +7,7 @@ rewritten as columns of numbers for Arrow's CSV reader, which reads all of QM9 i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,46 +15,15 @@ import pyarrow as pa
 from pyarrow import csv
 
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.qm9_properties import PROPERTIES
 from pipeline.core.errors import InputError
 from pipeline.data.source import SourceData
-
-
-class Property(NamedTuple):
-    """A property of QM9."""
-
-    name: str
-    unit: str
-    qm9pack: str
-    """Name of its column in qm9pack."""
-
-
-PROPERTIES: Final = (
-    Property("rotational_constant_a", "GHz", "RotA_GHz"),
-    Property("rotational_constant_b", "GHz", "RotB_GHz"),
-    Property("rotational_constant_c", "GHz", "RotC_GHz"),
-    Property("dipole_moment", "debye", "Dipole_debye"),
-    Property("polarizability", "bohr^3", "Polarizability_bohr3"),
-    Property("homo", "hartree", "HOMO_au"),
-    Property("lumo", "hartree", "LUMO_au"),
-    Property("gap", "hartree", "HOMO_LUMO_gap_au"),
-    Property("r2", "bohr^2", "R2_bohr2"),
-    Property("zpve", "hartree", "ZPVE_au"),
-    Property("u0", "hartree", "InternalEnergy_0K_au"),
-    Property("u", "hartree", "InternalEnergy_298K_au"),
-    Property("h", "hartree", "Enthalphy_298K_au"),
-    Property("g", "hartree", "GibbsFreeEnergy_298K_au"),
-    Property("cv", "cal/(mol K)", "Heatcapacity_Cv_cal_mol_K"),
-)
-"""In the order of the official files (table 3 of the paper); u, h, g and cv are at 298.15 K."""
 
 SYMBOLS: Final = ("H", "C", "N", "O", "F")
 """Its elements."""
 
 ATOMIC_NUMBERS: Final = (1, 6, 7, 8, 9)
 """Likewise."""
-
-ALIASES: Final = {"alpha": "polarizability", "mu": "dipole_moment", "Cv": "cv"}
-"""Names that the literature uses for properties, and ours."""
 
 MULLIKEN_CHARGES: Final = "mulliken_charges"
 

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv
 
+from pipeline.chemistry.qm9_properties import PROPERTIES
 from pipeline.core.errors import InputError
-from pipeline.data.qm9 import ATOMIC_NUMBERS, PROPERTIES, SYMBOLS, Chunk, assemble, read_columns
+from pipeline.data.qm9 import ATOMIC_NUMBERS, SYMBOLS, Chunk, assemble, read_columns
 from pipeline.data.source import SourceData
 
 WHEEL: Final = "qm9pack-1.0.3-py3-none-any.whl"

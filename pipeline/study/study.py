@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 
+from pipeline.chemistry import qm9_properties
 from pipeline.core.errors import InputError
 from pipeline.study.benchmark import Benchmark, SamplerName
 from pipeline.study.config import Sampler, WeightsConfig, seeded_name
@@ -77,6 +78,11 @@ class Data(Group):
     """Padded sizes in atoms, ascending. Each costs one compilation and saves padding; the largest molecule must fit the
     last. null is [15, 17, 18, 19, 20, 21, 29] for QM9, and for others at most seven that leave the least padding."""
 
+    @property
+    def is_qm9(self) -> bool:
+        """Whether the molecules are QM9's."""
+        return self.source in ("qm9pack", "figshare")
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.name in _RESERVED:
@@ -101,10 +107,10 @@ class Data(Group):
 
     def _completed(self) -> Self:
         """Return the data with the defaults that depend on the source."""
-        is_qm9, buckets = self.source in ("qm9pack", "figshare"), self.buckets
-        train = self.split.train or (100_000 if is_qm9 else DEFAULT_SHARES["train"])
-        validation = self.split.validation or (17_748 if is_qm9 else DEFAULT_SHARES["validation"])
-        if is_qm9:
+        buckets = self.buckets
+        train = self.split.train or (100_000 if self.is_qm9 else DEFAULT_SHARES["train"])
+        validation = self.split.validation or (17_748 if self.is_qm9 else DEFAULT_SHARES["validation"])
+        if self.is_qm9:
             total = sum(size * QM9_MOLECULES if size < 1 else size for size in (train, validation))
             if total > QM9_MOLECULES:
                 raise ValueError(
@@ -148,7 +154,7 @@ class Run(WeightsConfig):
     Only samplers and resources can be set."""
     seeds: Annotated[UniqueTuple[Seed], Field(min_length=1)] | None = None
     """Instead of seed: one run for each of these seeds, named NAME-seed-0 and so on. Figures show their mean and
-    standard deviation. A run that names NAME as init or teacher takes the one of its own seed."""
+    standard deviation. A run that names NAME, as init, teacher, regressor or first, takes the one of its own seed."""
     resources: Resources = Resources()
     samplers: ByName[Sampler] = {}
     """Ways to sample the trained model, by name (lowercase letters, digits and hyphens): at least one, unless the
@@ -270,6 +276,10 @@ class Study(_Hours):
                 if name not in runs and {run.init, run.teacher} <= {None, *runs}:
                     runs[name] = _with_inherited(run, runs)
         for name in self.runs:
+            unknown = [one for one in self.runs[name].condition if one not in qm9_properties.NAMES]
+            if self.data.is_qm9 and unknown:
+                known = ", ".join(qm9_properties.NAMES)
+                raise ValueError(f"runs.{name}.condition: {format_value(unknown[0])} should be one of {known}")
             _check_starts(runs, name)
         self._check_named("figures.trajectory", self.figures.trajectory)
         measured = self.benchmark.sampling.trained
@@ -321,9 +331,13 @@ def _one_per_seed(runs: Mapping[str, Run]) -> dict[str, Run]:
             one = named(name, seed)
             if one in found:
                 raise ValueError(f"runs.{one}: is also the name of the run {name} with the seed {seed}")
-            others = {"init": run.init, "teacher": run.teacher}
-            starts = {key: named(other, seed) for key, other in others.items() if other}
-            found[one] = run.model_copy(update={"seed": seed, "seeds": None, **starts})
+            others = {"init": run.init, "teacher": run.teacher, "regressor": run.regressor}
+            named_runs = {key: named(other, seed) for key, other in others.items() if other}
+            samplers = {
+                sampler: settings.model_copy(update={"first": settings.first and named(settings.first, seed)})
+                for sampler, settings in run.samplers.items()
+            }
+            found[one] = run.model_copy(update={"seed": seed, "seeds": None, "samplers": samplers, **named_runs})
     return found
 
 
@@ -366,6 +380,11 @@ def _check_starts(runs: Mapping[str, Run], name: str) -> None:
             raise ValueError(
                 f"runs.{name}.samplers.{sampler}.first: {format_value(first)} should name a run of kind distillation "
                 "with the condition of this run"
+            )
+        if first is not None and settings.levels and settings.levels[1] >= (level := runs[first].known_levels[1][0]):
+            raise ValueError(
+                f"runs.{name}.samplers.{sampler}.levels: {settings.levels[1]} should be below {level}, the level of "
+                f"the first call, by {first}"
             )
     if (judge := run.regressor) is not None and (
         judge not in runs

@@ -80,7 +80,7 @@ def settings(
     tuned = default | few_steps | {"objective": "consistency", "init": "denoiser"}
     chosen = default | (few_steps if run.get("objective") == "consistency" else {}) | run
     study = {
-        "data": {"name": "molecules64"},
+        "data": {"name": "molecules64", "source": "path", "path": "molecules64.sdf"},
         "runs": {"denoiser": default | {"objective": "denoiser"}, "tuned": tuned, name: chosen},
     }
     return run_settings(resolve_study(study), name)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.chemistry.qm9_properties import PROPERTIES
 from pipeline.core.errors import InputError
 from pipeline.data.figshare import ARCHIVE, UNCHARACTERIZED, parse_figshare
-from pipeline.data.qm9 import PROPERTIES
 from pipeline.data.qm9pack import parse_qm9pack
 
 

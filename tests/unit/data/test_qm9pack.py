@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.chemistry.qm9_properties import PROPERTIES
 from pipeline.core.errors import InputError
-from pipeline.data.qm9 import PROPERTIES
 from pipeline.data.qm9pack import WHEEL, parse_qm9pack
 from pipeline.data.source import write_canonical
 

@@ -309,6 +309,10 @@ def test_levels_are_as_many_steps() -> None:
             'runs.denoiser.regressor: "tuned" should name a run of objective property with the condition',
         ),
         (
+            {"runs__denoiser__condition": ["aplha"]},
+            'runs.denoiser.condition: "aplha" should be one of alpha, mu, Cv, rotational_constant_a, ',
+        ),
+        (
             {"runs__judge": {"objective": "property", "training": {"steps": 1000}}},
             "runs.judge.condition: is missing; objective property predicts the properties that it names",
         ),
@@ -362,6 +366,10 @@ def test_the_first_call_is_made_by_a_distilled_run() -> None:
         ({"steps": 2, "first": "denoiser"}, '.first: "denoiser" should name a run of kind distillation'),
         ({"steps": 2, "first": "none"}, '.first: "none" should name a run of kind distillation'),
         ({"steps": 1, "first": "distilled"}, ".first: should be left out for one call"),
+        (
+            {"levels": [20.0, 2.5], "first": "distilled"},
+            ".levels: 2.5 should be below 2.5, the level of the first call",
+        ),
         ({"kind": "heun", "first": "distilled"}, ".first: should be left out, or kind should be consistency"),
     ):
         with pytest.raises(InputError) as caught:
@@ -413,6 +421,13 @@ def test_seeds_are_a_run_each_and_starts_keep_to_their_seed() -> None:
     # A run of one seed, 0, takes that of those with several.
     assert (runs["distilled"]["init"], runs["distilled"]["teacher"]) == ("tuned-seed-0", "tuned-seed-0")
     assert resolve_study(resolved) == resolved
+    # Those that judge and that make the first call likewise.
+    judge = {"objective": "property", "condition": ["alpha"], "seeds": [0, 1], "training": {"steps": 1000}}
+    seeds = {f"runs__{run}__seeds": [0, 1] for run in ("denoiser", "tuned", "distilled")}
+    first = {"runs__tuned__samplers__both": {"kind": "consistency", "steps": 2, "first": "distilled"}}
+    judged = {"runs__judge": judge, "runs__denoiser__condition": ["alpha"], "runs__tuned__regressor": "judge"}
+    run = resolve_study(starting(**seeds, **first, **judged))["runs"]["tuned-seed-1"]
+    assert (run["samplers"]["both"]["first"], run["regressor"]) == ("distilled-seed-1", "judge-seed-1")
     assert [unseeded_name(name) for name in names] == ["tuned", "tuned", "distilled", "denoiser", "denoiser"]
 
 
