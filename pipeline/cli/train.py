@@ -50,7 +50,7 @@ def _train(args: argparse.Namespace) -> None:
     if config.condition and not args.molecules:
         raise InputError(f"run {config.name}: --molecules should name the file with the properties of its condition")
     properties = read_properties(args.molecules, config.condition, shards) if config.condition else None
-    pretrained = read_pretrained(config, init=args.init, teacher=args.teacher)
+    pretrained = read_pretrained(config, statistics.elements, init=args.init, teacher=args.teacher)
     # The state belongs to this configuration and these molecules. If they change, training starts again in another
     # folder; if they change back, it resumes; a checkpoint in the wrong folder is refused.
     checksums = [shard.digest() for shard in [*shards["train"], *shards["validation"]]]

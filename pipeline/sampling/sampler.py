@@ -152,8 +152,9 @@ class MoleculeSampler(ABC):
                 "the first call should be of a model that samples in one, at a higher noise level than the second call "
                 "of a few-step model"
             )
-        if (first._sigma_data, first._condition_features) != (self._sigma_data, self._condition_features):
-            raise InputError("the first call should be of a model with the same data and condition as the others")
+        mine, others = ((one._sigma_data.elements, one._condition_features) for one in (self, first))
+        if mine != others:
+            raise InputError("the first call should be of a model with the same elements and condition as the others")
         other = self.at(levels)
         other._first = first
         return other

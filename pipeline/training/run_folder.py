@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 
+from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
 from pipeline.data.properties import PropertyStatistics
@@ -115,25 +116,33 @@ class PretrainedWeights:
         return [digest(arrays, {}) for arrays in (self.init, self.teacher) if arrays is not None]
 
 
-def read_pretrained(config: RunConfig, *, init: Path | None, teacher: Path | None) -> PretrainedWeights:
+def read_pretrained(
+    config: RunConfig, elements: Sequence[int], *, init: Path | None, teacher: Path | None
+) -> PretrainedWeights:
     """Read the weights that a run starts from and learns from.
+
+    Args:
+      config: of the run.
+      elements: the atomic number of each type in its data.
+      init: weights of the run that it starts from.
+      teacher: weights of the run that it learns from.
 
     Raises:
       InputError: the run names another one and its weights are missing, or the other way round; they are those of
-        another network; it has no teacher and needs one.
+        another network or of data with other elements; it has no teacher and needs one.
     """
     try:
         config.check_trainable()
     except ValueError as error:
         raise InputError(f"run {config.name}: {error}") from None
     return PretrainedWeights(
-        _start(config, "init", config.init, init),
-        _start(config, "teacher", config.teacher, teacher),
+        _start(config, elements, "init", config.init, init),
+        _start(config, elements, "teacher", config.teacher, teacher),
     )
 
 
 def _start(
-    config: RunConfig, key: str, run: str | None, path: Path | None
+    config: RunConfig, elements: Sequence[int], key: str, run: str | None, path: Path | None
 ) -> Mapping[str, npt.NDArray[np.float32]] | None:
     if run is None:
         if path:
@@ -152,6 +161,12 @@ def _start(
     given = weights.config.condition
     if given != config.condition and (given or key == "teacher"):
         raise InputError(f"run {config.name}: its condition should be that of the run {run}, its {key}")
+    if tuple(elements) != weights.statistics.elements:
+        own, other = (
+            ", ".join(SYMBOL_OF_ATOMIC_NUMBER[number] for number in numbers)
+            for numbers in (elements, weights.statistics.elements)
+        )
+        raise InputError(f"run {config.name}: its data have {own}, and those of the run {run}, its {key}, {other}")
     grown = grow_layers(weights.arrays, start, config.model)
     return grow_inputs(grown, config.condition_features - weights.config.condition_features)
 

@@ -136,6 +136,9 @@ def test_a_first_call_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="should be of a model that samples in one"):
         sampler().at([2.0]).after(sampler().at([5.0]))
     foreign = sampler().at([5.0])
+    # Of other data, which is no matter, and of other elements, which is.
     foreign._sigma_data = replace(foreign._sigma_data, coordinates=2.0)
-    with pytest.raises(InputError, match="the same data and condition"):
+    sampler().after(foreign)
+    foreign._sigma_data = replace(foreign._sigma_data, elements=(1, 6, 7, 8, 16))
+    with pytest.raises(InputError, match="the same elements and condition"):
         sampler().after(foreign)

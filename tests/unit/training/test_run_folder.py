@@ -120,12 +120,12 @@ def weights_of(folder: Path, name: str, factor: float = 1.0, **run: Any) -> Path
 
 def test_a_run_is_given_the_weights_it_names(tmp_path: Path) -> None:
     tuned, denoiser = weights_of(tmp_path, "tuned", 2.0), weights_of(tmp_path, "denoiser")
-    pretrained = read_pretrained(run_of(**DISTILLED), init=tuned, teacher=denoiser)
+    pretrained = read_pretrained(run_of(**DISTILLED), STATISTICS.elements, init=tuned, teacher=denoiser)
     assert pretrained.init is not None and pretrained.teacher is not None
     for name, array in ARRAYS.items():
         assert (pretrained.init[name] == 2 * array).all()
         assert (pretrained.teacher[name] == array).all()
-    alone = read_pretrained(run_of(), init=None, teacher=None)
+    alone = read_pretrained(run_of(), STATISTICS.elements, init=None, teacher=None)
     assert alone.init is None and alone.teacher is None
 
 
@@ -133,7 +133,7 @@ def test_other_weights_to_start_from_have_another_digest(tmp_path: Path) -> None
     one, other = (weights_of(tmp_path / str(factor), "denoiser", factor) for factor in (1.0, 2.0))
     config = run_of(**DISTILLED | {"init": "denoiser"})
     pretrained = [
-        read_pretrained(config, init=init, teacher=teacher)
+        read_pretrained(config, STATISTICS.elements, init=init, teacher=teacher)
         for init, teacher in ((one, one), (one, one), (one, other), (other, one))
     ]
     digests = [start.digests() for start in pretrained]
@@ -170,9 +170,16 @@ def test_weights_that_are_missing_superfluous_or_of_another_run(
         weights_of(tmp_path, name)
     paths = {key: tmp_path / f"{given[key]}.safetensors" if key in given else None for key in ("init", "teacher")}
     with pytest.raises(InputError) as caught:
-        read_pretrained(run_of(**run), **paths)
+        read_pretrained(run_of(**run), STATISTICS.elements, **paths)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_does_not_start_from_one_of_other_elements(tmp_path: Path) -> None:
+    # As many, so that the network would be the same.
+    elements = (*STATISTICS.elements[:-1], 16)
+    with pytest.raises(InputError, match="its data have H, .*, S, and those of the run tuned, its init, H, "):
+        read_pretrained(run_of(init="tuned"), elements, init=weights_of(tmp_path, "tuned"), teacher=None)
 
 
 def test_provenance_names_versions() -> None:
