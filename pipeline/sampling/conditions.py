@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from pipeline.chemistry.elements import parse_formula
 from pipeline.chemistry.molecules import Molecules
-from pipeline.core.errors import InputError
 from pipeline.data.properties import PropertyStatistics, Values
 from pipeline.data.statistics import Statistics
 from pipeline.sampling.molecule_batches import choose_sizes
@@ -61,10 +60,8 @@ class Request:
           fixed: one molecule that every other is to contain at its place.
 
         Raises:
-          InputError: a size, the formula or a value is not possible, or a formula is given beside fixed atoms.
+          InputError: a size, the formula or a value is not possible.
         """
-        if formula and fixed is not None:
-            raise InputError("a formula and fixed atoms exclude each other")
         atoms = parse_formula(formula) if formula else ()
         above = 0 if fixed is None else int(fixed.sizes.max())
         chosen, outside = choose_sizes(statistics, sampler, [len(atoms)] * sampler.num if atoms else sizes, above=above)
@@ -79,8 +76,10 @@ class Request:
         Raises:
           InputError: the sampler or the run takes no such formula, or no such fixed atoms.
         """
-        program = program.of_composition(self.atoms) if self.atoms else program
-        program = program if self.fixed is None else program.holding(self.fixed)
+        if self.fixed is not None:
+            program = program.holding(self.fixed, self.atoms)
+        elif self.atoms:
+            program = program.of_composition(self.atoms)
         return program.given(self.context)
 
 

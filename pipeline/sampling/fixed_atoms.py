@@ -7,6 +7,7 @@ near a replaced one move along with it, which keeps their bonds.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -15,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.diffusion.alignment import best_rotation, bounded
 from pipeline.diffusion.clouds import Floats, Sizes, centred
 from pipeline.diffusion.feature_scales import TYPE_SCALE
-from pipeline.sampling.composition import types_in
+from pipeline.sampling.composition import assign_types, types_in
 
 STARTS: Final = 8
 ROUNDS: Final = 4
@@ -40,19 +42,32 @@ class FixedAtoms:
     """[F, 3 + K] coordinates about their mean and scaled types."""
     origin: Floats
     """[3] that mean."""
+    others: Floats
+    """[A, K] scaled types of the other atoms; of no atoms if the model chooses them."""
 
     @classmethod
-    def of(cls, molecules: Molecules, elements: Sequence[int]) -> Self:
-        """Return the atoms of the one molecule in ``molecules``, for a model of these elements.
+    def of(cls, molecules: Molecules, elements: Sequence[int], composition: Sequence[int] = ()) -> Self:
+        """Return the atoms of the one molecule in ``molecules``.
+
+        Args:
+          molecules: the one.
+          elements: of the model.
+          composition: atomic numbers of all atoms of a sample; empty if the model chooses those that are not fixed.
 
         Raises:
-          InputError: there are several molecules, or an atom is of another element.
+          InputError: there are several molecules; an atom is of another element, or not in the composition.
         """
         if len(molecules) != 1:
             raise InputError(f"fixed atoms: {len(molecules)} molecules; there should be one that has all of them")
         types = types_in(elements, molecules.atomic_numbers)
+        left = Counter(composition)
+        left.subtract(molecules.atomic_numbers.tolist())
+        if composition and min(left.values()) < 0:
+            missing = SYMBOL_OF_ATOMIC_NUMBER[min(left, key=lambda number: left[number])]
+            raise InputError(f"fixed atoms: they have more {missing} than the formula")
+        others = types_in(elements, list(left.elements()) if composition else [])
         origin = molecules.positions.mean(axis=0)
-        return cls(np.concatenate([molecules.positions - origin, types], axis=1).astype(np.float32), origin)
+        return cls(np.concatenate([molecules.positions - origin, types], axis=1).astype(np.float32), origin, others)
 
     def __len__(self) -> int:
         """Return the number of atoms, F."""
@@ -79,6 +94,8 @@ class FixedAtoms:
         reach = np.exp(-(np.maximum(distance.min(axis=-1, keepdims=True) - BONDED, 0.0) ** 2))
         held[..., :3] = x + reach * (weight @ (known - x[:, :count]))
         held[:, :count] = self.cloud
+        if len(self.others):
+            held[:, count:] = assign_types(held[:, count:], self.others, sizes - count)
         return centred(held, sizes)
 
     def placed(self, sample: Floats) -> npt.NDArray[np.float32]:

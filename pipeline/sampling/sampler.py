@@ -124,8 +124,12 @@ class MoleculeSampler(ABC):
         other._composition = types_in(self._sigma_data.elements, atomic_numbers)
         return other
 
-    def holding(self, molecules: Molecules) -> Self:
+    def holding(self, molecules: Molecules, atomic_numbers: Sequence[int]) -> Self:
         """Return the same sampler for molecules whose first atoms are those of the one molecule given, in its place.
+
+        Args:
+          molecules: the one.
+          atomic_numbers: of all atoms of every sample, these among them; empty if the model chooses the others.
 
         Raises:
           InputError: the sampler is not few-step; see ``FixedAtoms.of``.
@@ -133,7 +137,7 @@ class MoleculeSampler(ABC):
         if not self._few_step:
             raise InputError(f"fixed atoms: sampler {self._config.name} should be of a few-step model")
         other = copy(self)
-        other._fixed = FixedAtoms.of(molecules, self._sigma_data.elements)
+        other._fixed = FixedAtoms.of(molecules, self._sigma_data.elements, atomic_numbers)
         return other
 
     def after(self, first: "MoleculeSampler") -> Self:

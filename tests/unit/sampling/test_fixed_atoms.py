@@ -58,6 +58,19 @@ def test_one_atom_or_two_can_be_held(count: int) -> None:
     assert (held[:, :count, 3:] == fixed.cloud[:, 3:]).all()
 
 
+def test_the_other_atoms_are_those_that_a_formula_leaves() -> None:
+    sizes, formula = np.array([7, 7]), [6, 6, 7, 8, 8, 1, 1]
+    fixed = FixedAtoms.of(scaffold(), ELEMENTS, formula)
+    _, estimate = molecules_with(scaffold())
+    held = fixed.hold(estimate, sizes)
+    alone = FixedAtoms.of(scaffold(), ELEMENTS).hold(estimate, sizes)
+    assert (held[..., :3] == alone[..., :3]).all() and (held[:, :4] == alone[:, :4]).all()
+    for types in held[:, :7, 3:]:
+        assert sorted(np.array(ELEMENTS)[types.argmax(axis=1)].tolist()) == sorted(formula)
+    with pytest.raises(InputError, match="they have more H than the formula"):
+        FixedAtoms.of(scaffold(), ELEMENTS, [6, 7, 8, 9, 9])
+
+
 def test_a_mirror_image_is_not_taken_for_the_molecule() -> None:
     atoms = scaffold()
     fixed = FixedAtoms.of(atoms, ELEMENTS)
