@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ def describe(reading: Reading) -> list[str]:
         "split": ", ".join(f"{splits[split]:,} for {split}" for split in SPLITS),
         "hydrogens": f"{hydrogens.mean():.1f} a molecule; {without}",
         "duplicates": _duplicates(molecules),
+        "properties": _properties(reading.data.columns) or "none that every molecule has a number for",
         "valid": f"{valid:,} of {len(some):,} are connected and have a neutral Lewis structure",
     }
     return [f"{name:<12}{text}" for name, text in shown.items()]
@@ -53,6 +55,16 @@ def _duplicates(molecules: Molecules) -> str:
     conformers = {(numbers.tobytes(), positions.tobytes()) for numbers, positions in molecules}
     again = len(molecules) - len(np.unique(graphs))
     return f"{again:,} have the graph of another one, {len(molecules) - len(conformers):,} its coordinates, too"
+
+
+def _properties(columns: Mapping[str, Any]) -> str:
+    """Return the columns that a run can be conditioned on, with their ranges."""
+    found = {name: np.asarray(column) for name, column in columns.items()}
+    return ", ".join(
+        f"{name} ({values.min():g} to {values.max():g})"
+        for name, values in found.items()
+        if values.dtype.kind in "iuf" and np.isfinite(values).all() and np.ptp(values)
+    )
 
 
 def study_for(path: Path, reading: Reading, *, source: str) -> str:

@@ -20,11 +20,12 @@ def test_it_tells_what_would_be_trained_on(capsys: pytest.CaptureFixture[str]) -
     lines, study = check(SDF, capsys)
     assert lines[0] == "64 molecules from 1 file"
     told = {line[:12].strip(): line[12:] for line in lines[2:]}
-    assert list(told) == ["elements", "atoms", "buckets", "split", "hydrogens", "duplicates", "valid"]
+    assert list(told) == ["elements", "atoms", "buckets", "split", "hydrogens", "duplicates", "properties", "valid"]
     assert told["atoms"].startswith("3 to 29 a molecule, ")
     assert told["buckets"].split(";")[0].endswith(", 29")
     assert told["split"] == "51 for train, 6 for validation, 7 for test"
     assert told["duplicates"] == "0 have the graph of another one, 0 its coordinates, too"
+    assert told["properties"].startswith("QM9_INDEX (3 to 133651)")
     assert [part.split()[0] for part in told["elements"].split(", ")] == list("HCNOF")
     assert study["data"]["path"] == str(SDF)  # type: ignore[call-overload]
 
@@ -41,6 +42,7 @@ def test_it_tells_what_would_be_refused_and_what_is_there_twice(
     assert lines[0] == "10 molecules from 1 file; 1 of other elements, left out"
     assert "molecule 3 (foreign): has Se; its elements are H, C, O, Se, supported are H, B, C" in lines[1]
     assert "duplicates  8 have the graph of another one, 7 its coordinates, too" in lines
+    assert "properties  none that every molecule has a number for" in lines
     assert "hydrogens   0.6 a molecule; 7 molecules have none, and none is added" in lines
     assert study["data"] | {"name": "my-data", "source": "path", "skip": True} == study["data"]  # type: ignore[operator]
 
