@@ -155,10 +155,10 @@ def stand_in(folder: Path) -> Path:
     return folder
 
 
-def pretended(folder: Path, study: dict[str, Any]) -> Workflow:
-    """Return a workflow in which stubs have made everything of a study."""
+def pretended(folder: Path, study: dict[str, Any], *targets: str) -> Workflow:
+    """Return a workflow in which stubs have made everything of a study, or some targets."""
     workflow = Workflow(folder, path=stand_in(folder / "bin"))
-    done = workflow.run("--cores", "8", "results/figures", study=study)
+    done = workflow.run("--cores", "8", *(targets or ["results/figures"]), study=study)
     assert done.returncode == 0, done.stderr
     return workflow
 

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .conftest import Workflow, changed, pretended
 
+STUDIES = Path(__file__).parents[2] / "workflow" / "studies"
 TRAINING = {"training": {"steps": 1000}}
 # tuned has a sampler whose levels are searched for beside one with levels, distilled only the latter.
 STUDY: dict[str, Any] = {
@@ -158,3 +161,29 @@ def test_a_run_that_leads_back_to_itself_is_one_line(workflow: Workflow) -> None
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("study: runs.distilled: its init and teacher lead back to itself through ")
+
+
+def test_a_run_trained_elsewhere_is_gone_on_from(tmp_path: Path) -> None:
+    # What docs/installation.md says to copy there, and what to copy back.
+    workflow = pretended(tmp_path, STUDY, "results/data/qm9/shards", "results/runs/denoiser/config.json")
+    for name in ("weights.safetensors", "metrics.jsonl"):
+        (tmp_path / "results/runs/denoiser" / name).touch()
+    trainings = [job for job in workflow.planned("results/figures", study=STUDY) if job.startswith("train ")]
+    assert trainings == ["train run=alone", "train run=distilled", "train run=tuned"]
+
+
+def test_conditional_runs_are_judged_by_their_regressor(workflow: Workflow) -> None:
+    study: dict[str, Any] = yaml.safe_load((STUDIES / "conditional.yaml").read_text())
+    done = workflow.run("--dry-run", "--printshellcmds", "--cores", "2", "results/figures", study=study)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    judge = "results/runs/regressor/weights.safetensors"
+    judged = re.findall(rf"cli.predict --weights {judge} --samples results/runs/(.*) --output", text)
+    samplers = {run: list(settings["samplers"]) for run, settings in study["runs"].items() if "samplers" in settings}
+    assert sorted(judged) == sorted(f"{run}/samples/{name}.parquet" for run in samplers for name in samplers[run])
+    assert len(re.findall(rf"cli.predict --weights {judge} --molecules ", text)) == 1
+    for run in study["runs"]:
+        assert re.search(rf"cli.train --config results/runs/{run}/config.json .* --molecules ", text)
+    drawn = re.search(r"cli.figures .*", text)
+    assert drawn is not None and drawn[0].count("/properties/") == len(judged)
+    assert "--baselines results/runs/regressor/baselines.json" in drawn[0]

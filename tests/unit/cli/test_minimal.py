@@ -15,6 +15,8 @@ from pipeline.data.molecule_parquet import read_molecules
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 ABSENT = [Requirement(line).name.replace("-", "_") for line in PROJECT["optional-dependencies"]["workflow"]]
 
+RUN = {"objective": "consistency", "consistency": {"kind": "ict"}, "condition": ["QM9_INDEX"]}
+
 # PyYAML is imported by another name, and by Flax. JAX is set up once in a process.
 STAGES = """
 import json, sys
@@ -34,7 +36,7 @@ for stage, *arguments in stages:
 def test_a_run_is_trained_and_sampled(tmp_path: Path, make_settings: Callable[..., dict[str, Any]], data: Any) -> None:
     assert {"rdkit", "snakemake", "pandas", "matplotlib"} <= set(ABSENT)
     config, sampler, weights = tmp_path / "config.json", tmp_path / "sampler.json", tmp_path / "weights.safetensors"
-    config.write_text(json.dumps(make_settings(objective="consistency", consistency={"kind": "ict"})))
+    config.write_text(json.dumps(make_settings(**RUN)))
     sampler.write_text(json.dumps({"name": "two", "kind": "consistency", "steps": 2, "num": 4}))
     levels, samples = tmp_path / "levels.json", tmp_path / "samples.parquet"
     stages = [
