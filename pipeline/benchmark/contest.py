@@ -24,7 +24,7 @@ class Turn:
       widths: padded number of atoms of each pass, by kind of unit.
       compilations: programs compiled during the repetition; should be 0.
       resident_mb: memory at the end, in MiB.
-      peak_mb: peak memory, in MiB.
+      peak_mb: peak memory, of the GPU or else of the process, in MiB.
       load: load average of the last minute, at the start.
     """
 

@@ -1,7 +1,6 @@
 """Tasks of the JAX backend and of the steps of its ablation."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from pipeline.benchmark.contestants import CONTESTANTS
 from pipeline.benchmark.jax_ladder import PlainTraining
 from pipeline.benchmark.subjects import (
+    Framework,
     Subject,
     backend_training,
     bucketed_training,
@@ -23,6 +23,7 @@ from pipeline.data.batches import Batch, PaddedMolecules
 from pipeline.data.statistics import read_statistics
 from pipeline.jax_backend import runtime
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
+from pipeline.jax_backend.products import matmul
 from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.train import JaxTrainer
 from pipeline.sampling.molecule_batches import draw_sizes
@@ -33,13 +34,8 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 """JAX's event for a program that is compiled, or loaded from the cache on disk."""
 
 
-def prepare(task: Task) -> tuple[Callable[[Task], Subject], Callable[[], int]]:
-    """Set up JAX for a task.
-
-    Returns:
-      The function that creates its subject and those of later tasks in the process, and one that returns the number of
-      programs compiled so far.
-    """
+def prepare(task: Task) -> Framework:
+    """Set up JAX for a task."""
     # Only the backend as users run it uses every core as a device; the others leave the cores to XLA.
     runtime.start(cores=task.cores if CONTESTANTS[task.contestant].is_backend and task.work != "multiply" else 1)
     compiled: list[str] = []
@@ -49,7 +45,12 @@ def prepare(task: Task) -> tuple[Callable[[Task], Subject], Callable[[], int]]:
 
     jax.monitoring.register_event_duration_secs_listener(note)
     make = {"multiply": _multiplying, "sample": _sampling, "train": _training}
-    return lambda task: make[task.work](task), lambda: len(compiled)
+    return Framework(lambda task: make[task.work](task), lambda: len(compiled), _gpu_peak_mb)
+
+
+def _gpu_peak_mb() -> float:
+    stats = jax.local_devices()[0].memory_stats() or {}  # none of a CPU
+    return float(stats.get("peak_bytes_in_use", 0) / 2**20)
 
 
 def _training(task: Task) -> Subject:
@@ -88,5 +89,6 @@ def _sampling(task: Task) -> Subject:
 
 def _multiplying(task: Task) -> Subject:
     matrix = jax.random.normal(jax.random.key(0), (task.molecules, task.molecules), jnp.float32)
-    product = jax.jit(jnp.matmul)
+    # In the precision of the network's products: by default a GPU rounds to TF32.
+    product = jax.jit(matmul)
     return multiplying(lambda: jax.block_until_ready(product(matrix, matrix)), rows=task.molecules)

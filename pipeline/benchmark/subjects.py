@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.benchmark.tasks import Task
 from pipeline.benchmark.workload import bucket_batches, bucket_shares, random_batches, trimmed
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.batches import Batch, PaddedMolecules
@@ -31,6 +32,17 @@ class Subject:
     unit: Callable[[str], int]
     molecules: int
     samples: Callable[[], Molecules] | None = None
+
+
+class Framework(NamedTuple):
+    """A framework that is set up in this process."""
+
+    make: Callable[[Task], Subject]
+    """Returns the subject of a task."""
+    compilations: Callable[[], int]
+    """Returns the number of programs compiled so far."""
+    gpu_peak_mb: Callable[[], float]
+    """Returns the most memory that it has taken of a GPU, in MiB; 0 without one."""
 
 
 def bucketed_training(step: Callable[[Batch], float], shards: Sequence[Shard], config: RunConfig) -> Subject:

@@ -1,7 +1,6 @@
 """Tasks of the published EDM and of the PyTorch backend."""
 
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -11,7 +10,7 @@ import torch._dynamo.utils
 
 from pipeline.benchmark.contestants import CONTESTANTS
 from pipeline.benchmark.reference_edm import ReferenceEDM, ReferenceEGNN, ReferenceTraining, load_weights
-from pipeline.benchmark.subjects import Subject, backend_training, multiplying, random_training, sampling
+from pipeline.benchmark.subjects import Framework, Subject, backend_training, multiplying, random_training, sampling
 from pipeline.benchmark.tasks import Task
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.batches import PaddedMolecules
@@ -32,10 +31,12 @@ from pipeline.training.run_folder import Weights
 COMPILED: Final = "torch-compiled"
 
 
-def prepare(task: Task) -> tuple[Callable[[Task], Subject], Callable[[], int]]:
-    """Set up PyTorch for a task; see ``jax_subjects.prepare``."""
+def prepare(task: Task) -> Framework:
+    """Set up PyTorch for a task."""
     machine = runtime.start(cores=task.cores, compile=task.contestant == COMPILED)
-    return partial(_make_subject, machine=machine), _compilations
+    return Framework(
+        partial(_make_subject, machine=machine), _compilations, lambda: torch.cuda.max_memory_allocated() / 2**20
+    )
 
 
 def _make_subject(task: Task, *, machine: Machine) -> Subject:

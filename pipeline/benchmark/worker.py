@@ -30,8 +30,7 @@ class Worker:
     def __init__(self) -> None:
         """Start without a task."""
         self._subject: Any = None
-        self._make: Callable[[Task], Any] | None = None
-        self._compilations: Callable[[], int] = int
+        self._framework: Any = None
         self._base = 0.0
 
     def answer(self, request: dict[str, Any]) -> Answer:
@@ -45,15 +44,15 @@ class Worker:
         return handlers[request["do"]]()
 
     def _start(self, task: Task) -> Answer:
-        if self._make is None:
+        if self._framework is None:
             # Before the framework starts its threads, whose number depends on it.
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.cores])
-            self._make, self._compilations = _framework(task)
+            self._framework = _framework(task)
             self._base = memory.resident_mb()
         # Release the memory of the last task before the next one starts.
         self._subject = None
         gc.collect()
-        self._subject = self._make(task)
+        self._subject = self._framework.make(task)
         self._subject.unit(next(iter(self._subject.shares)))
         return {"base_mb": self._base, "molecules": self._subject.molecules, "shares": dict(self._subject.shares)}
 
@@ -66,16 +65,16 @@ class Worker:
         return {"first_seconds": compiled - began, "seconds": time.perf_counter() - compiled}
 
     def _measure(self, passes: int) -> Answer:
-        compilations = self._compilations()
+        compilations = self._framework.compilations()
         memory.reset_peak()
         done = [self._pass() for _ in range(passes)]
         kinds = list(self._subject.shares)
         return {
             "seconds": {kind: [one[kind][0] for one in done] for kind in kinds},
             "widths": {kind: [one[kind][1] for one in done] for kind in kinds},
-            "compilations": self._compilations() - compilations,
+            "compilations": self._framework.compilations() - compilations,
             "resident_mb": memory.resident_mb(),
-            "peak_mb": memory.peak_mb(),
+            "peak_mb": self._framework.gpu_peak_mb() or memory.peak_mb(),
         }
 
     def _pass(self) -> dict[str, tuple[float, int]]:
@@ -93,8 +92,8 @@ class Worker:
         return {"stability": stability_metrics(self._subject.samples())}
 
 
-def _framework(task: Task) -> tuple[Callable[[Task], Any], Callable[[], int]]:
-    """Set up the framework of a task, the only one imported; see ``jax_subjects.prepare``."""
+def _framework(task: Task) -> Any:
+    """Set up the framework of a task, the only one imported; return it as a ``subjects.Framework``."""
     if CONTESTANTS[task.contestant].framework == "jax":
         from pipeline.benchmark import jax_subjects
 

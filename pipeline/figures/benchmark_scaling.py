@@ -103,7 +103,7 @@ def _caption(benchmarks: Benchmarks, drawn: Sequence[Axis]) -> str:
     ]
     *_, last = _contestants(drawn).values()
     return (
-        "Time of a training step per molecule, and peak memory of the process, "
+        "Time of a training step per molecule, and peak memory of the process, or of its GPU, "
         f"against {style.join_and(fixed)}. {benchmarks.scaling_network} features × layers, synthetic molecules, "
         f"{benchmarks.machine}; medians over interleaved repetitions with 95 % intervals. Dotted: ideal scaling "
         f"from the best point of the {last.label}, with time proportional to pairs of atoms, independent of the batch "

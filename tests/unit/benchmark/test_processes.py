@@ -1,12 +1,15 @@
 """Real worker processes: what they answer, and how they end."""
 
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from pipeline.benchmark import memory, processes
+from pipeline.benchmark import memory, processes, worker
 from pipeline.benchmark.processes import ContestantFailed, Process
+from pipeline.benchmark.subjects import Framework, Subject
 from pipeline.benchmark.tasks import Task
 
 
@@ -33,6 +36,17 @@ def test_a_contestant_that_cannot_says_why_on_one_line() -> None:
     assert len(answer["seconds"]["all"]) == 2
     assert answer["widths"] == {"all": [8, 8]}
     assert answer["compilations"] == 0
+
+
+@pytest.mark.parametrize("gpu", [0.0, 9e6])
+def test_memory_is_that_of_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, gpu: float) -> None:
+    subject = Subject({"all": 1.0}, lambda kind: 3, 1)
+    monkeypatch.setattr(worker, "_framework", lambda task: Framework(lambda task: subject, int, lambda: gpu))
+    process = worker.Worker()
+    every_core = len(os.sched_getaffinity(0))
+    process.answer({"do": "start", "task": asdict(Task("edm", "train", every_core, {}, "none"))})
+    peak = process.answer({"do": "measure", "passes": 1})["peak_mb"]
+    assert peak == gpu if gpu else 1 < peak < 9e6
 
 
 def test_a_contestant_that_ends_is_told_from_one_that_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
