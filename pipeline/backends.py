@@ -37,11 +37,7 @@ class Backend(Protocol):
         """Return a sampler of a run that either backend has trained."""
 
     def predict(self, weights: Weights, molecules: Molecules, *, progress: Progress) -> npt.NDArray[np.float64]:
-        """Return the properties of molecules that a property regressor predicts, in the units of the data, [M, P].
-
-        Raises:
-          InputError: the backend has no property regressors.
-        """
+        """Return the properties of molecules that a property regressor predicts, in the units of the data, [M, P]."""
 
     def bound(self, weights: Weights, shards: list[Shard], *, seed: int, progress: Progress) -> Bound:
         """Return the bound on the negative log-likelihood of molecules under a run."""

@@ -20,7 +20,7 @@ from pipeline.diffusion.objectives import edm_schedule
 from pipeline.sampling.molecule_batches import draw_sizes, network_calls
 from pipeline.study.config import RunConfig, run_config, sampler_config
 from pipeline.torch_backend import runtime
-from pipeline.torch_backend.build import build_objective, load_objective
+from pipeline.torch_backend.build import build_generative, load
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import TorchSampler
@@ -63,7 +63,7 @@ def _training(task: Task, machine: Machine) -> Subject:
 def _sampling(task: Task, machine: Machine) -> Subject:
     assert task.sampler is not None
     config, statistics, weights = task.trained()
-    objective = load_objective(weights) if weights else build_objective(config, statistics)
+    objective = load(build_generative, weights) if weights else build_generative(config, statistics)
     objective = objective.to(machine.device)
     if machine.compile:
         objective.model.compile_layers()

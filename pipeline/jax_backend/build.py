@@ -13,10 +13,11 @@ from pipeline.jax_backend.denoiser import Denoiser
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.objective import GenerativeObjective, Objective
-from pipeline.jax_backend.regressor import OUTPUTS, PropertyRegressor
+from pipeline.jax_backend.regressor import PropertyRegressor
 from pipeline.jax_backend.weights import Layout, initial_weights, layout
 from pipeline.study.config import Objective as ObjectiveName
 from pipeline.study.config import RunConfig
+from pipeline.training.constants import REGRESSOR_OUTPUTS
 
 
 def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
@@ -59,7 +60,7 @@ _GENERATIVE: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Gene
 def _network(config: RunConfig, statistics: Statistics) -> EGNN:
     features = OBJECTIVES[config.objective].features(statistics.elements)
     if config.objective == "property":
-        features = OUTPUTS * len(config.condition)
+        features = REGRESSOR_OUTPUTS * len(config.condition)
     return EGNN(
         config.model,
         output_features=features,

@@ -7,7 +7,7 @@ so that it need not learn how a property grows with the molecule.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +22,8 @@ from pipeline.jax_backend.features import Cloud, atom_features, node_mask
 from pipeline.jax_backend.objective import Frozen, Params
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
+from pipeline.training.constants import REGRESSOR_OUTPUTS, TYPICAL_SIZE
 from pipeline.training.noisy_batches import NoisyBatch
-
-OUTPUTS: Final = 2
-"""Numbers of a node for each property."""
-
-TYPICAL_SIZE: Final = 20.0
-"""Atoms by which sums and sizes are divided, to be of the order of 1."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class PropertyRegressor:
     """The training of a regressor, and its predictions.
 
     Attributes:
-      model: the network, with ``OUTPUTS`` output features for each of P properties.
+      model: the network, with ``REGRESSOR_OUTPUTS`` output features for each of P properties.
       elements: the atomic number of each type.
     """
 
@@ -64,7 +59,7 @@ class PropertyRegressor:
         features = jnp.concatenate([TYPE_SCALE * data.h, size], axis=-1)
         _, outputs = Cloud(*self.model.apply(params, data.x, features, mask))
         sums = jnp.sum(outputs, axis=1)
-        intensive, extensive = jnp.split(sums, OUTPUTS, axis=1)
+        intensive, extensive = jnp.split(sums, REGRESSOR_OUTPUTS, axis=1)
         return intensive / sizes + extensive / TYPICAL_SIZE
 
 

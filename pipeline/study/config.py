@@ -320,8 +320,6 @@ class WeightsConfig(Group):
             raise ValueError("condition: is missing; objective property predicts the properties that it names")
         if self.init is not None:
             raise ValueError("init: should be left out; a property regressor starts from random weights")
-        if self.backend != "jax":
-            raise ValueError(f"backend: {self.backend} should be jax for objective property")
         if self.levels.alignment != "none":
             raise ValueError("levels.alignment: should be left out; objective property has no levels")
 

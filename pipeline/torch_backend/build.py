@@ -1,7 +1,7 @@
 """From a run's configuration and its data's statistics to its network and objective."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 
@@ -15,14 +15,29 @@ from pipeline.torch_backend.denoiser import Denoiser
 from pipeline.torch_backend.edm import EDM
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import seeded
-from pipeline.torch_backend.objective import Objective
+from pipeline.torch_backend.objective import GenerativeObjective, Objective
+from pipeline.torch_backend.regressor import PropertyRegressor
 from pipeline.torch_backend.weights import from_arrays
+from pipeline.training.constants import REGRESSOR_OUTPUTS
 from pipeline.training.run_folder import Weights
+
+Built = TypeVar("Built", bound=Objective)
 
 
 def build_objective(config: RunConfig, statistics: Statistics) -> Objective:
     """Return the objective of a run, its network with fresh weights drawn from the run's seed."""
-    return _BUILD[config.objective](config, statistics)
+    build = build_regressor if config.objective == "property" else build_generative
+    return build(config, statistics)
+
+
+def build_generative(config: RunConfig, statistics: Statistics) -> GenerativeObjective:
+    """Likewise, of a run that generates molecules."""
+    return _GENERATIVE[config.objective](config, statistics)
+
+
+def build_regressor(config: RunConfig, statistics: Statistics) -> PropertyRegressor:
+    """Likewise, of a property regressor."""
+    return PropertyRegressor(_network(config, statistics), statistics.elements)
 
 
 def build_edm(config: RunConfig, statistics: Statistics) -> EDM:
@@ -39,42 +54,32 @@ def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     return Consistency(_network(config, statistics), **settings, config=config.consistency)
 
 
-_BUILD: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], Objective]]] = {
+_GENERATIVE: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], GenerativeObjective]]] = {
     "edm": build_edm,
     "denoiser": _denoiser,
     "consistency": _consistency,
 }
 
 
-def load_objective(weights: Weights) -> Objective:
-    """Return the objective of a trained run, of either backend, with its weights.
+def load(build: Callable[[RunConfig, Statistics], Built], weights: Weights) -> Built:
+    """Return what one of the functions above builds of a trained run, of either backend, with its weights.
 
     Raises:
       InputError: the weights are not those of the network that their configuration describes.
     """
-    objective = build_objective(weights.config, weights.statistics)
-    from_arrays(objective.model, weights.arrays)
-    return objective
-
-
-def load_edm(weights: Weights) -> EDM:
-    """Likewise, of a run of EDM.
-
-    Raises:
-      InputError: the weights are not those of EDM with the network that their configuration describes.
-    """
-    objective = build_edm(weights.config, weights.statistics)
+    objective = build(weights.config, weights.statistics)
     from_arrays(objective.model, weights.arrays)
     return objective
 
 
 def _network(config: RunConfig, statistics: Statistics) -> EGNN:
     features = OBJECTIVES[config.objective].features(statistics.elements)
+    outputs = REGRESSOR_OUTPUTS * len(config.condition) if config.objective == "property" else features
     # The noise level is one more feature that comes in.
     model = EGNN(
         config.model,
         input_features=features + 1,
-        output_features=features,
+        output_features=outputs,
         condition_features=config.condition_features,
         precision=config.precision,
     )

@@ -6,12 +6,12 @@ from torch import Tensor
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
-from pipeline.torch_backend.objective import Frozen, Objective
+from pipeline.torch_backend.objective import Frozen, GenerativeObjective
 from pipeline.training.constants import SMALLEST_LEVEL
 from pipeline.training.noisy_batches import NoisyBatch
 
 
-class Preconditioned(Objective):
+class Preconditioned(GenerativeObjective):
     """A network under Karras's preconditioning; the attributes are those of the class of the other backend."""
 
     def __init__(self, model: EGNN, sigma_data: Scales, *, epsilon: float = 0.0, preconditioning: str = "karras"):
@@ -39,7 +39,7 @@ class Preconditioned(Objective):
           mask: [B, N].
           noisy: the cloud at the level sigma.
           sigma: [B].
-          condition: see ``Objective.denoise``.
+          condition: see ``GenerativeObjective.denoise``.
         """
         sigma = sigma[:, None, None]
         scales, above = (self.sigma_data.coordinates, self.sigma_data.types), sigma - self.epsilon

@@ -10,11 +10,11 @@ from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, Scales
 from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud
-from pipeline.torch_backend.objective import Frozen, Objective
+from pipeline.torch_backend.objective import Frozen, GenerativeObjective
 from pipeline.training.noisy_batches import NoisyBatch
 
 
-class EDM(Objective):
+class EDM(GenerativeObjective):
     """The objective; the attributes are those of the class of the other backend."""
 
     alpha: Tensor

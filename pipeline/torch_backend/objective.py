@@ -24,7 +24,7 @@ class Frozen(NamedTuple):
 
 
 class Objective(nn.Module, ABC):
-    """What to minimise, and how to denoise with the result.
+    """What to minimise.
 
     Attributes:
       model: the network.
@@ -44,12 +44,16 @@ class Objective(nn.Module, ABC):
 
     @property
     def features(self) -> int:
-        """K, the number of an atom's features: those that the network returns."""
+        """K, the number of an atom's features: unless it is a regressor's, those that the network returns."""
         return self.model.output.kernel.shape[-1]
 
     @abstractmethod
     def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> Tensor:
         """Return the loss of every molecule, [B]."""
+
+
+class GenerativeObjective(Objective):
+    """An objective whose network denoises, so that it can be sampled."""
 
     @abstractmethod
     def denoise(self, mask: Tensor, noisy: Cloud, sigma: float, condition: Tensor | None = None) -> Cloud:

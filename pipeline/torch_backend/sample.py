@@ -16,7 +16,7 @@ from pipeline.sampling.sampler import ConditionalDenoise, MoleculeSampler
 from pipeline.study.config import RunConfig, SamplerConfig
 from pipeline.torch_backend import samplers
 from pipeline.torch_backend.features import Cloud, as_noise, combine, draw_normals, node_mask, seeded
-from pipeline.torch_backend.objective import Objective
+from pipeline.torch_backend.objective import GenerativeObjective
 from pipeline.torch_backend.parallel import CPU_CHUNK, Workers
 
 BATCH = 256
@@ -30,7 +30,7 @@ class TorchSampler(MoleculeSampler):
         run: RunConfig,
         statistics: Statistics,
         config: SamplerConfig,
-        objective: Objective,
+        objective: GenerativeObjective,
         workers: Workers,
         *,
         batch: int = BATCH,

@@ -16,7 +16,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.features import noisy_batch
-from pipeline.torch_backend.objective import Frozen
+from pipeline.torch_backend.objective import Frozen, GenerativeObjective
 from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
 from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
@@ -74,16 +74,17 @@ class TorchTrainer:
         self._rate = learning_rate(training)
         self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
         progress_sampler = OBJECTIVES[config.objective].progress_sampler
-        assert progress_sampler is not None, "regressors are trained by the other backend"
-        self._sampler = TorchSampler(
-            config,
-            statistics,
-            progress_sampler(config),
-            self._averaged,
-            self._workers,
-            batch=min(PROGRESS_BATCH, training.sample_count),
-            buckets=[max(statistics.buckets)],
-        )
+        self._sampler: TorchSampler | None = None
+        if progress_sampler and isinstance(self._averaged, GenerativeObjective):
+            self._sampler = TorchSampler(
+                config,
+                statistics,
+                progress_sampler(config),
+                self._averaged,
+                self._workers,
+                batch=min(PROGRESS_BATCH, training.sample_count),
+                buckets=[max(statistics.buckets)],
+            )
 
     def step(self, batch: HostBatch, step: int) -> Tensor:
         """Take a step; return its mean loss and gradient norm [2], perhaps not computed yet."""
@@ -115,6 +116,7 @@ class TorchTrainer:
 
     def sample(self, sizes: npt.NDArray[np.int32], context: npt.NDArray[np.float32] | None) -> Molecules:
         """Return molecules from the averaged weights, see ``Trainer``."""
+        assert self._sampler is not None, "a regressor is not sampled"
         return self._sampler.given(context)(sizes).molecules
 
     def is_finite(self) -> bool:

@@ -18,6 +18,12 @@ RADIAL_COUNT: Final = 16
 SMALLEST_LEVEL: Final = 1e-4
 """The noise level that replaces 0 as an input of the network and as a divisor."""
 
+REGRESSOR_OUTPUTS: Final = 2
+"""Numbers of a property regressor's node for each property."""
+
+TYPICAL_SIZE: Final = 20.0
+"""Atoms by which its sums and sizes are divided, to be of the order of 1."""
+
 # --- the optimiser ----------------------------------------------------------------------------------------------------
 
 ADAM_EPSILON: Final = 1e-8

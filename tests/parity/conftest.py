@@ -96,8 +96,8 @@ class Problem:
         atomic_numbers = generator.choice(STATISTICS.elements, mask.shape).astype(np.uint8) * mask.astype(np.uint8)
         features = self.features(atomic_numbers)
         batch = NoisyBatch(Cloud(positions, features), noise, mask, *self.some_levels(generator))
-        if width := self.config.condition_features:
-            batch = batch._replace(condition=generator.normal(size=(len(SIZES), width)))
+        if names := self.config.condition:
+            batch = batch._replace(condition=generator.normal(size=(len(SIZES), len(names) + 1)))
         values["batch"] = batch
         for name, value in values.items():
             object.__setattr__(self, name, value)

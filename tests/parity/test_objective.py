@@ -110,6 +110,38 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
         assert_close(values.grad, gradients[parameter], tolerance)
 
 
+def test_predictions_of_properties() -> None:
+    with in_precision("float64"):
+        compare_predictions("float64")
+
+
+def compare_predictions(precision: str) -> None:
+    problem = Problem(run_of(objective="property", condition=["alpha", "gap"], model={"layers": 2}))
+    ours, theirs = InTorch.of(problem, precision), InJax(problem, np.dtype(precision))
+    objective, layout, batch = theirs.objective, theirs.layout, theirs.batch
+
+    @jax.jit
+    def in_jax(vector: jax.Array) -> Any:
+        def total(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
+            losses = objective.losses(layout.unravel(vector), batch, theirs.frozen)
+            return losses.sum(), losses
+
+        gradient, losses = jax.grad(total, has_aux=True)(vector)
+        return objective.predict(layout.unravel(vector), batch.data, batch.mask), losses, gradient
+
+    predicted, losses, gradient = in_jax(theirs.vector)
+    found = ours.objective.losses(ours.batch, ours.frozen)
+    torch.autograd.backward(found.sum())
+    assert predicted.shape == (5, 2)
+    assert_close(ours.objective.predict(ours.batch.data, ours.batch.mask).detach(), predicted, TOLERANCE[precision])
+    assert_close(found.detach(), losses, TOLERANCE[precision])
+    gradients = layout.to_arrays(gradient)
+    for parameter, values in ours.objective.model.named_parameters():
+        # Where the last layer would have moved the atoms is of no use to it.
+        last = np.zeros(values.shape) if values.grad is None else values.grad
+        assert_close(last, gradients[parameter], TOLERANCE[precision])
+
+
 def test_terms_of_the_bound() -> None:
     with in_precision("float64"):
         compare_terms("float64")

@@ -16,9 +16,9 @@ from tests.unit.cli.conftest import Train
 pytestmark = pytest.mark.usefixtures("in_process")
 
 
-@pytest.fixture(scope="module")
-def regressor(train_two_steps: Train) -> Path:
-    run = {"objective": "property", "condition": ["QM9_INDEX"], "samplers": {}}
+@pytest.fixture(scope="module", params=["jax", "torch"])
+def regressor(train_two_steps: Train, request: pytest.FixtureRequest) -> Path:
+    run = {"objective": "property", "condition": ["QM9_INDEX"], "samplers": {}, "backend": request.param}
     return train_two_steps(name="judge", half="first", **run)
 
 

@@ -72,6 +72,24 @@ def test_padding_changes_nothing(network: EGNN) -> None:
     assert not wide_change[:, 7:].any() and not wide_features[:, 7:].any()
 
 
+def test_a_condition_is_a_feature_of_every_atom(make_config: Callable[..., RunConfig]) -> None:
+    # So that what holds for features, above, holds for conditions; parity tests say the same of the other backend.
+    config = make_config(model={"layers": 1}).model
+    networks = [
+        EGNN(config, input_features=count, output_features=3, condition_features=6 - count).double() for count in (4, 6)
+    ]
+    for network in networks:
+        generator = seeded(0)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.5 * parameter.shape[0] ** -0.5, generator=generator)
+    (x, h, mask), condition = clouds(), torch.randn(3, 2, generator=seeded(3), dtype=torch.float64)
+    found = networks[0](x, h, mask, condition=condition)
+    expected = networks[1](x, torch.cat([h, condition[:, None] * mask[..., None]], dim=-1), mask)
+    close(found[0], expected[0])
+    close(found[1], expected[1])
+    assert not torch.equal(found[1], networks[0](x, h, mask)[1])
+
+
 def test_the_change_has_no_centre_of_mass(network: EGNN) -> None:
     change, _ = network(*clouds())
     assert change.detach().sum(dim=1).abs().max() < 1e-9

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.data.statistics import Statistics
 from pipeline.study.config import RunConfig, sampler_config
-from pipeline.torch_backend.build import build_objective
+from pipeline.torch_backend.build import build_generative
 from pipeline.torch_backend.parallel import Workers
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import TorchSampler
@@ -33,7 +33,7 @@ def make_sampler(request: pytest.FixtureRequest, make_config: Callable[..., RunC
     statistics: Statistics = data.read()[1]
     name, settings = KINDS[request.param]
     run = make_config().model_copy(update={"objective": name})
-    objective = build_objective(run, statistics)
+    objective = build_generative(run, statistics)
     config = sampler_config({"name": "any", "seed": 3} | settings)
 
     def make(
