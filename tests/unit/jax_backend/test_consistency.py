@@ -1,3 +1,4 @@
+import math
 from itertools import combinations
 from typing import Any
 
@@ -64,8 +65,8 @@ def square(estimate: Pair, target: Pair, type_weight: float = 4.0) -> Doubles:
 
 
 def bond_squares(x: Doubles, target: Doubles, size: int) -> float:
-    lengths = {pair: np.linalg.norm(target[pair[0]] - target[pair[1]]) for pair in combinations(range(size), 2)}
-    return sum((np.linalg.norm(x[i] - x[j]) - length) ** 2 for (i, j), length in lengths.items() if length < 9.0)
+    lengths = {pair: math.dist(target[pair[0]], target[pair[1]]) for pair in combinations(range(size), 2)}
+    return sum((math.dist(x[i], x[j]) - length) ** 2 for (i, j), length in lengths.items() if length < 9.0)
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -109,7 +110,8 @@ def test_distillation_learns_what_the_teacher_makes_of_the_same_noise(monkeypatc
     target = plainly(TEACHER, start, first)
     for sigma in path[1:]:
         target = plainly(TEACHER, noisy(target, noise, np.full(3, sigma)), np.full(3, sigma))
-    estimate, levels = plainly(PARAMS, start, first), {"t": first, "r": np.zeros(3), "weight": np.ones(3)}
+    estimate = plainly(PARAMS, start, first)
+    levels: dict[str, Any] = {"t": first, "r": np.zeros(3), "weight": np.ones(3)}
     found = losses(build_step_objective(kind="distillation", path=path, bond_weight=0.0), **levels)
     np.testing.assert_allclose(found, square(estimate, target) / (3 * SIZES), rtol=1e-4)
     bonds = np.array([bond_squares(*pair) for pair in zip(estimate.x, target.x, SIZES, strict=True)])
