@@ -5,7 +5,7 @@ progress of the training alone, so that every backend sees the same ones.
 """
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,6 @@ from pipeline.diffusion.schedules import karras_levels
 from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig
 
 Floats = npt.NDArray[np.float64]
-
-LONGEST_BOND: Final = 1.8
-"""Angstrom. Atoms of a molecule that are closer than this are bonded."""
-LENGTH_EPSILON: Final = 1e-4
-"""Square angstrom, added to squared distances so that their roots have a gradient everywhere."""
 
 
 class Levels(NamedTuple):

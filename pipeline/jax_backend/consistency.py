@@ -13,9 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from pipeline.diffusion.training_levels import LENGTH_EPSILON, LONGEST_BOND
 from pipeline.jax_backend.denoiser import Preconditioned, at_level
-from pipeline.jax_backend.egnn import squared_distances
 from pipeline.jax_backend.features import Cloud
 from pipeline.jax_backend.objective import Frozen, Params
 from pipeline.study.config import ConsistencyConfig
@@ -74,23 +72,11 @@ class Consistency(Preconditioned):
         return sample
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Array) -> Array:
-        """Return the distance for each of 3 N dimensions, [B]; in distillation that of the bond lengths is added."""
+        """Return the squared or pseudo-Huber distance (iCT, eq. 8) for each of 3 N dimensions, [B]."""
         squares: Cloud = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2, axis=(1, 2)), estimate, target)
+        square = squares.x + self.config.type_weight * squares.h
         dimension = 3.0 * jnp.sum(mask, axis=1)
-        distance = self._pseudo_huber(squares.x + self.config.type_weight * squares.h, dimension)
-        if self.config.kind == "distillation":
-            distance += self.config.bond_weight * self._bond_distance(estimate.x, target.x, mask)
-        return distance / dimension
-
-    def _bond_distance(self, x: Array, target: Array, mask: Array) -> Array:
-        """Return the summed distances of bond lengths, [B], of atoms [B, N, 3] that are bonded in the target."""
-        lengths = [jnp.sqrt(squared_distances(one) + LENGTH_EPSILON) for one in (x, target)]
-        bonds = mask[:, :, None] * mask[:, None] * jnp.triu((lengths[1] < LONGEST_BOND).astype(x.dtype), k=1)
-        return jnp.sum(bonds * self._pseudo_huber((lengths[0] - lengths[1]) ** 2, 1.0), axis=(1, 2))
-
-    def _pseudo_huber(self, square: Array, dimension: Array | float) -> Array:
-        """Return the squared or pseudo-Huber distance (iCT, eq. 8) of vectors of this dimension."""
         if self.config.huber == 0.0:
-            return square
+            return square / dimension
         c = self.config.huber * jnp.sqrt(dimension)
-        return jnp.sqrt(square + c**2) - c
+        return (jnp.sqrt(square + c**2) - c) / dimension

@@ -145,8 +145,6 @@ class ConsistencyConfig(Group):
     """Pseudo-Huber constant c per square root of the dimension; 0 is the squared distance."""
     type_weight: PositiveFloat = 4.0
     """Weight of the squared distance of types relative to coordinates."""
-    bond_weight: NonNegativeFloat = 12.0
-    """distillation. Weight of the pseudo-Huber distances of bond lengths (up to 1.8 angstrom in the target)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.feature_scales import Scales
-from pipeline.diffusion.training_levels import LENGTH_EPSILON, LONGEST_BOND
 from pipeline.study.config import ConsistencyConfig
 from pipeline.torch_backend.denoiser import Preconditioned, at_level
-from pipeline.torch_backend.egnn import EGNN, squared_distances
+from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
 from pipeline.torch_backend.objective import Frozen
 from pipeline.training.noisy_batches import NoisyBatch
@@ -77,23 +76,11 @@ class Consistency(Preconditioned):
         return state
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Tensor) -> Tensor:
-        """Return the distance for each of 3 N dimensions, [B]; in distillation that of the bond lengths is added."""
+        """Return the squared or pseudo-Huber distance (iCT, eq. 8) for each of 3 N dimensions, [B]."""
         squares = combine(lambda a, b: (a - b).square().sum(dim=(1, 2)), estimate, target)
+        square = squares.x + self.config.type_weight * squares.h
         dimension = 3.0 * mask.sum(dim=1)
-        distance = self._pseudo_huber(squares.x + self.config.type_weight * squares.h, dimension)
-        if self.config.kind == "distillation":
-            distance = distance + self.config.bond_weight * self._bond_distance(estimate.x, target.x, mask)
-        return distance / dimension
-
-    def _bond_distance(self, x: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Return the summed distances of bond lengths, [B], of atoms [B, N, 3] that are bonded in the target."""
-        lengths = [(squared_distances(one) + LENGTH_EPSILON).sqrt() for one in (x, target)]
-        bonds = mask[:, :, None] * mask[:, None] * (lengths[1] < LONGEST_BOND).to(x.dtype).triu(diagonal=1)
-        return (bonds * self._pseudo_huber((lengths[0] - lengths[1]).square(), 1.0)).sum(dim=(1, 2))
-
-    def _pseudo_huber(self, square: Tensor, dimension: Tensor | float) -> Tensor:
-        """Return the squared or pseudo-Huber distance (iCT, eq. 8) of vectors of this dimension."""
         if self.config.huber == 0.0:
-            return square
-        c = self.config.huber * dimension**0.5
-        return (square + c**2).sqrt() - c
+            return square / dimension
+        c = self.config.huber * dimension.sqrt()
+        return ((square + c.square()).sqrt() - c) / dimension
