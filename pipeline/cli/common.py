@@ -3,11 +3,14 @@
 import argparse
 import contextlib
 import math
+import os
+import select
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NoReturn, TextIO, TypeVar
 
 from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import InputError
@@ -33,6 +36,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise InputError with the message."""
         raise InputError(message)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process after ``--help``; whoever reads it, such as head, may have seen enough."""
+        sys.stdout.flush()
+        super().exit(status, message)
 
 
 def at_least(least: Number) -> Callable[[str], Number]:
@@ -76,28 +84,59 @@ def run(
     """Parse ``argv``, run ``stage`` and return the exit status; adds ``--log``, which receives progress and error.
 
     The status is 0 on success; 2, with one line on stderr, for errors that the user can fix (``InputError``, a missing
-    or unreadable file, a full disk); and 128 plus the signal number, with one line, after a signal. Any other exception
-    is a bug and keeps its traceback.
+    or unreadable file, a full disk); and 128 plus the signal number, with one line, after a signal, without one when
+    nobody reads the output any more. Any other exception is a bug and keeps its traceback.
     """
     prepare_environment()
     parser.add_argument("--log", type=Path, help="also write progress and errors to this file")
     log: Path | None = None
     try:
         args = parser.parse_args(argv)
+        _check_outputs(args)
         log = args.log
         with _interrupted_by_signals():
             if log:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text("", encoding="utf-8")
             stage(args)
+            sys.stdout.flush()
         return 0
     except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            return 128 + signal.SIGPIPE
         status, reason = 2, f"error: {' '.join(str(error).split())}"
     except KeyboardInterrupt as stopped:
         number = stopped.args[0] if stopped.args else signal.SIGINT
         status, reason = 128 + number, f"stopped by {signal.Signals(number).name}"
     tell(f"{parser.prog}: {reason}", log=log)
     return status
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse, before any work, a log that would replace another file of the command and an output without a place.
+
+    Raises:
+      InputError: the log is one of the other files.
+      OSError: the output's folder cannot be written to or made.
+    """
+    values = [value if isinstance(value, list) else [value] for key, value in vars(args).items() if key != "log"]
+    others = {os.path.realpath(one) for value in values for one in value if isinstance(one, Path)}
+    if args.log and os.path.realpath(args.log) in others:
+        raise InputError(f"--log: {args.log} is another file of this command")
+    if output := getattr(args, "output", None):
+        folder = output if output.is_dir() else output.absolute().parent
+        nearest = next(one for one in (folder, *folder.parents) if one.exists())
+        tempfile.TemporaryDirectory(prefix=".", dir=nearest).cleanup()
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Return whether nobody reads a stream any more, such as head once it has seen enough; what is left is dropped."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    if unread := bool(poll.poll(0)):
+        # Python would complain about what is left as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return unread
 
 
 def tell(*lines: str, log: Path | None) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
 
+from pipeline.cli.common import run, stage_parser
+
 GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Use a trained model": {
         "sample": "draw molecules from weights",
@@ -49,8 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = import_module(f"pipeline.cli.{words[0].replace('-', '_')}").main(words[1:])
         return status
     if not words or words[0] in ("-h", "--help"):
-        print(_help())
-        return 0
+        return run(lambda args: print(_help()), stage_parser(None), [])
     print(f"consistent-edm: error: no such stage: {words[0]}; see consistent-edm --help", file=sys.stderr)
     return 2
 

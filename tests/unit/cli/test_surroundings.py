@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.evaluate import main as evaluate
 from pipeline.cli.gather import main as gather
 
 ROOT = Path(__file__).parents[3]
@@ -107,6 +108,41 @@ def test_a_log_that_cannot_be_made_is_one_line(tmp_path: Path, capfd: pytest.Cap
     assert gather([*arguments, "--log", str(tmp_path / log)]) == 2
     error = capfd.readouterr().err
     assert error.startswith("gather: error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [(["--help"], ""), (["convert", "--help"], ""), (["evaluate", "m.xyz", "--output", "o.json"], "1")],
+)
+def test_it_ends_quietly_when_nobody_reads_its_output(tmp_path: Path, words: list[str], unbuffered: str) -> None:
+    (tmp_path / "m.xyz").write_text(METHANE)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "pipeline.cli.main", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr in (b"", b"1 molecule from 1 file\n")
+
+
+def test_a_log_does_not_replace_another_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.xyz").write_text(METHANE)
+    (tmp_path / "link").symlink_to("m.xyz")
+    arguments = [str(tmp_path / "m.xyz"), "--output", str(tmp_path / "o.json")]
+    assert evaluate([*arguments, "--log", str(tmp_path / "link")]) == 2
+    assert capfd.readouterr().err == f"evaluate: error: --log: {tmp_path}/link is another file of this command\n"
+    assert (tmp_path / "m.xyz").read_text() == METHANE
+
+
+def test_an_output_without_a_place_is_told_before_anything_is_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert evaluate([str(tmp_path / "none.xyz"), "--output", str(tmp_path / "file" / "o.json")]) == 2
+    error = capfd.readouterr().err
+    assert "Not a directory" in error
     assert error.count("\n") == 1
 
 
