@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = stage_parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Parquet, XYZ, SDF, or a folder")
-    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
     parser.add_argument("--train", type=Path, help="molecules whose training split decides what is novel")
     parser.add_argument("--together", action="store_true", help="score all files as one set, and not each for itself")
     parser.add_argument(
@@ -63,7 +63,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     ):
         if number and find_spec(package) is None:
             raise InputError(f"{name} is not installed; pip install {package}")
-    if args.output.suffix != ".json":
+    if args.output and (args.output.suffix != ".json" or args.output.is_dir()):
         raise InputError(f"--output should be a .json file, not {args.output}")
     names = [str(path) for path in args.files]
     if repeated := [name for name in names if names.count(name) > 1]:
@@ -112,7 +112,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         (result,) = files.values()
     else:
         result = {**summary(Details.joined(details)), "files": files}
-    write_json(args.output, result)
+    if args.output:
+        write_json(args.output, result)
     overall = files if len(files) == 1 else {"all": result}
     print(evaluation_table(overall))
     print(further_table(overall))

@@ -202,7 +202,7 @@ def test_bad_training_molecules_are_refused_before_the_work(
         (["--relax-xtb", "-1"], "argument --relax-xtb: -1 should be at least 0"),
         (["--distances"], "--distances are from the data of --train, which is missing"),
         (["--seed", "-1"], "argument --seed: -1 should be at least 0"),
-        (["--output", "m.xyz"], "--output should be a .json file, not m.xyz"),
+        (["--output", "m.txt"], "--output should be a .json file, not m.txt"),
     ],
 )
 def test_bad_options_are_refused(
@@ -218,6 +218,16 @@ def test_bad_options_are_refused(
     assert run("m.xyz", "--output", "m.json", *arguments) == 2
     assert capsys.readouterr().err == f"evaluate: error: {message}\n"
     assert (tmp_path / "m.xyz").read_bytes() == before
+
+
+def test_a_table_needs_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_molecule_file("m.xyz", Molecules.from_list([METHANE]))
+    assert run("m.xyz", "--bootstrap", 10) == 0
+    assert "atoms stable" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["m.xyz"]
 
 
 def test_a_file_given_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
