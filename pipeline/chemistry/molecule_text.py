@@ -1,6 +1,7 @@
 """What the readers of XYZ and SDF share: elements, numbers and the record of one molecule."""
 
 import contextlib
+import math
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -11,7 +12,9 @@ from rdkit import Chem
 LAST_ELEMENT: Final = 118
 
 _NUMBER: Final = re.compile(
-    r"([+-]?(?:\d+\.?\d*|\.\d+))(?:(?:[EeDd]|\*\^)([+-]?\d+))?|([+-]?(?:nan|inf(?:inity)?))", re.ASCII | re.IGNORECASE
+    r"([+-]?(?:\d+\.?\d*|\.\d+))(?:(?:[ED]|\*\^)([+-]?\d+)|([+-]\d{3}))?"
+    r"|[+-]?(?:nan|inf(?:inity)?)(?:\(\w*\))?|[+-]?1\.#\w+|\*+",
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -81,12 +84,15 @@ def _parse_atom(line: int, symbol: str, *coordinates: str) -> tuple[int, list[fl
 
 
 def _number(text: str) -> float | None:
-    """Return a number in the spelling of C, Fortran (0.12D-05) or Mathematica (1.2*^-6); None if it is not one."""
+    """Return a number in the spelling of C, Fortran (0.12D-05, 1.2-101) or Mathematica (1.2*^-6); None for other text.
+
+    NaN and infinity are NaN, and so is what Fortran (****) and Windows (1.#IND) write for a number that has no digits.
+    """
     match = _NUMBER.fullmatch(text)
     if not match:
         return None
-    mantissa, exponent, special = match.groups()
-    return float(special or f"{mantissa}e{exponent or 0}")
+    mantissa, exponent, bare_exponent = match.groups()
+    return float(f"{mantissa}e{exponent or bare_exponent or 0}") if mantissa else math.nan
 
 
 def natural(text: str) -> int | None:

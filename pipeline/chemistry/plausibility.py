@@ -21,8 +21,11 @@ def plausibility_warnings(molecules: Molecules) -> list[str]:
     warnings = []
     if not (molecules.atomic_numbers == _HYDROGEN).any():
         warnings.append("there are no hydrogens; every atom has to be in the file, none is ever added")
-    if molecules.sizes.max() > _PLANAR_ANYWAY and not molecules.positions[:, 2].any():
-        warnings.append("every z coordinate is 0, as in a drawing; molecules should be in three dimensions")
+    flat = "".join(name for name, extent in zip("xyz", np.ptp(molecules.positions, axis=0), strict=True) if not extent)
+    if molecules.sizes.max() > _PLANAR_ANYWAY and flat:
+        warnings.append(
+            f"every {flat[-1]} coordinate is the same, as in a drawing; molecules should be in three dimensions"
+        )
     ratio = _neighbour_ratio(molecules)
     if ratio is not None and not _USUAL_RATIO[0] <= ratio <= _USUAL_RATIO[1]:
         unit = min(_UNITS, key=lambda name: abs(np.log(ratio / _UNITS[name])))

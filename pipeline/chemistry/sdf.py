@@ -24,10 +24,13 @@ _TWO_NUMBERS: Final = r"(  \d| \d\d|\d{3})(  \d| \d\d|\d{3})"
 _COUNTS: Final = re.compile(rf"{_TWO_NUMBERS}[\d\s]*(?:V2000)?\s*", re.ASCII | re.IGNORECASE)
 """Atoms and bonds of a V2000 record; the version may be missing, and so may all between."""
 
+_VERSION: Final = re.compile(r"[\d\s]+V[23]000\s*", re.ASCII)
 _BOND: Final = re.compile(_TWO_NUMBERS, re.ASCII)
 _END: Final = re.compile(r"M\s+END\s*")
 _V3000: Final = "M  V30 "
 _ITEM: Final = re.compile(r">.*?<(.*)>")
+_MEANS_SOMETHING: Final = re.compile(r"^(?=>|\$\$\$\$|M\s+END)", re.MULTILINE)
+"""Where a line of a data item begins like something else."""
 _HEADER: Final = 3
 """Lines before the counts line: title, program, comment."""
 
@@ -89,8 +92,8 @@ def _items(lines: list[str], start: int) -> dict[str, str]:
         match = _ITEM.match(line)
         if match or (after_blank and line.startswith(">")):
             name = match[1] if match else line[1:].strip()
-            items[name] = ""
-        elif line.strip() and (name is None or line.rstrip().endswith(("V2000", "V3000"))):
+            items.setdefault(name, "")  # an item given twice has the lines of both
+        elif line.strip() and (name is None or _VERSION.fullmatch(line)):
             raise InputError(f"line {number}: should be a data item or $$$$, not {shown(line)}")
         elif name is not None:
             items[name] += f"\n{line.strip()}"
@@ -189,4 +192,5 @@ def sdf_records(
         block = Chem.MolToMolBlock(molecule, includeStereo=False, kekulize=False, forceV3000=bool(large))
         # An empty line would end an item.
         texts = {key: re.sub(r"\n\s*\n", "\n", str(value)) for key, value in items.items()}
+        texts = {" ".join(key.split()): _MEANS_SOMETHING.sub(" ", text) for key, text in texts.items()}
         yield block + "".join(f">  <{key}>\n{text}\n\n" for key, text in texts.items()) + "$$$$\n"

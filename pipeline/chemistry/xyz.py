@@ -17,7 +17,8 @@ from pipeline.chemistry.molecule_text import Record, UnreadableAtom, natural, pa
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 
-_PAIR: Final = re.compile(r'([^\s="]+)=("(?:[^"\\]|\\.)*"|\S*)')
+_PAIR: Final = re.compile(r'([^\s="]+)\s*=(?:\s+(?![^\s="]+\s*=)|)("(?:[^"\\]|\\.)*"|\S*)')
+_EXTENDED: Final = re.compile(r"properties\s*=", re.IGNORECASE)
 _QM9_TITLE: Final = re.compile(r"gdb \d+\s")
 _OF_THE_FORMAT: Final = ("properties", "lattice", "pbc")
 """Keys of extended XYZ that say nothing about the molecule as such."""
@@ -79,13 +80,13 @@ def _with_smiles(frame: Record, trailer: list[str], line: int) -> Record:
 def _frame(first: int, title: str, lines: list[str]) -> Record:
     properties: dict[str, str] = {}
     columns: _Columns | None = _PLAIN
-    if "properties=" in title.lower():
+    if _EXTENDED.search(title):
         properties = {key: _unquoted(value) for key, value in _PAIR.findall(title)}
         columns = _columns(next((value for key, value in properties.items() if key.lower() == "properties"), ""))
         title = properties.pop("title", "" if columns else title)
         properties = {key: value for key, value in properties.items() if key.lower() not in _OF_THE_FORMAT}
     if columns is None:
-        error = f"line {first - 1}: Properties= should name species:S:1 or Z:I:1, and pos:R:3"
+        error = f"line {first - 1}: Properties= should name species:S:1 or Z:I:1, and pos:R:3, each once"
         return Record(first, title, [], [], {}, error)
     rows = [line.split() for line in lines]
     element, position = columns.element, columns.position
@@ -112,7 +113,8 @@ def _columns(described: str) -> _Columns | None:
     places: dict[str, int] = {}
     total = 0
     for name, kind, width in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
-        places[f"{name.lower()}:{kind.upper()}:{width}"] = total
+        if places.setdefault(f"{name.lower()}:{kind.upper()}:{width}", total) != total:
+            return None
         total += natural(width) or 0
     element = places.get("species:S:1", places.get("z:I:1"))
     position = places.get("pos:R:3")
@@ -122,7 +124,9 @@ def _columns(described: str) -> _Columns | None:
 
 
 def _unquoted(value: str) -> str:
-    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') and len(value) > 1 else value
+    if not value.startswith('"') or len(value) < 2:
+        return value
+    return re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], value[1:-1])
 
 
 def xyz_frames(
@@ -146,8 +150,11 @@ def xyz_frames(
 
 def _extended_title(pairs: Mapping[str, str | float]) -> str:
     """Return the second line of an extended XYZ frame, as ASE and others read it."""
-    texts = ["Properties=species:S:1:pos:R:3"]
+    texts = {"Properties": "species:S:1:pos:R:3", "pbc": '"F F F"'}
     for key, value in pairs.items():
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", key) or "_"
+        while name in texts or name.lower() in _OF_THE_FORMAT:
+            name += "_"
         text = re.sub(r'(["\\])', r"\\\1", value) if isinstance(value, str) else None
-        texts.append(f"{re.sub(r'[^A-Za-z0-9_-]', '_', key)}=" + (repr(value) if text is None else f'"{text}"'))
-    return " ".join([*texts, 'pbc="F F F"'])
+        texts[name] = repr(value) if text is None else '"' + re.sub(r"\r\n?|\n", r"\\n", text) + '"'
+    return " ".join(f"{name}={text}" for name, text in texts.items())

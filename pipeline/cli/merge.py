@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cli.common import run, stage_parser
-from pipeline.data.molecule_parquet import read_columns, read_molecule_table, read_molecules, write_molecules
+from pipeline.data.molecule_parquet import INDEX, read_columns, read_molecule_table, read_molecules, write_molecules
 from pipeline.data.parquet_tables import UNIT
 from pipeline.sampling.parts import merge_samples
 
@@ -33,7 +33,7 @@ def _merge(args: argparse.Namespace) -> None:
     merged = merge_samples(parts, args.parts)
     # What the molecules were asked for.
     columns = pa.concat_tables([read_molecule_table(path).columns for path in args.parts])
-    columns = columns.take(np.argsort(np.concatenate([numbers for _, numbers in parts])))
+    columns = columns.take(np.argsort(np.concatenate([numbers for _, numbers in parts]))).drop_columns([INDEX])
     write_molecules(
         args.output,
         merged,

@@ -40,7 +40,15 @@ from pipeline.chemistry.plausibility import plausibility_warnings
 from pipeline.chemistry.sdf import read_sdf
 from pipeline.chemistry.xyz import read_xyz
 from pipeline.core.errors import InputError
-from pipeline.data.molecule_parquet import SCHEMA_COLUMNS, SPLIT, TITLE, MoleculeTable, read_molecule_table
+from pipeline.data.molecule_parquet import (
+    IN_FILE,
+    INDEX,
+    SCHEMA_COLUMNS,
+    SPLIT,
+    TITLE,
+    MoleculeTable,
+    read_molecule_table,
+)
 from pipeline.data.parquet_tables import UNIT
 from pipeline.data.source import SourceData
 
@@ -209,6 +217,8 @@ def _joined(path: str | os.PathLike[str], parts: Sequence[Found]) -> Found:
 
 def _files(path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
     """Return the files of molecules with their formats, and the names of the others in a folder."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
     if not path.is_dir():
         kind = _format(path)
         if kind is None:
@@ -271,7 +281,8 @@ def _records(path: Path, kind: str, conformers: int) -> Iterator[Record]:
         yield from read_edm_array(path)
     else:
         with open_text(path) as lines:
-            yield from _READERS[kind](lines)
+            # Files that were joined may each begin with a byte-order mark.
+            yield from _READERS[kind](line.removeprefix("\ufeff") for line in lines)
 
 
 def _record_part(files: Iterable[tuple[Path, str]], conformers: int, advance: Callable[[int], object]) -> Found:
@@ -318,7 +329,7 @@ def make_columns(titles: Sequence[str], properties: Sequence[Mapping[str, str]])
     columns = {TITLE: pa.array([title or None for title in titles], pa.string())}
     for name in dict.fromkeys(name for own in properties for name in own if name.lower() != "smiles"):
         values = pa.array([own.get(name) for own in properties], pa.string())
-        columns[f"{name}_in_file" if name in (*SCHEMA_COLUMNS, SPLIT, TITLE) else name] = _as_numbers(values)
+        columns[f"{name}{IN_FILE}" if name in (*SCHEMA_COLUMNS, SPLIT, TITLE) else name] = _as_numbers(values)
     return pa.table(columns)
 
 
@@ -337,6 +348,12 @@ def _parquet_part(path: Path, advance: Callable[[int], object]) -> Found:
     table = read_molecule_table(path)
     columns, number = table.columns, len(table.sizes)
     advance(number)
+    if INDEX in columns.column_names:
+        # Molecules are numbered anew; numbers of their own are kept under another name.
+        index, name = columns[INDEX], f"{INDEX}{IN_FILE}"
+        columns = columns.drop_columns([INDEX])
+        if name not in columns.column_names and index.to_pylist() != list(range(number)):
+            columns = columns.append_column(name, index)
     if TITLE not in columns.column_names:
         columns = columns.append_column(TITLE, pa.nulls(number, pa.string()))
     places = [(path, row, None, str(title or "")) for row, title in enumerate(columns[TITLE].to_pylist())]

@@ -26,10 +26,12 @@ def check_output(path: str | os.PathLike[str]) -> None:
     """Check the name of a file to write, before there is anything to write.
 
     Raises:
-      InputError: its suffix is not one of ``SUFFIXES``; it is text, and RDKit is not installed.
+      InputError: its suffix is not one of ``SUFFIXES``; it is a folder; it is text, and RDKit is not installed.
     """
     if not Path(path).name.lower().endswith(SUFFIXES):
         raise InputError(f"{path}: molecules are written to {', '.join(SUFFIXES)} files")
+    if Path(path).is_dir():
+        raise InputError(f"{path}: is a folder; name a file")
     if not Path(path).name.lower().endswith(".parquet") and not find_spec("rdkit"):
         raise InputError(f"{path}: RDKit, which is not installed, writes all formats but Parquet: pip install rdkit")
 
@@ -91,4 +93,5 @@ def write_molecule_file(
                 compressed.writelines(block.encode() for block in blocks)
         else:
             file.writelines(block.encode() for block in blocks)
-    return lost if suffix != ".xyz" else [key for key in columns if key != TITLE]
+    known = {**({"SMILES": smiles} if any(smiles) and TITLE in columns else {}), **columns}
+    return lost if suffix != ".xyz" else [key for key in known if key != TITLE]

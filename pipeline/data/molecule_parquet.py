@@ -33,8 +33,12 @@ SPLITS: Final = ("train", "validation", "test")
 TITLE: Final = "title"
 """Column of the titles that molecules have in text files."""
 
+INDEX: Final = "index"
+IN_FILE: Final = "_in_file"
+"""Ending of the name of a column whose own name is taken."""
+
 _TYPES: Final = {
-    "index": pa.int32(),
+    INDEX: pa.int32(),
     "smiles": pa.string(),
     "atomic_numbers": pa.list_(pa.uint8()),
     "positions": pa.list_(pa.list_(pa.float32(), 3)),
@@ -100,7 +104,7 @@ class MoleculeTable(NamedTuple):
     smiles: tuple[str | None, ...] | None
     """[M] where the file has them."""
     columns: pa.Table
-    """[M] rows of what else there is."""
+    """[M] rows of what else there is, an index included."""
     metadata: Mapping[str, Any] = MappingProxyType({})
 
     @classmethod
@@ -167,7 +171,7 @@ def read_molecule_table(
         atomic_numbers=atomic_numbers.to_numpy(),
         positions=points.flatten().to_numpy().reshape(-1, 3),
         smiles=tuple(_cast(path, table, "smiles").to_pylist()) if "smiles" in table.column_names else None,
-        columns=table.drop_columns([name for name in _TYPES if name in table.column_names]),
+        columns=table.drop_columns([name for name in _TYPES if name in table.column_names and name != INDEX]),
         metadata=metadata,
     )
 

@@ -79,6 +79,8 @@ def read_table(
         # Parquet's checksums do not cover its footer, where the names of the columns are.
         if metadata.get("columns", names) != names:
             raise InputError(f"{path}: does not have the columns that its metadata names: the file is damaged")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"{path}: has the column {twice[0]} twice")
         if missing := [name for name in required if name not in names]:
             raise InputError(f"{path}: has no column {missing[0]}, only {', '.join(names)}; not a file of {kind}")
         wanted = names if optional is None else [*required, *(name for name in optional if name in names)]

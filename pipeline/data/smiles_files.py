@@ -132,12 +132,18 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[_Row]:
     reader = csv.DictReader(lines)
-    names = {name.strip().lower(): name for name in reader.fieldnames or ()}
-    if "smiles" not in names:
-        raise InputError(f"{path}: its first line should name the columns, smiles among them")
-    title = names.get("title")
-    for row in reader:
-        if None in row or None in row.values():
-            raise InputError(f"{path}, line {reader.line_num}: should have {len(names)} fields, as the first line has")
-        smiles = row.pop(names["smiles"]).strip()
-        yield _Row(reader.line_num, smiles, row.pop(title) if title else "", row)
+    try:
+        header = list(reader.fieldnames or ())
+        names = {name.strip().lower(): name for name in header}
+        if len(set(header)) < len(header) or [name.strip().lower() for name in header].count("smiles") != 1:
+            raise InputError(f"{path}: its first line should name the columns, each once and smiles among them")
+        title = names.get("title")
+        for row in reader:
+            if None in row or None in row.values():
+                raise InputError(
+                    f"{path}, line {reader.line_num}: should have {len(header)} fields, as the first line has"
+                )
+            smiles = row.pop(names["smiles"]).strip()
+            yield _Row(reader.line_num, smiles, row.pop(title) if title else "", row)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num + 1}: {error}") from None

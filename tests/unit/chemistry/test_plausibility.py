@@ -29,11 +29,13 @@ def test_drawings_are_told(examples: Examples) -> None:
     numbers, positions = examples["benzene"]
     heavy = np.array(numbers) > 1
     flat = positions * np.array([1, 1, 0])
+    upright = Molecules.from_list([(numbers, flat[:, [2, 0, 1]] + 0.5)])
+    assert plausibility_warnings(upright)[0].startswith("every x coordinate is the same")
     assert plausibility_warnings(Molecules.from_list([(numbers[heavy], positions[heavy])]))[0].startswith(
         "there are no h"
     )
     (warning,) = plausibility_warnings(Molecules.from_list([(numbers, flat)]))
-    assert warning.startswith("every z coordinate is 0")
+    assert warning.startswith("every z coordinate is the same")
     # Three atoms lie in a plane anyway; one has no neighbours.
     water = Molecules.from_list(
         [(examples["water"][0], examples["water"][1] * np.array([1, 1, 0])), ([1], [[0, 0, 0]])]

@@ -72,8 +72,9 @@ def test_every_way_to_write_it_is_the_same_molecule(block: str, end: str) -> Non
 
 
 def test_an_item_may_begin_like_another() -> None:
-    (record,) = read_sdf(f"{WATER}> <purity>\n>95%\n\n> DT12\n\n$$$$\n".splitlines())
-    assert record.properties == {"purity": ">95%", "DT12": ""}
+    (record,) = read_sdf(f"{WATER}> <purity>\n>95%\n\n> DT12\n\n> <purity>\nin V2000\n\n$$$$\n".splitlines())
+    # Of an item that is there twice nothing is lost.
+    assert record.properties == {"purity": ">95%\n\nin V2000", "DT12": ""}
 
 
 def test_long_coordinates_may_touch() -> None:

@@ -19,9 +19,11 @@ POSITIONS = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
         WATER.replace("O ", "8 ").replace("H ", "1 "),
         WATER.replace("H ", "D ").replace("O ", "o "),
         WATER.replace("0.96", "9.6*^-1").replace("-0.24", "-24.D-02").replace("0.93", "+.93E0"),
+        WATER.replace("0.96", "96.0-002").replace("-0.24", "-.0024+002"),
         WATER.replace(" 0\n", " 0 -0.4 7 text\n"),
         f"3\n{QM9}\n1600.1\t3600.2\t3700.3\nO\tO\t\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n",
         "3\nProperties=species:S:1:forces:R:3:pos:R:3\nO 9 9 9 0 0 0\nH 9 9 9 .96 0 0\nH 9 9 9 -.24 .93 0\n",
+        "3\nProperties = species:S:1:forces:R:3:pos:R:3 a= b=c\nO 9 9 9 0 0 0\nH 9 9 9 .96 0 0\nH 9 9 9 -.24 .93 0\n",
         '3\nenergy=-1.5 Properties="id:I:1:pos:R:3:Z:I:1" pbc="F F F"\n1 0 0 0 8\n6 .96 0 0 1\n7 -.24 .93 0 1\n',
     ],
 )
@@ -46,10 +48,12 @@ def test_what_stands_beside_the_atoms_is_kept() -> None:
 
 
 def test_what_a_generator_failed_on_is_a_record() -> None:
-    empty, broken, far = read_xyz("0\nnothing\n1\n\nC nan -inf 0\n1\n\nC 1e400 0 0\n".splitlines())
+    text = "0\nnothing\n1\n\nC nan -inf 0\n1\n\nC 1e400 0 0\n3\n\nC 0 0 ****\nC -nan(ind) 0 0\nC 0 -1.#QNAN 0\n"
+    empty, broken, far, spelled = read_xyz(text.splitlines())
     assert (empty.title, empty.atomic_numbers, empty.error) == ("nothing", [], None)
     assert not np.isfinite(broken.positions[0][:2]).any()
     assert far.positions[0][0] == np.inf
+    assert np.isnan(spelled.positions).any(axis=1).all()
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,7 @@ def test_what_a_generator_failed_on_is_a_record() -> None:
         (WATER.replace("0.96", "\uff10.96"), "line 4: should be three coordinates"),
         (WATER.replace("water", "Properties=species:S:1:charge:R:1"), "line 2: Properties= should name"),
         (WATER.replace("water", "Properties=pos:R:3:mass:R:1"), "line 2: Properties= should name"),
+        (WATER.replace("water", "Properties=species:S:1:pos:R:3:pos:R:3"), "line 2: Properties= should name"),
         (WATER.replace("water", "Properties=species:S:1:pos:R:3").replace(" 0\n", " 0 1\n"), "line 3: has more than"),
     ],
 )

@@ -45,6 +45,7 @@ def read(path: Path, invalid: Invalid = "refuse") -> Molecules:
         ("m.xyz", WATER.encode("utf-8-sig")),
         ("m.xyz", WATER.encode("utf-16")),
         ("m.xyz", WATER.replace("water", "\u00c5ngstr\u00f6m").encode("latin-1")),
+        ("m.xyz", b"\xef\xbb\xbf\n" + WATER.encode("utf-8-sig")),
         ("m.xyz.gz", gzip.compress(WATER.encode())),
         ("m.xyz", gzip.compress(WATER.encode())),
         ("molecule_000.txt", WATER.encode()),
@@ -214,6 +215,10 @@ def test_parquet_keeps_its_columns_and_its_origin(tmp_path: Path, make_molecules
     assert data.molecules.smiles == ("C", None)
     assert (list(data.columns), data.columns["gap"].to_pylist()) == (["gap"], [0.5, 0.25])
     assert data.units == {"gap": "hartree"}
+    write_molecules(tmp_path / "m.parquet", molecules, index=[7, 9])
+    numbered = read_molecule_files(tmp_path / "m.parquet", invalid="refuse").data
+    assert numbered.index.tolist() == [0, 1]
+    assert numbered.columns["index_in_file"].to_pylist() == [7, 9]
     nan = {
         "atomic_numbers": [[8, 1, 1], [6]],
         "positions": [[[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], [[float("nan")] * 3]],

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +63,29 @@ def test_what_else_is_known_goes_along(suffix: str, tmp_path: Path, make_molecul
     assert found == {"title": ['a "b" = c', "d"], "gap": [0.1, -2e-30], "name": ["x", None]}
 
 
+@pytest.mark.parametrize("suffix", [".sdf", ".extxyz"])
+def test_no_name_or_text_of_a_column_spoils_the_file(
+    suffix: str, tmp_path: Path, make_molecules: Callable[..., Molecules]
+) -> None:
+    texts = ["two\nlines", "> <gap>", "$$$$", "  3  2  0", 'a "b" \\n c', "M  END"]
+    names = ["note", "Properties", "pbc", "a b", "a_b", ""]
+    columns = {name: [text] for name, text in zip(names, texts, strict=True)}
+    path = tmp_path / f"m{suffix}"
+    write_molecule_file(path, make_molecules([3]), columns=columns)
+    found = read_molecule_files(path, invalid="refuse").data.columns
+    assert sorted(column.to_pylist()[0].strip() for name, column in found.items() if name != "title") == sorted(
+        text.strip() for text in texts
+    )
+
+
 def test_what_a_format_has_no_place_for_is_told(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     columns = {"charges": [[0.1, 0.2], [0.3]], "title": ["two\nlines", None]}
     molecules = make_molecules([2, 1])
     assert write_molecule_file(tmp_path / "m.parquet", molecules, columns=columns) == []
     assert write_molecule_file(tmp_path / "m.xyz", molecules, columns=columns | {"gap": [1, 2]}) == ["charges", "gap"]
+    named = replace(molecules, smiles=("C", None))
+    assert write_molecule_file(tmp_path / "m.xyz", named) == []
+    assert write_molecule_file(tmp_path / "m.xyz", named, columns={"title": ["a", "b"]}) == ["SMILES"]
     assert write_molecule_file(tmp_path / "m.sdf", molecules, columns=columns | {"gap": [1, 2]}) == ["charges"]
     titles = read_molecule_files(tmp_path / "m.sdf", invalid="refuse").data.columns["title"].to_pylist()
     assert titles == ["two lines", "molecule 1"]
@@ -83,6 +102,12 @@ def test_the_same_molecules_give_the_same_file(tmp_path: Path, make_molecules: C
 def test_other_suffixes_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=rf"{name}: molecules are written to \.parquet, \.sdf, \.xyz"):
         check_output(name)
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    (tmp_path / "m.sdf").mkdir()
+    with pytest.raises(InputError, match=r"m\.sdf: is a folder"):
+        check_output(tmp_path / "m.sdf")
 
 
 def test_a_failing_write_leaves_the_earlier_file(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:

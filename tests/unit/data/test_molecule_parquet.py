@@ -160,6 +160,16 @@ def test_a_missing_column_is_named(tmp_path: Path, missing: str) -> None:
         read_molecules(tmp_path / "m.parquet")
 
 
+@pytest.mark.parametrize("name", ["atomic_numbers", "smiles", "gap"])
+def test_a_column_given_twice_is_refused(tmp_path: Path, name: str) -> None:
+    columns = [*table_of().items(), (name, ["C", "N"]), (name, ["C", "N"])]
+    pq.write_table(
+        pa.Table.from_arrays([pa.array(v) for _, v in columns], [n for n, _ in columns]), tmp_path / "m.parquet"
+    )
+    with pytest.raises(InputError, match=f"has the column {name} twice"):
+        read_molecules(tmp_path / "m.parquet")
+
+
 def test_missing_values_of_a_column_are_counted(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
     write_molecules(tmp_path / "m.parquet", make_molecules([1, 1]), extra_columns={"gap": [None, 1.0]})
     with pytest.raises(InputError, match="column gap has 1 missing values"):
