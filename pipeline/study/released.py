@@ -11,6 +11,9 @@ from pipeline.study.group import Json
 
 FOLDER: Final = Path(__file__).parents[1] / "weights"
 
+_TRAINED_FROM: Final = {"few-step": "denoiser", "few-step-deep": "few-step", "one-step": "few-step-deep"}
+"""The model that each model's training started from; the files do not say."""
+
 
 def released_names() -> list[str]:
     """Return the names of the released models."""
@@ -38,14 +41,16 @@ def released_settings(name: str) -> Json:
 
 
 def released_training(name: str) -> Json:
-    """Return the last line of the training log of a released model, without its losses.
+    """Return the last line of a training log of a released model and those behind it, without losses.
 
     Raises:
       InputError: there is no model of this name.
     """
-    metadata = _metadata(name)
-    provenance: Json = metadata["provenance"]
-    return {"kind": "train", "step": provenance["steps"], "seconds": provenance["training_seconds"], "loss": None}
+    provenance: Json = _metadata(name)["provenance"]
+    line: Json = {"kind": "train", "step": provenance["steps"], "seconds": provenance["training_seconds"], "loss": None}
+    if before := _TRAINED_FROM.get(name):
+        line |= {key: round(line[key] + released_training(before)[key], 1) for key in ("step", "seconds")}
+    return line
 
 
 def _metadata(name: str) -> Json:

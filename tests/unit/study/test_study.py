@@ -20,7 +20,7 @@ from pipeline.study.config import (
     unseeded_name,
 )
 from pipeline.study.group import read_settings
-from pipeline.study.released import released_settings
+from pipeline.study.released import released_settings, released_training
 from pipeline.study.study import check_installed, read_study, resolve_study, run_settings, sampler_settings
 
 MINIMAL = """
@@ -447,6 +447,15 @@ def test_seeds_that_do_not_fit_are_one_line(overrides: dict[str, Any], message: 
     with pytest.raises(InputError) as caught:
         resolve_study(value)
     assert str(caught.value).startswith(message)
+
+
+def test_the_training_of_a_released_model_includes_those_behind_it() -> None:
+    minutes = [
+        released_training(name)["seconds"] / 60 for name in ("denoiser", "few-step", "few-step-deep", "one-step")
+    ]
+    assert minutes == sorted(minutes)
+    assert minutes[1] == pytest.approx(41 + 16, abs=1)
+    assert released_training("few-step")["step"] == 21_000 + 7_000
 
 
 def test_a_consistency_model_has_the_released_recipe_by_default() -> None:
