@@ -17,7 +17,8 @@ from pipeline.chemistry.molecule_text import Record, UnreadableAtom, natural, pa
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 
-_PAIR: Final = re.compile(r'([^\s="]+)\s*=(?:\s+(?![^\s="]+\s*=)|)("(?:[^"\\]|\\.)*"|\S*)')
+_QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
+_PAIR: Final = re.compile(rf'({_QUOTED}|[^\s="]+)\s*=(?:\s+(?![^\s="]+\s*=)|)({_QUOTED}|\S*)')
 _EXTENDED: Final = re.compile(r"properties\s*=", re.IGNORECASE)
 _QM9_TITLE: Final = re.compile(r"gdb \d+\s")
 _OF_THE_FORMAT: Final = ("properties", "lattice", "pbc")
@@ -81,7 +82,7 @@ def _frame(first: int, title: str, lines: list[str]) -> Record:
     properties: dict[str, str] = {}
     columns: _Columns | None = _PLAIN
     if _EXTENDED.search(title):
-        properties = {key: _unquoted(value) for key, value in _PAIR.findall(title)}
+        properties = {_unquoted(key): _unquoted(value) for key, value in _PAIR.findall(title)}
         columns = _columns(next((value for key, value in properties.items() if key.lower() == "properties"), ""))
         title = properties.pop("title", "" if columns else title)
         properties = {key: value for key, value in properties.items() if key.lower() not in _OF_THE_FORMAT}

@@ -42,9 +42,9 @@ def test_what_stands_beside_the_atoms_is_kept() -> None:
     assert (qm9.title, qm9.properties) == ("gdb 1\t1.\t2.", {"SMILES": "O"})
     # Somebody else's file with QM9's titles alone.
     assert len(list(read_xyz(f"3\n{QM9}\n\n3\n{QM9}".splitlines()))) == 2
-    title = r'title="a \"b\" c" energy=-1.5 Properties=species:S:1:pos:R:3 Lattice="1 0 0 0 1 0 0 0 1"'
+    title = r'title="a \"b\" c" "an energy"=-1.5 Properties=species:S:1:pos:R:3 Lattice="1 0 0 0 1 0 0 0 1"'
     (extended,) = read_xyz(f"1\n{title}\nC 0 0 0".splitlines())
-    assert (extended.title, extended.properties) == ('a "b" c', {"energy": "-1.5"})
+    assert (extended.title, extended.properties) == ('a "b" c', {"an energy": "-1.5"})
 
 
 def test_what_a_generator_failed_on_is_a_record() -> None:
