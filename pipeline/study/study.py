@@ -489,7 +489,7 @@ def read_study(path: str | os.PathLike[str]) -> Any:
             return yaml.load(text, _Loader)  # noqa: S506
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of characters, of long numbers, of nesting
         raise InputError(f"{path}: neither YAML nor JSON ({' '.join(str(error).split())})") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

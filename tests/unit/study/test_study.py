@@ -507,7 +507,10 @@ def test_a_framework_that_is_not_installed_is_named_with_what_installs_it(monkey
         ("runs: {a: {x: 1, x: 1}}\n", 'line 1: the name "x" is given twice'),
         ('{\n\t"runs": {"a": 1, "a": 2}}', 'the name "a" is given twice'),
         ("runs: [", "neither YAML nor JSON"),
+        ("[" * 5000, "neither YAML nor JSON"),
+        ("hours: " + "9" * 5000, "neither YAML nor JSON"),
     ],
+    ids=range(6),
 )
 def test_a_file_that_loses_a_name_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "a study.yaml"
