@@ -27,6 +27,7 @@ from pipeline.chemistry.fragments import sharing_a_skeleton
 from pipeline.chemistry.intervals import USUAL, Resampling, bootstrap, bootstrap_median
 from pipeline.chemistry.metrics import Judgement, distinct_estimates, estimate_json
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.parallel import Advance
 from pipeline.chemistry.posebusters_checks import posebusters_checks
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.chemistry.relaxation import Relaxation, relax
@@ -72,6 +73,7 @@ class Details:
         posebusters: int = 0,
         relaxed: Mapping[str, int] = MappingProxyType({}),
         processes: int = 1,
+        advance: Advance = lambda count: None,
     ) -> Self:
         """Examine molecules.
 
@@ -80,17 +82,19 @@ class Details:
             posebusters: how many, from the first, to check with PoseBusters.
             relaxed: how many connected valid molecules, from the first, to relax by each method.
             processes: how many processes share the work; 1 starts none.
+            advance: is told the number of molecules of each of these, now and then.
         """
+        shared: dict[str, Any] = {"processes": processes, "advance": advance}
         molecules, smiles = judgement.molecules, judgement.perceived.connected
         checked = np.arange(min(posebusters, len(molecules)))
         valid = np.flatnonzero([one is not None for one in smiles])
         return cls(
             judgement=judgement,
-            stable_atoms=stable_atoms(molecules, processes=processes),
+            stable_atoms=stable_atoms(molecules, **shared),
             inchikeys=_inchikeys(smiles),
-            checks=posebusters_checks(molecules.select(checked), processes=processes) if len(checked) else {},
+            checks=posebusters_checks(molecules.select(checked), **shared) if len(checked) else {},
             relaxations={
-                method: relax(molecules.select(valid[:number]), method=method, processes=processes)
+                method: relax(molecules.select(valid[:number]), method=method, **shared)
                 for method, number in relaxed.items()
                 if len(valid[:number])
             },

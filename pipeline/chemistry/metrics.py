@@ -24,7 +24,7 @@ The definitions are those of Hoogeboom et al. 2022 (arXiv 2203.17003, section 5)
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -34,6 +34,7 @@ from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.fragments import sharing_a_fragment
 from pipeline.chemistry.intervals import USUAL, Estimate, Resampling, bootstrap
 from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.parallel import Advance
 from pipeline.chemistry.rdkit_molecules import KnownMolecules, Perceived, perceive
 from pipeline.chemistry.stability import Ratio, Stability, per_molecule, stability, stability_ratios
 from pipeline.core.errors import InputError
@@ -56,8 +57,6 @@ LABELS: Final[dict[str, str]] = {
 }
 """The fractions in the dictionary, in the order of tables, and what to call them there."""
 
-Advance = Callable[[int], object]
-
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
@@ -74,7 +73,7 @@ class Judgement:
         *,
         perceived: Perceived | None = None,
         processes: int = 1,
-        advance: Advance | None = None,
+        advance: Advance = lambda count: None,
     ) -> Self:
         """Judge molecules; takes about 0.3 ms for one of the size of QM9's unless they are ``perceived`` already.
 
@@ -91,7 +90,7 @@ class Judgement:
 
 
 def known_molecules(
-    train: Molecules, generated: Molecules, *, processes: int = 1, advance: Advance | None = None
+    train: Molecules, generated: Molecules, *, processes: int = 1, advance: Advance = lambda count: None
 ) -> KnownMolecules:
     """Return the SMILES of every training molecule that might be among the generated ones.
 
@@ -102,8 +101,7 @@ def known_molecules(
         advance: called with the number of training molecules done, now and then; they add up to all of them.
     """
     candidates = sharing_a_fragment(train, generated)
-    if advance:
-        advance(len(train) - int(candidates.sum()))
+    advance(len(train) - int(candidates.sum()))
     return perceive(train.select(candidates), processes=processes, advance=advance).distinct()
 
 

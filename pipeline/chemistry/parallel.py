@@ -15,12 +15,18 @@ from pipeline.chemistry.molecules import Molecules
 _MOLECULES_AT_ONCE: Final = 500
 """Molecules a worker process is given together, and between two steps of a progress bar."""
 
+Advance = Callable[[int], object]
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
 def map_molecules(
-    function: Callable[[Molecules], Result], molecules: Molecules, *, processes: int = 1, at_once: int | None = None
+    function: Callable[[Molecules], Result],
+    molecules: Molecules,
+    *,
+    processes: int = 1,
+    at_once: int | None = None,
+    advance: Advance = lambda count: None,
 ) -> Iterator[Result]:
     """Yield ``function`` of consecutive parts of the molecules, in their order.
 
@@ -29,13 +35,16 @@ def map_molecules(
         molecules: M molecules.
         processes: how many processes share the work; 1 starts none.
         at_once: molecules in each part; 500 by default.
+        advance: is told the number of molecules done since the last call.
     """
     step = at_once or _MOLECULES_AT_ONCE
     parts = [
         molecules.select(np.arange(start, min(start + step, len(molecules))))
         for start in range(0, len(molecules), step)
     ]
-    yield from map_parts(function, parts, processes=processes)
+    for part, result in zip(parts, map_parts(function, parts, processes=processes), strict=True):
+        advance(len(part))
+        yield result
 
 
 def map_parts(function: Callable[[Part], Result], parts: Sequence[Part], *, processes: int) -> Iterator[Result]:

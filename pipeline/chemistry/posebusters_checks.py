@@ -14,20 +14,23 @@ import numpy.typing as npt
 from rdkit import rdBase
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.parallel import map_molecules
+from pipeline.chemistry.parallel import Advance, map_molecules
 from pipeline.chemistry.rdkit_molecules import sanitised
 
-_AT_ONCE = 50
+_AT_ONCE = 10
 
 
-def posebusters_checks(molecules: Molecules, *, processes: int = 1) -> dict[str, npt.NDArray[np.bool_]]:
+def posebusters_checks(
+    molecules: Molecules, *, processes: int = 1, advance: Advance = lambda count: None
+) -> dict[str, npt.NDArray[np.bool_]]:
     """Return by check, in the words of PoseBusters, which of M > 0 molecules pass, [M]; about 1 s for each molecule.
 
     Args:
         molecules: M molecules.
         processes: how many processes share the work; 1 starts none.
+        advance: see ``map_molecules``.
     """
-    parts = list(map_molecules(_checks, molecules, processes=processes, at_once=_AT_ONCE))
+    parts = list(map_molecules(_checks, molecules, processes=processes, at_once=_AT_ONCE, advance=advance))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -15,7 +15,7 @@ one for 99.2 %; nearly all of the rest have a ring bond longer than EDM's table 
 Both terminate quickly: RDKit does not search for valences, and the search for the Lewis structure is limited.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Self
@@ -25,7 +25,7 @@ from rdkit import Chem, rdBase
 
 from pipeline.chemistry.lewis import LewisStructure, lewis_structure
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.parallel import map_molecules
+from pipeline.chemistry.parallel import Advance, map_molecules
 
 _BOND_TYPES: Final = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
 
@@ -59,7 +59,7 @@ class Perceived:
         return cls(tuple(chain(*edm)), tuple(chain(*connected)))
 
 
-def perceive(molecules: Molecules, *, processes: int = 1, advance: Callable[[int], object] | None = None) -> Perceived:
+def perceive(molecules: Molecules, *, processes: int = 1, advance: Advance = lambda count: None) -> Perceived:
     """Determine both validities of every molecule.
 
     All of QM9 takes about a minute in one process.
@@ -67,14 +67,11 @@ def perceive(molecules: Molecules, *, processes: int = 1, advance: Callable[[int
     Args:
       molecules: M molecules.
       processes: number of worker processes; 1 uses none.
-      advance: called repeatedly with the number of molecules done since the last call.
+      advance: see ``map_molecules``.
     """
-    parts = [Perceived((), ())]
-    for part in map_molecules(_perceive, molecules, processes=processes):
-        parts.append(part)
-        if advance:
-            advance(len(part.edm))
-    return Perceived.joined(parts)
+    return Perceived.joined(
+        [Perceived((), ()), *map_molecules(_perceive, molecules, processes=processes, advance=advance)]
+    )
 
 
 def _perceive(molecules: Molecules) -> Perceived:

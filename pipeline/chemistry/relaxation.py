@@ -22,7 +22,7 @@ from rdkit.Chem import rdMolAlign
 from scipy.optimize import minimize
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.parallel import map_molecules
+from pipeline.chemistry.parallel import Advance, map_molecules
 from pipeline.chemistry.rdkit_molecules import sanitised
 
 _STEPS_AT_ONCE: Final = 200
@@ -46,7 +46,9 @@ class Relaxation:
     """[M] root mean square distance that all atoms moved, the relaxed molecule laid upon the other, in angstrom."""
 
 
-def relax(molecules: Molecules, *, method: str = "mmff94", processes: int = 1) -> Relaxation:
+def relax(
+    molecules: Molecules, *, method: str = "mmff94", processes: int = 1, advance: Advance = lambda count: None
+) -> Relaxation:
     """Relax molecules that are valid and connected, hence neutral.
 
     One of the size of QM9's takes about 10 ms with MMFF94 and half a second with GFN2-xTB.
@@ -55,9 +57,10 @@ def relax(molecules: Molecules, *, method: str = "mmff94", processes: int = 1) -
         molecules: M molecules, M > 0.
         method: one of ``METHODS``.
         processes: how many processes share the work; 1 starts none.
+        advance: see ``map_molecules``.
     """
-    relaxed = partial(_relax, method)
-    both = np.concatenate(list(map_molecules(relaxed, molecules, processes=processes, at_once=_AT_ONCE)))
+    parts = map_molecules(partial(_relax, method), molecules, processes=processes, at_once=_AT_ONCE, advance=advance)
+    both = np.concatenate(list(parts))
     return Relaxation(energy=both[:, 0], rmsd=both[:, 1])
 
 

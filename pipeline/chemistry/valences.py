@@ -21,7 +21,7 @@ import numpy.typing as npt
 from rdkit import Chem, rdBase
 
 from pipeline.chemistry.molecules import Molecules
-from pipeline.chemistry.parallel import map_molecules
+from pipeline.chemistry.parallel import Advance, map_molecules
 from pipeline.chemistry.rdkit_molecules import sanitised
 
 Valence = tuple[int, int]
@@ -73,14 +73,17 @@ def observed_valences(smiles: Iterable[str]) -> dict[tuple[str, int], frozenset[
     return {key: frozenset(values) for key, values in found.items()}
 
 
-def stable_atoms(molecules: Molecules, *, processes: int = 1) -> npt.NDArray[np.int64]:
+def stable_atoms(
+    molecules: Molecules, *, processes: int = 1, advance: Advance = lambda count: None
+) -> npt.NDArray[np.int64]:
     """Return the number of stable atoms of each molecule, [M]; takes about 0.3 ms for one of the size of QM9's.
 
     Args:
         molecules: M molecules.
         processes: how many processes share the work; 1 starts none.
+        advance: see ``map_molecules``.
     """
-    return np.concatenate([_NONE, *map_molecules(_stable_atoms, molecules, processes=processes)])
+    return np.concatenate([_NONE, *map_molecules(_stable_atoms, molecules, processes=processes, advance=advance)])
 
 
 def _stable_atoms(molecules: Molecules) -> npt.NDArray[np.int64]:

@@ -99,9 +99,16 @@ def _evaluate(args: argparse.Namespace) -> None:
         test = read_molecules(args.train, split="test") if has_split(args.train, "test") else None
         reference = Reference.of(train, test, generated, resampling=resampling, processes=args.processes)
     relaxed = {"mmff94": args.relax, "gfn2_xtb": args.relax_xtb}
-    details = [
-        Details.of(one, posebusters=args.posebusters, relaxed=relaxed, processes=args.processes) for one in judged
-    ]
+    total = 0
+    for one in judged:
+        valid = sum(smiles is not None for smiles in one.perceived.connected)
+        total += len(one.molecules) + min(args.posebusters, len(one.molecules))
+        total += sum(min(number, valid) for number in relaxed.values())
+    with progress(total=total, description="examine", unit="molecules", log=args.log) as bar:
+        details = [
+            Details.of(one, posebusters=args.posebusters, relaxed=relaxed, processes=args.processes, advance=bar.update)
+            for one in judged
+        ]
 
     def summary(found: Details) -> dict[str, Any]:
         further = further_metrics(found, reference=reference, resampling=resampling)

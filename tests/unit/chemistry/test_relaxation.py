@@ -12,7 +12,9 @@ def test_a_stretched_bond_costs_energy_and_moves_back(examples: dict[str, Molecu
     numbers, positions = examples["methane"]
     stretched = positions.copy()
     stretched[4] += np.float32(0.08) * (positions[4] - positions[0])
-    found = relax(Molecules.from_list([(numbers, positions), (numbers, stretched)]))
+    told: list[int] = []
+    found = relax(Molecules.from_list([(numbers, positions), (numbers, stretched)]), advance=told.append)
+    assert told == [2]
     assert 0 <= found.energy[0] < 0.5
     assert 0 <= found.rmsd[0] < 0.01
     # Half the force constant of a C-H bond in MMFF94 is 343 kcal/mol per square angstrom, its anharmonicity aside.
