@@ -5,6 +5,7 @@ weights. Tables, metrics and figures of molecules know all sixteen.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,6 +86,11 @@ def parse_formula(text: str) -> tuple[int, ...]:
     if unknown := [symbol for symbol, _ in parts if symbol not in SYMBOLS]:
         raise InputError(f"formula {text!r}: has {unknown[0]}; supported are {SUPPORTED}")
     return tuple(ATOMIC_NUMBER_OF_SYMBOL[symbol] for symbol, count in parts for _ in range(int(count or 1)))
+
+
+def symbols_of(atomic_numbers: Iterable[int]) -> list[str]:
+    """Return the symbols of elements."""
+    return [SYMBOL_OF_ATOMIC_NUMBER[number] for number in atomic_numbers]
 
 
 def types_of(atomic_numbers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:

@@ -21,7 +21,7 @@ def plausibility_warnings(molecules: Molecules) -> list[str]:
     warnings = []
     if not (molecules.atomic_numbers == _HYDROGEN).any():
         warnings.append("there are no hydrogens; every atom has to be in the file, none is ever added")
-    flat = "".join(name for name, extent in zip("xyz", np.ptp(molecules.positions, axis=0), strict=True) if not extent)
+    flat = [name for name, extent in zip("xyz", np.ptp(molecules.positions, axis=0), strict=True) if not extent]
     if molecules.sizes.max() > _PLANAR_ANYWAY and flat:
         warnings.append(
             f"every {flat[-1]} coordinate is the same, as in a drawing; molecules should be in three dimensions"

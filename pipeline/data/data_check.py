@@ -15,6 +15,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.data.molecule_files import Reading
 from pipeline.data.molecule_parquet import SPLITS
+from pipeline.data.properties import are_numbers
 from pipeline.data.shards import best_buckets, padding
 from pipeline.data.source import split_labels
 from pipeline.study.study import DEFAULT_SHARES
@@ -63,7 +64,7 @@ def _properties(columns: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} ({values.min():g} to {values.max():g})"
         for name, values in found.items()
-        if values.dtype.kind in "iuf" and np.isfinite(values).all() and np.ptp(values)
+        if are_numbers(values) and np.ptp(values)
     )
 
 

@@ -93,5 +93,8 @@ def write_molecule_file(
                 compressed.writelines(block.encode() for block in blocks)
         else:
             file.writelines(block.encode() for block in blocks)
-    known = {**({"SMILES": smiles} if any(smiles) and TITLE in columns else {}), **columns}
-    return lost if suffix != ".xyz" else [key for key in known if key != TITLE]
+    if suffix != ".xyz":
+        return lost
+    # The title of an XYZ frame is the SMILES, unless the molecules have titles.
+    hidden = ["SMILES"] if any(smiles) and TITLE in columns else []
+    return list(dict.fromkeys([*hidden, *(key for key in columns if key != TITLE)]))

@@ -112,6 +112,11 @@ def property_columns(path: str | os.PathLike[str]) -> dict[str, str]:
     return {name: column for name, column in ALIASES.items() if column in columns} | {name: name for name in columns}
 
 
+def are_numbers(column: npt.NDArray[Any]) -> bool:
+    """Return whether a column has a finite number for every molecule."""
+    return column.dtype.kind in "iuf" and bool(np.isfinite(column).all())
+
+
 def read_properties(
     path: str | os.PathLike[str], names: Sequence[str], shards: Mapping[str, Sequence[Shard]]
 ) -> Properties:
@@ -132,7 +137,7 @@ def read_properties(
     columns, metadata = [known[name] for name in names], read_metadata(path, kind=KIND)
     found = read_columns(path, ["index", *columns])
     for name, column in zip(names, columns, strict=True):
-        if found[column].dtype.kind not in "iuf" or not np.isfinite(found[column]).all():
+        if not are_numbers(found[column]):
             raise InputError(f"condition: the property {name} of {path} should be a finite number for every molecule")
     order = np.argsort(found["index"], kind="stable")
     index, values = found["index"][order], np.stack([found[column][order] for column in columns], axis=1)

@@ -134,8 +134,9 @@ def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[_Row]:
     reader = csv.DictReader(lines)
     try:
         header = list(reader.fieldnames or ())
-        names = {name.strip().lower(): name for name in header}
-        if len(set(header)) < len(header) or [name.strip().lower() for name in header].count("smiles") != 1:
+        lowered = [name.strip().lower() for name in header]
+        names = dict(zip(lowered, header, strict=True))
+        if len(set(header)) < len(header) or lowered.count("smiles") != 1:
             raise InputError(f"{path}: its first line should name the columns, each once and smiles among them")
         title = names.get("title")
         for row in reader:

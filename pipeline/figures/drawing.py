@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.path import Path
 
-from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER, SYMBOLS
+from pipeline.chemistry.elements import SYMBOLS, symbols_of
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.stability import stability
 from pipeline.figures import style
@@ -129,7 +129,7 @@ def draw_molecule(axes: Axes, view: View, *, scale: float = 1.0, fog: float = _F
       fog: paleness of the farthest atom, 0 to 1.
     """
     points = view.molecule.positions.astype(np.float64) * scale
-    symbols = [SYMBOL_OF_ATOMIC_NUMBER[number] for number in view.molecule.atomic_numbers.tolist()]
+    symbols = symbols_of(view.molecule.atomic_numbers.tolist())
     radii = np.array([RADII[symbol] for symbol in symbols]) * scale
     depth = points[:, 2]
     near, far = depth.max(), depth.min()
@@ -235,7 +235,7 @@ def _sticks(first: Floats, second: Floats, order: int, scale: float, paleness: f
 def elements_of(*molecules: Molecules) -> list[str]:
     """Return the symbols of all elements of some molecules, by atomic number."""
     there = np.unique(np.concatenate([one.atomic_numbers for one in molecules]))
-    return [SYMBOL_OF_ATOMIC_NUMBER[number] for number in there.tolist()]
+    return symbols_of(there.tolist())
 
 
 def element_legend(figure: Figure, elements: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
+from pipeline.chemistry.elements import symbols_of
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.stability import stability, unstable_atoms
@@ -101,7 +101,7 @@ def _geometry(one: Molecules) -> dict[str, Any]:
     """Return elements, coordinates and bonds of a single molecule, the last two as flat lists."""
     triples = np.stack([one.bonds.first, one.bonds.second, one.bonds.order], axis=1)
     return {
-        "elements": [SYMBOL_OF_ATOMIC_NUMBER[number] for number in one.atomic_numbers.tolist()],
+        "elements": symbols_of(one.atomic_numbers.tolist()),
         # Formatted and parsed: a rounded float32 would print with many more digits.
         "positions": [float(f"{value:.{_DIGITS}f}") for value in one.positions.ravel().tolist()],
         "bonds": triples.ravel().tolist(),

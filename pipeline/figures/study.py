@@ -140,7 +140,9 @@ def _drawings(study: Study, judged: Judged) -> list[Callable[[], style.Picture]]
         found.append(partial(trajectory.draw, study.trajectory, colour=colour))
     for one in study.properties:
         found.append(partial(properties.draw, one, dataset=dataset, colour=colours.get(one.run, style.INK)))
-        found += [partial(sweep.draw, one, run) for run in runs if run.name == one.run and sweep.swept(one, run)]
+        for run in runs:
+            if run.name == one.run and (swept := sweep.swept(one, run)):
+                found.append(partial(sweep.draw, one, run, *swept))
     found += [partial(draw, run) for run in runs for draw in (distributed, structured)]
     if study.benchmarks:
         found += [partial(draw, study.benchmarks) for draw in figures_of(study.benchmarks)]

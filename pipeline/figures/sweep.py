@@ -1,5 +1,6 @@
 """Samples of one size in the order of the value of a property that they were asked for, as a strip."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -45,11 +46,8 @@ def swept(one: PropertyErrors, run: Run) -> tuple[str, list[list[int]]] | None:
     return None
 
 
-def draw(one: PropertyErrors, run: Run) -> style.Picture:
+def draw(one: PropertyErrors, run: Run, sampler: str, columns: Sequence[Sequence[int]]) -> style.Picture:
     """Draw the molecules of ``swept``, with the value that each was asked for and the one that is predicted for it."""
-    found = swept(one, run)
-    assert found is not None, "nothing to draw"
-    sampler, columns = found
     unit, factor = shown_unit(one.unit)
     asked, predicted = (factor * np.array(one.samplers[sampler][key], np.float64) for key in ("asked", "predicted"))
     molecules = run.samples[sampler]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
+from pipeline.chemistry.elements import symbols_of
 from pipeline.core.errors import InputError
 from pipeline.diffusion.alignment import bounded
 from pipeline.diffusion.clouds import Floats, Sizes, one_hot
@@ -21,8 +21,9 @@ def types_in(elements: Sequence[int], atomic_numbers: npt.ArrayLike) -> Floats:
     """
     numbers = np.asarray(atomic_numbers)
     if foreign := sorted(set(numbers.tolist()) - set(elements)):
-        known = ", ".join(SYMBOL_OF_ATOMIC_NUMBER[number] for number in elements)
-        raise InputError(f"the training molecules have no {SYMBOL_OF_ATOMIC_NUMBER[foreign[0]]}, only {known}")
+        raise InputError(
+            f"the training molecules have no {symbols_of(foreign)[0]}, only {', '.join(symbols_of(elements))}"
+        )
     types: Floats = one_hot(numbers, elements) / np.float32(TYPE_SCALE)
     return types
 

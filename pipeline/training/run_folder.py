@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 
-from pipeline.chemistry.elements import SYMBOL_OF_ATOMIC_NUMBER
+from pipeline.chemistry.elements import symbols_of
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
 from pipeline.data.properties import PropertyStatistics
@@ -162,10 +162,7 @@ def _start(
     if given != config.condition and (given or key == "teacher"):
         raise InputError(f"run {config.name}: its condition should be that of the run {run}, its {key}")
     if tuple(elements) != weights.statistics.elements:
-        own, other = (
-            ", ".join(SYMBOL_OF_ATOMIC_NUMBER[number] for number in numbers)
-            for numbers in (elements, weights.statistics.elements)
-        )
+        own, other = (", ".join(symbols_of(numbers)) for numbers in (elements, weights.statistics.elements))
         raise InputError(f"run {config.name}: its data have {own}, and those of the run {run}, its {key}, {other}")
     grown = grow_layers(weights.arrays, start, config.model)
     return grow_inputs(grown, config.condition_features - weights.config.condition_features)

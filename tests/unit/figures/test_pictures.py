@@ -66,7 +66,9 @@ def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
             {"U-bound": 0.05, "number of atoms": 0.03, "L-bound": 0.002},
         )
         yield properties.draw(errors, dataset="QM9", colour=style.INK)
-        yield sweep.draw(errors_of(runs[0]), runs[0])
+        swept = sweep.swept(errors_of(runs[0]), runs[0])
+        assert swept is not None
+        yield sweep.draw(errors_of(runs[0]), runs[0], *swept)
         if "trajectory" in study.options:
             yield trajectory.draw(read_trajectory(study.options["trajectory"][0]))
 
