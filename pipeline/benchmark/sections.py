@@ -36,7 +36,7 @@ PUBLISHED_SIZE: Final = (256, 9)
 PUBLISHED_STABILITY: Final = 0.82
 """Features and layers of the published network, and the share of stable molecules of its samples."""
 
-PEAK_ROWS: Final = 2048
+PEAK_ROWS: Final = 4096
 PEAK_REPETITIONS: Final = 5
 PEAK_SECONDS: Final = 0.3
 

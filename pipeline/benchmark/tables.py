@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.chemistry.tables import markdown_table
+from pipeline.core.text_tables import markdown_table
 
 _DASH: Final = "–"
 
@@ -13,8 +13,9 @@ def tables(found: Mapping[str, Any]) -> str:
     machine = found["machine"]
     about = machine["machine"]
     loads = machine["load_average"]
+    gpu = f"{about['gpu']}; " if about["gpu"] else ""
     blocks = [
-        f"{about['processor']}, {about['cores']} of {about['cores_of_machine']} cores, {about['memory_gb']} GB; "
+        f"{gpu}{about['processor']}, {about['cores']} of {about['cores_of_machine']} cores, {about['memory_gb']} GB; "
         f"load average {min(loads):.1f} to {max(loads):.1f}; {about['date']}. "
         "Medians with 95 % intervals; speed-ups are medians of ratios within a repetition."
     ]

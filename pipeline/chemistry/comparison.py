@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chemistry.metrics import LABELS
-from pipeline.chemistry.tables import aligned
+from pipeline.core.text_tables import aligned
 
 _GROUPS = ("distances", "posebusters", "relaxation", "relaxation_gfn2_xtb")
 _DEPENDS_ON_THE_NUMBER = ("unique", "distances")

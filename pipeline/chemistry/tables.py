@@ -4,11 +4,12 @@ import csv
 import io
 import os
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.chemistry.metrics import LABELS
+from pipeline.core.text_tables import aligned, markdown_table
 
 _MISSING: Final = "-"
 _LEAST_NAME: Final = 16
@@ -34,20 +35,6 @@ SUMMARY_NOTE: Final = (
 
 _COSTS: Final = ("network calls", "seconds per molecule")
 _TRAINING: Final = "minutes of training"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return the cells of a table as plain text: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    )
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return the cells of a table as Markdown, all but the first column aligned to the right."""
-    every = (header, ["---", *["---:"] * (len(header) - 1)], *rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in every)
 
 
 def evaluation_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:

@@ -120,7 +120,7 @@ def read_benchmarks(folder: Path) -> Benchmarks:
         peak = parts["peak"].get("operations_per_second", {}).values()
         scaling = parts["scaling"]
         return Benchmarks(
-            machine=f"{machine['processor']}, {machine['cores']} cores",
+            machine=machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores",
             cores=int(machine["cores"]),
             load=(float(min(about["load_average"])), float(max(about["load_average"]))),
             batch_size=int(parts["training"].get("batch_size", 0)),
