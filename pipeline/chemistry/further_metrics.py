@@ -32,8 +32,8 @@ from pipeline.chemistry.posebusters_checks import posebusters_checks
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.chemistry.relaxation import Relaxation, relax
 from pipeline.chemistry.stability import per_molecule
-from pipeline.core.text_tables import aligned
 from pipeline.chemistry.valences import stable_atoms
+from pipeline.core.text_tables import aligned
 
 FURTHER_LABELS: Final[dict[str, str]] = {
     "valence_atom_stability": "valence table: atoms stable",

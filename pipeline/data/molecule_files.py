@@ -14,6 +14,7 @@ hidden ones are not looked at, and what else is not read is named. No molecule i
 left out and counted, or counted as unstable, as the caller asks.
 """
 
+import codecs
 import gzip
 import io
 import itertools
@@ -65,6 +66,8 @@ _READERS: Final = {"xyz": read_xyz, "sdf": read_sdf}
 _ARCHIVES: Final = ("geom", "edm")
 _GZIP: Final = b"\x1f\x8b"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_WINDOWS: Final = "windows-1252"
+"""Name of a handler of decoding errors."""
 _XYZ_START: Final = re.compile(r"\s*\d+[ \t]*\n.*\n\s*(?:[A-Za-z]{1,2}|\d{1,3})(?:\s+[-+.\d]\S*){3}")
 _SDF_START: Final = re.compile(r"(?:.*\n){3}[ \d]{6}.*V[23]000")
 _BEGINNING: Final = 2048
@@ -258,15 +261,25 @@ def _format(path: Path) -> str | None:
     return "xyz" if _XYZ_START.match(beginning) else None
 
 
+def _as_windows(error: UnicodeError) -> tuple[str, int]:
+    """Return bytes that are not UTF-8 as text, and where to go on; a handler of decoding errors."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
 @contextmanager
 def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
-    """Yield a text file, gzipped or not, in UTF-8 or, with a byte-order mark, UTF-16; any end of line will do."""
+    """Yield a text file, gzipped or not; any end of line will do.
+
+    It is in UTF-8 or, with a byte-order mark, UTF-16; bytes that are not UTF-8 are read as Windows-1252, which many
+    editors write titles in. A number with a strange character is refused as such.
+    """
+    codecs.register_error(_WINDOWS, _as_windows)
     try:
         with path.open("rb") as file:
             stream = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(_GZIP) else file
             encoding = "utf-16" if stream.peek(2).startswith(_UTF16) else "utf-8-sig"
-            # A title may hold anything; a number with a strange character is refused as such.
-            with io.TextIOWrapper(stream, encoding=encoding, errors="replace") as text:
+            with io.TextIOWrapper(stream, encoding=encoding, errors=_WINDOWS) as text:
                 yield text
     except FileNotFoundError:
         raise InputError(f"{path}: no such file or folder") from None

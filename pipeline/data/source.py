@@ -43,7 +43,10 @@ def split_labels(num_molecules: int, *, seed: int, train: float, validation: flo
       InputError: the sizes do not fit the number of molecules.
     """
     # Fractions are rounded down, so that their sum is never too large.
+    share = train
     train, validation = (int(size * num_molecules if 0 < size < 1 else size) for size in (train, validation))
+    if train < 1 and 0 < share < 1:
+        raise InputError(f"data.split.train: {share:g} of {num_molecules} molecules is none; too few to train on")
     for key, size, least in (("train", train, 1), ("validation", validation, 0)):
         if size < least:
             raise InputError(f"data.split.{key}: {size} should be at least {least}")

@@ -105,7 +105,8 @@ def results(tmp_path: Path) -> Path:
         "machine": {
             "version": VERSION,
             "machine": {
-                "processor": "A processor", "gpu": None, "cores": 2, "cores_of_machine": 2, "memory_gb": 23.5, "date": "2026-11-22",
+                "processor": "A processor", "gpu": None, "cores": 2, "cores_of_machine": 2, "memory_gb": 23.5,
+                "date": "2026-11-22",
             },
             "load_average": [0.5, 2.1, 1.9],
             "settings": {},

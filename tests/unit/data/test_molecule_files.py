@@ -60,6 +60,14 @@ def test_a_file_is_what_its_name_or_its_beginning_says(tmp_path: Path, name: str
     assert molecules.positions[1].tolist() == [np.float32(0.96), 0, 0]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
+@pytest.mark.parametrize("title", ["\u00c5ngstr\u00f6m \u00b0", "\u00fc"])
+def test_a_title_is_kept_in_any_usual_encoding(tmp_path: Path, title: str, encoding: str) -> None:
+    (tmp_path / "m.xyz").write_bytes(WATER.replace("water", title).encode(encoding))
+    reading = read_molecule_files(tmp_path / "m.xyz", invalid="refuse")
+    assert [str(one) for one in reading.data.columns["title"]] == [title]
+
+
 @pytest.mark.parametrize("name", ["m.sdf", "m.mol", "m.sd", "m.sdf.gz"])
 def test_mol_files_are_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(gzip.compress(MOL.encode()) if name.endswith(".gz") else MOL.encode())

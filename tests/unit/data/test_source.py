@@ -50,6 +50,10 @@ def test_the_splits_are_of_the_sizes_asked_for(num: int, data: st.DataObject, se
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
+        (
+            {"train": 0.01, "validation": 0.1},
+            r"data\.split\.train: 0\.01 of \d+ molecules is none; too few to train on",
+        ),
         ({"train": 0, "validation": 5}, r"data\.split\.train: 0 should be at least 1"),
         ({"train": 5, "validation": -1}, r"data\.split\.validation: -1 should be at least 0"),
         ({"train": 65, "validation": 0}, r"data\.split\.train: 65 is more than the 64 molecules"),
