@@ -13,8 +13,15 @@ third of the multiplications.
 
 Two forms share this code (``pipeline.study.config.ModelConfig``). The reference form is EDM's: a_ij = (d_ij^2, d_ij^2
 at the input). The stabilised form trains at a twenty times higher learning rate: radial functions of the distances
-instead of their raw squares, RMS-normalised node features before each MLP, and optionally one edge MLP for both
-messages and coordinates (phi_x a function of m_ij, as in the EGNN paper, arXiv 2102.09844, eq. 4).
+instead of their raw squares, and RMS-normalised node features before each MLP.
+
+A layer may instead have one edge network for both updates (``shared_edges``), with F vectors at every node, as many as
+a message has features, in the manner of PaiNN (Schuett et al. 2021, arXiv 2102.03150):
+
+  v_i    = sum_{j != i} sigmoid(w . m_ij) m_ij (x_i - x_j) / (d_ij + norm_constant) / divisor
+  q_i    = (A v_i) . (B v_i), products of vectors: what the node learns of the angles between its neighbours
+  h_i   <- h_i + phi_h(h_i, sum_j ..., q_i)
+  x_i   <- x_i + v_i . phi_x(h_i, sum_j ..., q_i)
 """
 
 from collections.abc import Callable
@@ -142,8 +149,7 @@ class Layer(nn.Module):
         update = nn.silu(linear(config.hidden, name="node_hidden")(jnp.concatenate([nodes, received], axis=-1)))
         h = h + linear(config.hidden, name="node_output")(update)
 
-        if not config.shared_edges:
-            messages = edge_mlp(name="coordinate")(normalise(h), edges)
+        messages = edge_mlp(name="coordinate")(normalise(h), edges)
         # Xavier with gain 0.001, as the reference: the network starts as the identity on coordinates.
         xavier = (6.0 / (config.edge_hidden + 1)) ** 0.5
         kernel = self.param("coordinate_output", _uniform(0.001 * xavier), (config.edge_hidden, 1))
@@ -152,6 +158,52 @@ class Layer(nn.Module):
         )  # [B, N, N]
         scale = weight * pair_mask / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)
         change = jnp.einsum("bij,bijc->bic", scale, difference, precision=float32())
+        return x + (change if step is None else step[:, None, None] * change), h
+
+
+class VectorLayer(nn.Module):
+    """One equivariant layer with one edge network: the messages make vectors, which make angles and move the atoms.
+
+    Its parameters have the names of ``Layer``'s where they do the same.
+    """
+
+    config: ModelConfig
+    edge_mlp: Callable[..., nn.Module] = EdgeMLP
+    precision: Precision = "float32"
+
+    @nn.compact
+    def __call__(
+        self, x: Array, h: Array, initial_radial: Array, pair_mask: Array, step: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Update ``x`` [B, N, 3] and ``h`` [B, N, H], see ``Layer``."""
+        config, linear = self.config, partial(Linear, precision=self.precision)
+        features = config.edge_hidden
+        normalise = rms_normalise if config.node_norm == "rms" else (lambda features: features)
+        difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
+        distance2 = jnp.sum(difference**2, axis=-1)  # [B, N, N]
+        edges = jnp.concatenate([radial_features(distance2, kind=config.radial_features), initial_radial], axis=-1)
+
+        nodes = normalise(h)
+        messages = self.edge_mlp(features, precision=self.precision, name="message")(nodes, edges)  # [B, N, N, F]
+        gate = pair_mask
+        if config.attention:
+            gate = gate * nn.sigmoid(linear(1, name="attention")(messages)[..., 0])
+        towards = difference / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)[..., None]
+        # One product for all sums over the senders j: of the messages, and of the messages times x, y and z.
+        factors = gate[..., None] * jnp.concatenate([jnp.ones_like(gate)[..., None], towards], axis=-1)
+        sums = jnp.einsum("bijk,bijf->bikf", factors, messages, precision=float32()) / config.aggregation_divisor
+        received, vectors = sums[:, :, 0], sums[:, :, 1:]  # [B, N, F], [B, N, 3, F]
+        length2 = jnp.mean(jnp.sum(vectors**2, axis=2), axis=-1)
+        bounded = vectors * jax.lax.rsqrt(1.0 + length2)[..., None, None]
+        left, right = (linear(features, use_bias=False, name=f"angle_{side}")(bounded) for side in ("left", "right"))
+        known = jnp.concatenate([received, jnp.sum(left * right, axis=2)], axis=-1)
+        update = nn.silu(linear(config.hidden, name="node_hidden")(jnp.concatenate([nodes, known], axis=-1)))
+        h = h + linear(config.hidden, name="node_output")(update)
+
+        inner = nn.silu(linear(features, name="coordinate_hidden")(jnp.concatenate([normalise(h), known], axis=-1)))
+        kernel = self.param("coordinate_output", _uniform(0.001 * (3.0 / features) ** 0.5), (features, features))
+        weight = jnp.tanh(jnp.matmul(inner, kernel, precision=float32())) * config.coordinate_range  # [B, N, F]
+        change = jnp.sum(weight[:, :, None, :] * vectors, axis=-1)
         return x + (change if step is None else step[:, None, None] * change), h
 
 
@@ -200,8 +252,9 @@ class EGNN(nn.Module):
             condition = jnp.zeros((len(h), self.condition_features), h.dtype) if condition is None else condition
             h = jnp.concatenate([h, condition[:, None, :] * mask[..., None]], axis=-1)
         h = linear(config.hidden, name="embedding")(h)
+        kind = VectorLayer if config.shared_edges else Layer
         for index in range(config.layers):
-            layer = Layer(config, self.edge_mlp, self.precision, name=f"layer_{index}")
+            layer = kind(config, self.edge_mlp, self.precision, name=f"layer_{index}")
             x, h = layer(x, h, initial_radial, pair_mask, step)
         if config.node_norm == "rms":
             h = rms_normalise(h)

@@ -50,7 +50,8 @@ class ModelConfig(Group):
     node_norm: Literal["rms", "none"] = "rms"
     """rms scales node features to unit root mean square before each layer; none, as in the reference, does not."""
     shared_edges: StrictBool = False
-    """Whether coordinate updates use the messages instead of a separate edge network."""
+    """Whether a layer has one edge network, whose messages make vectors that move the atoms and tell of angles (as in
+    PaiNN), instead of another one for coordinates, as in the reference: nearly half the cost."""
     preconditioned: StrictBool = True
     """Whether the network's input and target are scaled to unit variance at every noise level (Karras et al. 2022). The
     reference predicts the noise directly."""

@@ -74,9 +74,9 @@ def radial_count(kind: str) -> int:
     return 1 if kind == "squared" else RADIAL_COUNT + 2
 
 
-def rms_normalise(h: Tensor) -> Tensor:
-    """Scale each node's features [..., F] to unit root mean square (no learned gain: a linear layer follows)."""
-    return h * torch.rsqrt(h.square().mean(dim=-1, keepdim=True) + RMS_EPSILON)
+def normalised(h: Tensor, kind: str) -> Tensor:
+    """Return each node's features [..., F], for kind rms scaled to unit root mean square (a linear layer follows)."""
+    return h if kind == "none" else h * torch.rsqrt(h.square().mean(dim=-1, keepdim=True) + RMS_EPSILON)
 
 
 class EdgeMLP(nn.Module):
@@ -112,7 +112,7 @@ class Layer(nn.Module):
         self.attention = linear(config.edge_hidden, 1) if config.attention else None
         self.node_hidden = linear(config.hidden + config.edge_hidden, config.hidden)
         self.node_output = linear(config.hidden, config.hidden)
-        self.coordinate = None if config.shared_edges else EdgeMLP(config.hidden, edges, config.edge_hidden, precision)
+        self.coordinate = EdgeMLP(config.hidden, edges, config.edge_hidden, precision)
         self.coordinate_output = nn.Parameter(torch.empty(config.edge_hidden, 1))
 
     def initialise(self, generator: Generator) -> None:
@@ -131,7 +131,7 @@ class Layer(nn.Module):
         distance2 = difference.square().sum(dim=-1)  # [B, N, N]
         edges = torch.cat([radial_features(distance2, kind=config.radial_features), initial_radial], dim=-1)
 
-        nodes = self._normalise(h)
+        nodes = normalised(h, config.node_norm)
         messages = self.message(nodes, edges)  # [B, N, N, F]
         gate = pair_mask
         if self.attention is not None:
@@ -140,15 +140,62 @@ class Layer(nn.Module):
         received = torch.matmul(gate[:, :, None, :], messages)[:, :, 0, :] / config.aggregation_divisor
         h = h + self.node_output(functional.silu(self.node_hidden(torch.cat([nodes, received], dim=-1))))
 
-        if self.coordinate is not None:
-            messages = self.coordinate(self._normalise(h), edges)
+        messages = self.coordinate(normalised(h, config.node_norm), edges)
         weight = torch.tanh(messages @ self.coordinate_output)[..., 0] * config.coordinate_range  # [B, N, N]
         scale = weight * pair_mask / ((distance2 + DISTANCE_EPSILON).sqrt() + config.norm_constant)
         change = (scale[..., None] * difference).sum(dim=2)
         return x + (change if step is None else step[:, None, None] * change), h
 
-    def _normalise(self, h: Tensor) -> Tensor:
-        return rms_normalise(h) if self.config.node_norm == "rms" else h
+
+class VectorLayer(nn.Module):
+    """One equivariant layer with one edge network, see the other backend."""
+
+    def __init__(self, config: ModelConfig, precision: Precision):
+        """Make the layer of a network."""
+        super().__init__()
+        self.config, linear, features = config, partial(Linear, precision=precision), config.edge_hidden
+        self.message = EdgeMLP(config.hidden, 2 * radial_count(config.radial_features), features, precision)
+        self.attention = linear(features, 1) if config.attention else None
+        self.angle_left = linear(features, features, bias=False)
+        self.angle_right = linear(features, features, bias=False)
+        self.node_hidden = linear(config.hidden + 2 * features, config.hidden)
+        self.node_output = linear(config.hidden, config.hidden)
+        self.coordinate_hidden = linear(config.hidden + 2 * features, features)
+        self.coordinate_output = nn.Parameter(torch.empty(features, features))
+
+    def initialise(self, generator: Generator) -> None:
+        """Draw the parameter that is the layer's own, see ``Layer``."""
+        nn.init.xavier_uniform_(self.coordinate_output, gain=1e-3, generator=generator)
+
+    def forward(
+        self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor, step: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Update ``x`` [B, N, 3], by ``step`` [B] times its change, and ``h`` [B, N, H]."""
+        config = self.config
+        difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
+        distance2 = difference.square().sum(dim=-1)  # [B, N, N]
+        edges = torch.cat([radial_features(distance2, kind=config.radial_features), initial_radial], dim=-1)
+
+        nodes = normalised(h, config.node_norm)
+        messages = self.message(nodes, edges)  # [B, N, N, F]
+        gate = pair_mask
+        if self.attention is not None:
+            gate = gate * torch.sigmoid(self.attention(messages)[..., 0])
+        towards = difference / ((distance2 + DISTANCE_EPSILON).sqrt() + config.norm_constant)[..., None]
+        # One product for all sums over the senders j: of the messages, and of the messages times x, y and z.
+        factors = gate[..., None] * torch.cat([torch.ones_like(gate)[..., None], towards], dim=-1)
+        sums = torch.matmul(factors.transpose(2, 3), messages) / config.aggregation_divisor
+        received, vectors = sums[:, :, 0], sums[:, :, 1:]  # [B, N, F], [B, N, 3, F]
+        length2 = vectors.square().sum(dim=2).mean(dim=-1)
+        bounded = vectors * torch.rsqrt(1.0 + length2)[..., None, None]
+        angles = (self.angle_left(bounded) * self.angle_right(bounded)).sum(dim=2)
+        known = torch.cat([received, angles], dim=-1)
+        h = h + self.node_output(functional.silu(self.node_hidden(torch.cat([nodes, known], dim=-1))))
+
+        inner = functional.silu(self.coordinate_hidden(torch.cat([normalised(h, config.node_norm), known], dim=-1)))
+        weight = torch.tanh(inner @ self.coordinate_output) * config.coordinate_range  # [B, N, F]
+        change = (weight[:, :, None, :] * vectors).sum(dim=-1)
+        return x + (change if step is None else step[:, None, None] * change), h
 
 
 class EGNN(nn.Module):
@@ -171,13 +218,13 @@ class EGNN(nn.Module):
         self.config, self.condition_features = config, condition_features
         self.embedding = Linear(input_features + condition_features, config.hidden, precision=precision)
         for index in range(config.layers):
-            self.add_module(f"layer_{index}", Layer(config, precision))
+            self.add_module(f"layer_{index}", (VectorLayer if config.shared_edges else Layer)(config, precision))
         self.output = Linear(config.hidden, output_features, precision=precision)
 
     def initialise(self, generator: Generator) -> None:
         """Draw all parameters, on the CPU."""
         for module in self.modules():
-            if isinstance(module, Linear | Layer):
+            if isinstance(module, Linear | Layer | VectorLayer):
                 module.initialise(generator)
 
     def compile_layers(self, *, backend: str = "inductor") -> None:
@@ -205,9 +252,7 @@ class EGNN(nn.Module):
                 x, h = checkpoint(*arguments, use_reentrant=False, preserve_rng_state=False)
             else:
                 x, h = arguments[0](*arguments[1:])
-        if config.node_norm == "rms":
-            h = rms_normalise(h)
-        outputs = self.output(h) * mask[..., None]
+        outputs = self.output(normalised(h, config.node_norm)) * mask[..., None]
         return remove_mean((x - start) * mask[..., None], mask), outputs
 
 

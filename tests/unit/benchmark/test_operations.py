@@ -1,5 +1,7 @@
 """The counted operations against those that XLA counts in the program."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,8 +10,9 @@ from pipeline.benchmark.jax_ladder import PlainTraining
 from pipeline.benchmark.workload import synthetic_shard
 from pipeline.data.batches import PaddedMolecules
 from pipeline.data.statistics import Statistics
+from pipeline.jax_backend.egnn import EGNN
 from pipeline.study.config import run_config
-from pipeline.study.operations import forward_operations, training_operations
+from pipeline.study.operations import FEATURES, forward_operations, training_operations
 
 
 @pytest.mark.parametrize("rung", ["jax-naive", "jax-factored"])
@@ -19,6 +22,16 @@ def test_xla_counts_what_is_counted_and_the_elementwise_rest(rung: str, statisti
     counted = 2 * training_operations(config.model, 16, factored=CONTESTANTS[rung].factored)
     by_xla = PlainTraining(rung, config, statistics).operations(molecules)
     assert 1.0 < by_xla / counted < 1.15
+
+
+@pytest.mark.parametrize("shared_edges", [False, True])
+def test_both_kinds_of_layers_are_counted(shared_edges: bool) -> None:
+    reference = reference_settings(hidden=128, layers=2, batch_size=2)
+    model = run_config(reference | {"model": reference["model"] | {"shared_edges": shared_edges}}).model
+    network, inputs = EGNN(model, output_features=FEATURES), (jnp.zeros((1, 16, 3)), jnp.zeros((1, 16, FEATURES + 1)))
+    params = network.init(jax.random.key(0), *inputs, jnp.ones((1, 16)))
+    compiled = jax.jit(network.apply).lower(params, *inputs, jnp.ones((1, 16))).compile()
+    assert 1.0 < compiled.cost_analysis()["flops"] / forward_operations(model, 16) < 1.15
 
 
 def test_the_factoring_saves_two_thirds_of_wide_networks() -> None:

@@ -115,19 +115,28 @@ def plain(network: Network, x: Doubles, h: Doubles) -> tuple[Doubles, Doubles]:
         distance2 = {(i, j): float(((x[i] - x[j]) ** 2).sum()) for i, j in edges}
         attributes = {edge: np.concatenate([radial(distance2[edge]), initial[edge]]) for edge in edges}
         messages = edge_mlp(f"{layer}.message", normalised(h), attributes)
+        towards = {(i, j): (x[i] - x[j]) / (np.sqrt(distance2[i, j] + 1e-8) + config.norm_constant) for i, j in edges}
         received = np.zeros((len(x), config.edge_hidden))
+        vectors = np.zeros((len(x), 3, config.edge_hidden))
         for i, j in edges:
-            message = messages[i, j]
-            gate = sigmoid(linear(f"{layer}.attention", message)) if config.attention else 1.0
-            received[i] += gate * message / config.aggregation_divisor
+            gate = sigmoid(linear(f"{layer}.attention", messages[i, j])) if config.attention else 1.0
+            received[i] += gate * messages[i, j] / config.aggregation_divisor
+            vectors[i] += np.outer(towards[i, j], gate * messages[i, j]) / config.aggregation_divisor
+        if config.shared_edges:
+            bounded = vectors / np.sqrt(1.0 + (vectors**2).sum(1).mean(-1))[:, None, None]
+            left, right = (bounded @ arrays[f"{layer}.angle_{side}.kernel"] for side in ("left", "right"))
+            received = np.concatenate([received, (left * right).sum(1)], axis=1)
         inner = silu(linear(f"{layer}.node_hidden", np.concatenate([normalised(h), received], axis=1)))
         h = h + linear(f"{layer}.node_output", inner)
-        if not config.shared_edges:
-            messages = edge_mlp(f"{layer}.coordinate", normalised(h), attributes)
+        output = arrays[f"{layer}.coordinate_output"]
+        if config.shared_edges:
+            inner = silu(linear(f"{layer}.coordinate_hidden", np.concatenate([normalised(h), received], axis=1)))
+            x = x + (np.tanh(inner @ output)[:, None, :] * config.coordinate_range * vectors).sum(-1)
+            continue
+        messages = edge_mlp(f"{layer}.coordinate", normalised(h), attributes)
         moved = x.copy()
         for i, j in edges:
-            weight = np.tanh(messages[i, j] @ arrays[f"{layer}.coordinate_output"]) * config.coordinate_range
-            moved[i] += (x[i] - x[j]) / (np.sqrt(distance2[i, j] + 1e-8) + config.norm_constant) * weight
+            moved[i] += towards[i, j] * np.tanh(messages[i, j] @ output) * config.coordinate_range
         x = moved
     velocity = x - start
     return velocity - velocity.mean(0), linear("output", normalised(h))
