@@ -26,6 +26,7 @@ a message has features, in the manner of PaiNN (Schuett et al. 2021, arXiv 2102.
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -93,9 +94,9 @@ def radial_features(distance2: Array, *, kind: str) -> Array:
     return jnp.concatenate([distance, bounded, gaussians], axis=-1)
 
 
-def rms_normalise(h: Array) -> Array:
-    """Scale each node's features [..., F] to unit root mean square (no learned gain: a linear layer follows)."""
-    return h * jax.lax.rsqrt(jnp.mean(h**2, axis=-1, keepdims=True) + RMS_EPSILON)
+def normalised(h: Array, kind: str) -> Array:
+    """Return each node's features [..., F], for kind rms scaled to unit root mean square (a linear layer follows)."""
+    return h if kind == "none" else h * jax.lax.rsqrt(jnp.mean(h**2, axis=-1, keepdims=True) + RMS_EPSILON)
 
 
 class EdgeMLP(nn.Module):
@@ -117,6 +118,23 @@ class EdgeMLP(nn.Module):
         return nn.silu(linear(product=self.product, name="hidden")(inner))
 
 
+class Messages(NamedTuple):
+    """What the atoms of a molecule tell each other."""
+
+    difference: Array
+    """x_i - x_j, [B, N, N, 3]."""
+    distance2: Array
+    """[B, N, N]."""
+    edges: Array
+    """Features of the distances, [B, N, N, K]."""
+    nodes: Array
+    """Normalised features of the nodes, [B, N, H]."""
+    values: Array
+    """m_ij, [B, N, N, F]."""
+    gate: Array
+    """Weight of each message, [B, N, N]; 0 for padding and for i = j."""
+
+
 class Layer(nn.Module):
     """One equivariant layer: messages, node update, coordinate update."""
 
@@ -133,43 +151,42 @@ class Layer(nn.Module):
         ``step`` [B] multiplies the update of ``x``.
         """
         config, linear = self.config, partial(Linear, precision=self.precision)
-        edge_mlp = partial(self.edge_mlp, config.edge_hidden, precision=self.precision)
-        normalise = rms_normalise if config.node_norm == "rms" else (lambda features: features)
-        difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
-        distance2 = jnp.sum(difference**2, axis=-1)  # [B, N, N]
-        edges = jnp.concatenate([radial_features(distance2, kind=config.radial_features), initial_radial], axis=-1)
-
-        nodes = normalise(h)
-        messages = edge_mlp(name="message")(nodes, edges)  # [B, N, N, F]
-        gate = pair_mask
-        if config.attention:
-            gate = gate * nn.sigmoid(linear(1, name="attention")(messages)[..., 0])
+        told = self._messages(x, h, initial_radial, pair_mask)
         # A product of [N, N] gates with [N, F] messages per receiver, summed over the senders j.
-        received = jnp.einsum("bij,bijf->bif", gate, messages, precision=float32()) / config.aggregation_divisor
-        update = nn.silu(linear(config.hidden, name="node_hidden")(jnp.concatenate([nodes, received], axis=-1)))
+        received = jnp.einsum("bij,bijf->bif", told.gate, told.values, precision=float32())
+        received = received / config.aggregation_divisor
+        update = nn.silu(linear(config.hidden, name="node_hidden")(jnp.concatenate([told.nodes, received], axis=-1)))
         h = h + linear(config.hidden, name="node_output")(update)
 
-        messages = edge_mlp(name="coordinate")(normalise(h), edges)
+        values = self._edge_network("coordinate")(normalised(h, config.node_norm), told.edges)
         # Xavier with gain 0.001, as the reference: the network starts as the identity on coordinates.
         xavier = (6.0 / (config.edge_hidden + 1)) ** 0.5
         kernel = self.param("coordinate_output", _uniform(0.001 * xavier), (config.edge_hidden, 1))
         weight = (
-            jnp.tanh(jnp.matmul(messages, kernel, precision=float32()))[..., 0] * config.coordinate_range
+            jnp.tanh(jnp.matmul(values, kernel, precision=float32()))[..., 0] * config.coordinate_range
         )  # [B, N, N]
-        scale = weight * pair_mask / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)
-        change = jnp.einsum("bij,bijc->bic", scale, difference, precision=float32())
+        scale = weight * pair_mask / (jnp.sqrt(told.distance2 + DISTANCE_EPSILON) + config.norm_constant)
+        change = jnp.einsum("bij,bijc->bic", scale, told.difference, precision=float32())
         return x + (change if step is None else step[:, None, None] * change), h
 
+    def _edge_network(self, name: str) -> nn.Module:
+        return self.edge_mlp(self.config.edge_hidden, precision=self.precision, name=name)
 
-class VectorLayer(nn.Module):
-    """One equivariant layer with one edge network: the messages make vectors, which make angles and move the atoms.
+    def _messages(self, x: Array, h: Array, initial_radial: Array, pair_mask: Array) -> Messages:
+        config = self.config
+        difference = x[:, :, None, :] - x[:, None, :, :]
+        distance2 = jnp.sum(difference**2, axis=-1)
+        edges = jnp.concatenate([radial_features(distance2, kind=config.radial_features), initial_radial], axis=-1)
+        nodes = normalised(h, config.node_norm)
+        values = self._edge_network("message")(nodes, edges)
+        gate = pair_mask
+        if config.attention:
+            gate = gate * nn.sigmoid(Linear(1, precision=self.precision, name="attention")(values)[..., 0])
+        return Messages(difference, distance2, edges, nodes, values, gate)
 
-    Its parameters have the names of ``Layer``'s where they do the same.
-    """
 
-    config: ModelConfig
-    edge_mlp: Callable[..., nn.Module] = EdgeMLP
-    precision: Precision = "float32"
+class VectorLayer(Layer):
+    """One equivariant layer with one edge network: the messages make vectors, which make angles and move the atoms."""
 
     @nn.compact
     def __call__(
@@ -178,29 +195,21 @@ class VectorLayer(nn.Module):
         """Update ``x`` [B, N, 3] and ``h`` [B, N, H], see ``Layer``."""
         config, linear = self.config, partial(Linear, precision=self.precision)
         features = config.edge_hidden
-        normalise = rms_normalise if config.node_norm == "rms" else (lambda features: features)
-        difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
-        distance2 = jnp.sum(difference**2, axis=-1)  # [B, N, N]
-        edges = jnp.concatenate([radial_features(distance2, kind=config.radial_features), initial_radial], axis=-1)
-
-        nodes = normalise(h)
-        messages = self.edge_mlp(features, precision=self.precision, name="message")(nodes, edges)  # [B, N, N, F]
-        gate = pair_mask
-        if config.attention:
-            gate = gate * nn.sigmoid(linear(1, name="attention")(messages)[..., 0])
-        towards = difference / (jnp.sqrt(distance2 + DISTANCE_EPSILON) + config.norm_constant)[..., None]
+        told = self._messages(x, h, initial_radial, pair_mask)
+        towards = told.difference / (jnp.sqrt(told.distance2 + DISTANCE_EPSILON) + config.norm_constant)[..., None]
         # One product for all sums over the senders j: of the messages, and of the messages times x, y and z.
-        factors = gate[..., None] * jnp.concatenate([jnp.ones_like(gate)[..., None], towards], axis=-1)
-        sums = jnp.einsum("bijk,bijf->bikf", factors, messages, precision=float32()) / config.aggregation_divisor
+        factors = told.gate[..., None] * jnp.concatenate([jnp.ones_like(told.gate)[..., None], towards], axis=-1)
+        sums = jnp.einsum("bijk,bijf->bikf", factors, told.values, precision=float32()) / config.aggregation_divisor
         received, vectors = sums[:, :, 0], sums[:, :, 1:]  # [B, N, F], [B, N, 3, F]
         length2 = jnp.mean(jnp.sum(vectors**2, axis=2), axis=-1)
         bounded = vectors * jax.lax.rsqrt(1.0 + length2)[..., None, None]
         left, right = (linear(features, use_bias=False, name=f"angle_{side}")(bounded) for side in ("left", "right"))
         known = jnp.concatenate([received, jnp.sum(left * right, axis=2)], axis=-1)
-        update = nn.silu(linear(config.hidden, name="node_hidden")(jnp.concatenate([nodes, known], axis=-1)))
+        update = nn.silu(linear(config.hidden, name="node_hidden")(jnp.concatenate([told.nodes, known], axis=-1)))
         h = h + linear(config.hidden, name="node_output")(update)
 
-        inner = nn.silu(linear(features, name="coordinate_hidden")(jnp.concatenate([normalise(h), known], axis=-1)))
+        inputs = jnp.concatenate([normalised(h, config.node_norm), known], axis=-1)
+        inner = nn.silu(linear(features, name="coordinate_hidden")(inputs))
         kernel = self.param("coordinate_output", _uniform(0.001 * (3.0 / features) ** 0.5), (features, features))
         weight = jnp.tanh(jnp.matmul(inner, kernel, precision=float32())) * config.coordinate_range  # [B, N, F]
         change = jnp.sum(weight[:, :, None, :] * vectors, axis=-1)
@@ -256,9 +265,7 @@ class EGNN(nn.Module):
         for index in range(config.layers):
             layer = kind(config, self.edge_mlp, self.precision, name=f"layer_{index}")
             x, h = layer(x, h, initial_radial, pair_mask, step)
-        if config.node_norm == "rms":
-            h = rms_normalise(h)
-        outputs = linear(self.output_features, name="output")(h) * mask[..., None]
+        outputs = linear(self.output_features, name="output")(normalised(h, config.node_norm)) * mask[..., None]
         return remove_mean((x - start) * mask[..., None], mask), outputs
 
 

@@ -33,11 +33,12 @@ def forward_operations(model: ModelConfig, width: int, *, factored: bool = True)
     # Messages, their attention and their sum; the node update; the coordinate's weight and the sum of directions.
     messages = edge_network + pairs * features * (1 + 1)
     update = nodes * ((hidden + features) * hidden + hidden * hidden)
-    coordinates = edge_network + pairs * (features + 3)
     if model.shared_edges:
         # Sums of directions; angles; what the node update takes more; the coordinate's weights and the sum of vectors.
         nodewise = 2 * 3 * features * features + features * hidden + (hidden + 2 * features + features + 3) * features
         coordinates = pairs * 3 * features + nodes * nodewise
+    else:
+        coordinates = edge_network + pairs * (features + 3)
     ends = nodes * ((FEATURES + 1) * hidden + hidden * FEATURES)
     return 2 * (model.layers * (messages + update + coordinates) + ends)
 

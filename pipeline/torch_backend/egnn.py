@@ -4,7 +4,7 @@ Parameters have the names and shapes of a run's weight file: linear maps are [in
 """
 
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -100,20 +100,28 @@ class EdgeMLP(nn.Module):
         return functional.silu(self.hidden(functional.silu(inner)))
 
 
-class Layer(nn.Module):
-    """One equivariant layer: messages, node update, coordinate update."""
+class Messages(NamedTuple):
+    """What the atoms of a molecule tell each other, see the other backend."""
+
+    difference: Tensor
+    distance2: Tensor
+    edges: Tensor
+    nodes: Tensor
+    values: Tensor
+    gate: Tensor
+
+
+class _Layer(nn.Module):
+    """What the two kinds of layers share: messages, and the parameter that is drawn in its own way."""
+
+    coordinate_output: nn.Parameter
 
     def __init__(self, config: ModelConfig, precision: Precision):
-        """Make the layer of a network."""
+        """Make the edge network of the messages, and their attention."""
         super().__init__()
-        self.config, linear = config, partial(Linear, precision=precision)
-        edges = 2 * radial_count(config.radial_features)
-        self.message = EdgeMLP(config.hidden, edges, config.edge_hidden, precision)
-        self.attention = linear(config.edge_hidden, 1) if config.attention else None
-        self.node_hidden = linear(config.hidden + config.edge_hidden, config.hidden)
-        self.node_output = linear(config.hidden, config.hidden)
-        self.coordinate = EdgeMLP(config.hidden, edges, config.edge_hidden, precision)
-        self.coordinate_output = nn.Parameter(torch.empty(config.edge_hidden, 1))
+        self.config, features = config, config.edge_hidden
+        self.message = EdgeMLP(config.hidden, 2 * radial_count(config.radial_features), features, precision)
+        self.attention = Linear(features, 1, precision=precision) if config.attention else None
 
     def initialise(self, generator: Generator) -> None:
         """Draw the parameter that is the layer's own: Xavier with gain 0.001, as the reference.
@@ -122,40 +130,54 @@ class Layer(nn.Module):
         """
         nn.init.xavier_uniform_(self.coordinate_output, gain=1e-3, generator=generator)
 
-    def forward(
-        self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor, step: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Update ``x`` [B, N, 3], by ``step`` [B] times its change, and ``h`` [B, N, H]; see the other backend."""
+    def _messages(self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor) -> Messages:
         config = self.config
         difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
         distance2 = difference.square().sum(dim=-1)  # [B, N, N]
         edges = torch.cat([radial_features(distance2, kind=config.radial_features), initial_radial], dim=-1)
-
         nodes = normalised(h, config.node_norm)
-        messages = self.message(nodes, edges)  # [B, N, N, F]
+        values = self.message(nodes, edges)  # [B, N, N, F]
         gate = pair_mask
         if self.attention is not None:
-            gate = gate * torch.sigmoid(self.attention(messages)[..., 0])
-        # [1, N] gates times [N, F] messages for each receiver, summed over the senders j.
-        received = torch.matmul(gate[:, :, None, :], messages)[:, :, 0, :] / config.aggregation_divisor
-        h = h + self.node_output(functional.silu(self.node_hidden(torch.cat([nodes, received], dim=-1))))
+            gate = gate * torch.sigmoid(self.attention(values)[..., 0])
+        return Messages(difference, distance2, edges, nodes, values, gate)
 
-        messages = self.coordinate(normalised(h, config.node_norm), edges)
-        weight = torch.tanh(messages @ self.coordinate_output)[..., 0] * config.coordinate_range  # [B, N, N]
-        scale = weight * pair_mask / ((distance2 + DISTANCE_EPSILON).sqrt() + config.norm_constant)
-        change = (scale[..., None] * difference).sum(dim=2)
+
+class Layer(_Layer):
+    """One equivariant layer: messages, node update, coordinate update."""
+
+    def __init__(self, config: ModelConfig, precision: Precision):
+        """Make the layer of a network."""
+        super().__init__(config, precision)
+        linear, features = partial(Linear, precision=precision), config.edge_hidden
+        self.node_hidden = linear(config.hidden + features, config.hidden)
+        self.node_output = linear(config.hidden, config.hidden)
+        self.coordinate = EdgeMLP(config.hidden, 2 * radial_count(config.radial_features), features, precision)
+        self.coordinate_output = nn.Parameter(torch.empty(features, 1))
+
+    def forward(
+        self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor, step: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Update ``x`` [B, N, 3], by ``step`` [B] times its change, and ``h`` [B, N, H]; see the other backend."""
+        config, told = self.config, self._messages(x, h, initial_radial, pair_mask)
+        # [1, N] gates times [N, F] messages for each receiver, summed over the senders j.
+        received = torch.matmul(told.gate[:, :, None, :], told.values)[:, :, 0, :] / config.aggregation_divisor
+        h = h + self.node_output(functional.silu(self.node_hidden(torch.cat([told.nodes, received], dim=-1))))
+
+        values = self.coordinate(normalised(h, config.node_norm), told.edges)
+        weight = torch.tanh(values @ self.coordinate_output)[..., 0] * config.coordinate_range  # [B, N, N]
+        scale = weight * pair_mask / ((told.distance2 + DISTANCE_EPSILON).sqrt() + config.norm_constant)
+        change = (scale[..., None] * told.difference).sum(dim=2)
         return x + (change if step is None else step[:, None, None] * change), h
 
 
-class VectorLayer(nn.Module):
+class VectorLayer(_Layer):
     """One equivariant layer with one edge network, see the other backend."""
 
     def __init__(self, config: ModelConfig, precision: Precision):
         """Make the layer of a network."""
-        super().__init__()
-        self.config, linear, features = config, partial(Linear, precision=precision), config.edge_hidden
-        self.message = EdgeMLP(config.hidden, 2 * radial_count(config.radial_features), features, precision)
-        self.attention = linear(features, 1) if config.attention else None
+        super().__init__(config, precision)
+        linear, features = partial(Linear, precision=precision), config.edge_hidden
         self.angle_left = linear(features, features, bias=False)
         self.angle_right = linear(features, features, bias=False)
         self.node_hidden = linear(config.hidden + 2 * features, config.hidden)
@@ -163,34 +185,21 @@ class VectorLayer(nn.Module):
         self.coordinate_hidden = linear(config.hidden + 2 * features, features)
         self.coordinate_output = nn.Parameter(torch.empty(features, features))
 
-    def initialise(self, generator: Generator) -> None:
-        """Draw the parameter that is the layer's own, see ``Layer``."""
-        nn.init.xavier_uniform_(self.coordinate_output, gain=1e-3, generator=generator)
-
     def forward(
         self, x: Tensor, h: Tensor, initial_radial: Tensor, pair_mask: Tensor, step: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Update ``x`` [B, N, 3], by ``step`` [B] times its change, and ``h`` [B, N, H]."""
-        config = self.config
-        difference = x[:, :, None, :] - x[:, None, :, :]  # [B, N, N, 3]
-        distance2 = difference.square().sum(dim=-1)  # [B, N, N]
-        edges = torch.cat([radial_features(distance2, kind=config.radial_features), initial_radial], dim=-1)
-
-        nodes = normalised(h, config.node_norm)
-        messages = self.message(nodes, edges)  # [B, N, N, F]
-        gate = pair_mask
-        if self.attention is not None:
-            gate = gate * torch.sigmoid(self.attention(messages)[..., 0])
-        towards = difference / ((distance2 + DISTANCE_EPSILON).sqrt() + config.norm_constant)[..., None]
+        config, told = self.config, self._messages(x, h, initial_radial, pair_mask)
+        towards = told.difference / ((told.distance2 + DISTANCE_EPSILON).sqrt() + config.norm_constant)[..., None]
         # One product for all sums over the senders j: of the messages, and of the messages times x, y and z.
-        factors = gate[..., None] * torch.cat([torch.ones_like(gate)[..., None], towards], dim=-1)
-        sums = torch.matmul(factors.transpose(2, 3), messages) / config.aggregation_divisor
+        factors = told.gate[..., None] * torch.cat([torch.ones_like(told.gate)[..., None], towards], dim=-1)
+        sums = torch.matmul(factors.transpose(2, 3), told.values) / config.aggregation_divisor
         received, vectors = sums[:, :, 0], sums[:, :, 1:]  # [B, N, F], [B, N, 3, F]
         length2 = vectors.square().sum(dim=2).mean(dim=-1)
         bounded = vectors * torch.rsqrt(1.0 + length2)[..., None, None]
         angles = (self.angle_left(bounded) * self.angle_right(bounded)).sum(dim=2)
         known = torch.cat([received, angles], dim=-1)
-        h = h + self.node_output(functional.silu(self.node_hidden(torch.cat([nodes, known], dim=-1))))
+        h = h + self.node_output(functional.silu(self.node_hidden(torch.cat([told.nodes, known], dim=-1))))
 
         inner = functional.silu(self.coordinate_hidden(torch.cat([normalised(h, config.node_norm), known], dim=-1)))
         weight = torch.tanh(inner @ self.coordinate_output) * config.coordinate_range  # [B, N, F]
@@ -224,7 +233,7 @@ class EGNN(nn.Module):
     def initialise(self, generator: Generator) -> None:
         """Draw all parameters, on the CPU."""
         for module in self.modules():
-            if isinstance(module, Linear | Layer | VectorLayer):
+            if isinstance(module, Linear | _Layer):
                 module.initialise(generator)
 
     def compile_layers(self, *, backend: str = "inductor") -> None:
