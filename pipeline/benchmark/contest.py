@@ -49,6 +49,7 @@ class Outcome:
       shares: share of each kind of unit in the work.
       molecules: molecules per unit.
       turns: measurements of the repetitions, in order.
+      gpu: name of the GPU that it ran on; None for the CPU.
     """
 
     task: Task
@@ -59,6 +60,7 @@ class Outcome:
     shares: Mapping[str, float] = field(default_factory=dict)
     molecules: int = 0
     turns: list[Turn] = field(default_factory=list)
+    gpu: str | None = None
 
     def seconds(self) -> list[float]:
         """Return the mean seconds per unit in each repetition, with kinds weighted by their shares."""
@@ -150,6 +152,7 @@ class Arena:
             started = process.start(outcome.task)
             outcome.start_seconds, outcome.base_mb = started["seconds"], started["base_mb"]
             outcome.shares, outcome.molecules = started["shares"], started["molecules"]
+            outcome.gpu = started["gpu"]
             warmed = process.request("warm")
         except ContestantFailed as failure:
             self._drop(name, outcome, failure)

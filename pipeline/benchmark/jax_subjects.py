@@ -45,7 +45,9 @@ def prepare(task: Task) -> Framework:
 
     jax.monitoring.register_event_duration_secs_listener(note)
     make = {"multiply": _multiplying, "sample": _sampling, "train": _training}
-    return Framework(lambda task: make[task.work](task), lambda: len(compiled), _gpu_peak_mb)
+    device = jax.local_devices()[0]
+    gpu = device.device_kind if device.platform == "gpu" else None
+    return Framework(lambda task: make[task.work](task), lambda: len(compiled), _gpu_peak_mb, gpu)
 
 
 def _gpu_peak_mb() -> float:

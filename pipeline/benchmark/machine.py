@@ -2,8 +2,6 @@
 
 import os
 import platform
-import shutil
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,14 +11,13 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
 
 def describe_machine(*, cores: int) -> dict[str, Any]:
-    """Return processor, GPU (None for none), cores, memory, system, versions and the date.
+    """Return processor, cores, memory, system, versions and the date.
 
     Args:
       cores: cores that the contestants may use.
     """
     return {
         "processor": _processor(),
-        "gpu": _gpu(),
         "cores": cores,
         "cores_of_machine": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -41,15 +38,6 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def _gpu() -> str | None:
-    if not (program := shutil.which("nvidia-smi")):
-        return None
-    # The first one's: contestants use no more.
-    command = [program, "--query-gpu=name", "--format=csv,noheader", "--id=0"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def _version(package: str) -> str | None:

@@ -251,12 +251,13 @@ def peak(inputs: Inputs) -> Json:
     }
     with inputs.arena() as arena:
         outcomes = arena.measure(tasks, repetitions=PEAK_REPETITIONS, seconds=PEAK_SECONDS)
+    measured = {CONTESTANTS[one].framework: outcome for one, outcome in outcomes.items() if outcome.failed is None}
     rates = {
-        CONTESTANTS[one].framework: 2 * PEAK_ROWS**3 / min(min(turn.seconds["all"]) for turn in outcome.turns)
-        for one, outcome in outcomes.items()
-        if outcome.failed is None
+        framework: 2 * PEAK_ROWS**3 / min(min(turn.seconds["all"]) for turn in outcome.turns)
+        for framework, outcome in measured.items()
     }
-    return {"rows": PEAK_ROWS, "operations_per_second": rates}
+    gpus = {framework: outcome.gpu for framework, outcome in measured.items()}
+    return {"rows": PEAK_ROWS, "operations_per_second": rates, "gpus": gpus}
 
 
 def summarise(outcomes: Mapping[str, Outcome]) -> Json:

@@ -43,6 +43,8 @@ class Framework(NamedTuple):
     """Returns the number of programs compiled so far."""
     gpu_peak_mb: Callable[[], float]
     """Returns the most memory that it has taken of a GPU, in MiB; 0 without one."""
+    gpu: str | None = None
+    """Name of the GPU that it computes on; None for the CPU."""
 
 
 def bucketed_training(step: Callable[[Batch], float], shards: Sequence[Shard], config: RunConfig) -> Subject:

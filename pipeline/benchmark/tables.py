@@ -13,9 +13,8 @@ def tables(found: Mapping[str, Any]) -> str:
     machine = found["machine"]
     about = machine["machine"]
     loads = machine["load_average"]
-    gpu = f"{about['gpu']}; " if about["gpu"] else ""
     blocks = [
-        f"{gpu}{about['processor']}, {about['cores']} of {about['cores_of_machine']} cores, {about['memory_gb']} GB; "
+        f"{about['processor']}, {about['cores']} of {about['cores_of_machine']} cores, {about['memory_gb']} GB; "
         f"load average {min(loads):.1f} to {max(loads):.1f}; {about['date']}. "
         "Medians with 95 % intervals; speed-ups are medians of ratios within a repetition."
     ]
@@ -33,8 +32,8 @@ def tables(found: Mapping[str, Any]) -> str:
             blocks.append(f"{title}\n\n{_sampling_table(trained['contestants'])}")
     if peak := found.get("peak"):
         rates = peak["operations_per_second"].items()
-        rows = [[framework, f"{rate / 1e9:.0f}"] for framework, rate in rates]
-        blocks.append(f"Float32 matrix products\n\n{markdown_table(['framework', 'GFLOP/s'], rows)}")
+        rows = [[framework, f"{rate / 1e9:.0f}", peak["gpus"][framework] or "CPU"] for framework, rate in rates]
+        blocks.append(f"Float32 matrix products\n\n{markdown_table(['framework', 'GFLOP/s', 'on'], rows)}")
     if startup := found.get("startup"):
         rows = [
             [one["label"], *(f"{one[state]:.1f}" if state in one else _DASH for state in ("cold", "warm"))]

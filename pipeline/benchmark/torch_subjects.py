@@ -35,7 +35,10 @@ def prepare(task: Task) -> Framework:
     """Set up PyTorch for a task."""
     machine = runtime.start(cores=task.cores, compile=task.contestant == COMPILED)
     return Framework(
-        partial(_make_subject, machine=machine), _compilations, lambda: torch.cuda.max_memory_allocated() / 2**20
+        partial(_make_subject, machine=machine),
+        _compilations,
+        lambda: torch.cuda.max_memory_allocated() / 2**20,
+        None if machine.is_cpu else torch.cuda.get_device_name(machine.device),
     )
 
 

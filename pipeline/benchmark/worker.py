@@ -54,7 +54,12 @@ class Worker:
         gc.collect()
         self._subject = self._framework.make(task)
         self._subject.unit(next(iter(self._subject.shares)))
-        return {"base_mb": self._base, "molecules": self._subject.molecules, "shares": dict(self._subject.shares)}
+        return {
+            "gpu": self._framework.gpu,
+            "base_mb": self._base,
+            "molecules": self._subject.molecules,
+            "shares": dict(self._subject.shares),
+        }
 
     def _warm(self) -> Answer:
         began = time.perf_counter()

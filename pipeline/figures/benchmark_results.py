@@ -118,9 +118,12 @@ def read_benchmarks(folder: Path) -> Benchmarks:
     try:
         machine = about["machine"]
         peak = parts["peak"].get("operations_per_second", {}).values()
+        # What all frameworks ran on; the results of earlier versions do not say.
+        gpus = set(parts["peak"].get("gpus", {}).values())
+        gpu = gpus.pop() if len(gpus) == 1 else None
         scaling = parts["scaling"]
         return Benchmarks(
-            machine=machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores",
+            machine=gpu or f"{machine['processor']}, {machine['cores']} cores",
             cores=int(machine["cores"]),
             load=(float(min(about["load_average"])), float(max(about["load_average"]))),
             batch_size=int(parts["training"].get("batch_size", 0)),

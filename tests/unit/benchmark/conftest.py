@@ -105,13 +105,14 @@ def results(tmp_path: Path) -> Path:
         "machine": {
             "version": VERSION,
             "machine": {
-                "processor": "A processor", "gpu": None, "cores": 2, "cores_of_machine": 2, "memory_gb": 23.5,
-                "date": "2026-11-22",
+                "processor": "A processor", "cores": 2, "cores_of_machine": 2, "memory_gb": 23.5, "date": "2026-11-22",
             },
             "load_average": [0.5, 2.1, 1.9],
             "settings": {},
         },
-        "peak": {"rows": 2048, "operations_per_second": {"torch": 3e11, "jax": 4e11}},
+        "peak": {
+            "rows": 2048, "operations_per_second": {"torch": 3e11, "jax": 4e11}, "gpus": {"torch": None, "jax": None},
+        },
         "training": {"batch_size": 64, "reference": "edm", "networks": networks},
         "sampling": sampling,
         "scaling": {"hidden": 64, "layers": 5, "reference": "edm", "axes": scaling},

@@ -60,7 +60,7 @@ class FakeProcess:
     def start(self, task: Task) -> dict[str, Any]:
         self.task = task
         self._do("start")
-        return {"seconds": 1.0, "base_mb": 1.0, "shares": {"all": 1.0}, "molecules": 1}
+        return {"seconds": 1.0, "gpu": None, "base_mb": 1.0, "shares": {"all": 1.0}, "molecules": 1}
 
     def request(self, action: str, **details: Any) -> dict[str, Any]:
         self._do(action)

@@ -50,6 +50,20 @@ def test_all_type_is_whole_apart_and_large_enough(results: Path) -> None:
             assert not overlap.any(), (picture.name, np.argwhere(overlap)[0])
 
 
+@pytest.mark.parametrize(
+    ("gpus", "machine"),
+    [
+        ({"torch": "NVIDIA H100", "jax": "NVIDIA H100"}, "NVIDIA H100"),
+        ({"torch": "NVIDIA H100", "jax": None}, "A processor, 2 cores"),
+        ({"torch": None, "jax": None}, "A processor, 2 cores"),
+    ],
+)
+def test_a_gpu_is_named_where_all_ran_on_it(results: Path, gpus: dict[str, str | None], machine: str) -> None:
+    path = results / "peak.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"gpus": gpus}))
+    assert read_benchmarks(results).machine == machine
+
+
 def test_needed_operations_are_a_part_of_those_done(results: Path) -> None:
     small, *_ = read_benchmarks(results).training
     assert small.needed_share["jax"] == pytest.approx(1 / 3)
