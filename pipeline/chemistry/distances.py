@@ -3,6 +3,7 @@
 | key                | distance                   | unit     | of                                                     |
 |--------------------|----------------------------|----------|--------------------------------------------------------|
 | size               | Wasserstein-1              | atoms    | atoms of a molecule                                    |
+| heavy_atoms        | Wasserstein-1              | atoms    | atoms of a molecule other than hydrogen                |
 | element            | Jensen-Shannon divergence  | bits     | elements of the atoms                                  |
 | bond_length_CC ... | Wasserstein-1              | angstrom | bonded pairs of two elements, by EDM's distances       |
 | bond_angle         | Wasserstein-1              | degrees  | angles between bonds, hydrogens left out               |
@@ -58,6 +59,7 @@ class Quantity:
 
 QUANTITIES: Final[dict[str, Quantity]] = {
     "size": Quantity("atoms", 0, 1, _LARGEST_SIZE + 1),
+    "heavy_atoms": Quantity("atoms", 0, 1, _LARGEST_SIZE + 1),
     "element": Quantity("bits", 0, 1, len(SYMBOLS), ordered=False),
     **{f"bond_length_{pair}": Quantity("angstrom", 0, 0.001, 1_700) for pair in PAIRS},
     "bond_angle": Quantity("degrees", 0, 0.25, 721),
@@ -82,8 +84,11 @@ class Histograms:
     @classmethod
     def of(cls, molecules: Molecules, *, processes: int = 1) -> "Histograms":
         """Measure molecules; QM9's take about 0.15 ms each, see ``perceive`` for ``processes``."""
+        heavy = np.bincount(molecules.owners[molecules.atomic_numbers > 1], minlength=len(molecules))
         measured = {
-            "size": Values(np.arange(len(molecules)), np.minimum(molecules.sizes, _LARGEST_SIZE).astype(np.float64)),
+            name: Values(np.arange(len(molecules)), np.minimum(count, _LARGEST_SIZE).astype(np.float64))
+            for name, count in (("size", molecules.sizes), ("heavy_atoms", heavy))
+        } | {
             "element": Values(molecules.owners, molecules.types().astype(np.float64)),
             **_bond_lengths(molecules),
             "bond_angle": bond_angles(molecules),

@@ -36,6 +36,7 @@ def test_a_stretched_bond_is_as_far_as_it_was_stretched(examples: Examples) -> N
 def test_sizes_elements_and_rings_are_told_apart(examples: Examples) -> None:
     found = between([examples["benzene"]], [examples["methane"], examples["tetrafluoromethane"]])
     assert found["size"] == 7
+    assert found["heavy_atoms"] == 3
     assert found["ring_size"] is None  # the reference has none
     # Half carbon and half hydrogen against a fifth carbon, two fifths hydrogen and two fifths fluorine.
     p, q = np.array([0.5, 0.5, 0]), np.array([0.4, 0.2, 0.4])
