@@ -245,6 +245,11 @@ def property_file(wildcards):
     return data_path("molecules.parquet") if config["runs"][wildcards.run]["condition"] else []
 
 
+def condition_first(wildcards):
+    """Return a higher priority for runs with a condition: one that the data lack should not wait for other trainings."""
+    return int(bool(config["runs"][wildcards.run]["condition"]))
+
+
 def start_file(run, key):
     """Return the weights of the run that a run's ``init`` or ``teacher`` names, or none."""
     other = config["runs"][run][key]
