@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import math
 import os
+import re
 import select
 import signal
 import sys
@@ -18,6 +19,9 @@ from pipeline.study.frameworks import FRAMEWORKS
 
 # From Ctrl-C, from a scheduler or `kill`, and from a closed terminal.
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_OUT_OF_MEMORY: Final = re.compile("RESOURCE_EXHAUSTED|out of memory|can't allocate memory")
+"""What JAX and PyTorch say, whose errors are not MemoryError."""
 
 Number = TypeVar("Number", int, float)
 
@@ -84,8 +88,8 @@ def run(
     """Parse ``argv``, run ``stage`` and return the exit status; adds ``--log``, which receives progress and error.
 
     The status is 0 on success; 2, with one line on stderr, for errors that the user can fix (``InputError``, a missing
-    or unreadable file, a full disk); and 128 plus the signal number, with one line, after a signal, without one when
-    nobody reads the output any more. Any other exception is a bug and keeps its traceback.
+    or unreadable file, a full disk, too little memory); and 128 plus the signal number, with one line, after a signal,
+    without one when nobody reads the output any more. Any other exception is a bug and keeps its traceback.
     """
     prepare_environment()
     parser.add_argument("--log", type=Path, help="also write progress and errors to this file")
@@ -105,6 +109,10 @@ def run(
         if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
             return 128 + signal.SIGPIPE
         status, reason = 2, f"error: {' '.join(str(error).split())}"
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        status, reason = 2, ": ".join(["error: not enough memory", *str(error).splitlines()[:1]])
     except KeyboardInterrupt as stopped:
         number = stopped.args[0] if stopped.args else signal.SIGINT
         status, reason = 128 + number, f"stopped by {signal.Signals(number).name}"
@@ -113,16 +121,24 @@ def run(
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    """Refuse, before any work, a log that would replace another file of the command and an output without a place.
+    """Refuse, before any work, a log or an output that would replace an input, and an output without a place.
 
     Raises:
-      InputError: the log is one of the other files.
+      InputError: the log or the output is another file of the command, or the log lies in a folder that it reads.
       OSError: the output's folder cannot be written to or made.
     """
-    values = [value if isinstance(value, list) else [value] for key, value in vars(args).items() if key != "log"]
-    others = {os.path.realpath(one) for value in values for one in value if isinstance(one, Path)}
-    if args.log and os.path.realpath(args.log) in others:
-        raise InputError(f"--log: {args.log} is another file of this command")
+    written = ("output", "log")
+    values = [value if isinstance(value, list) else [value] for key, value in vars(args).items() if key not in written]
+    reads = {Path(os.path.realpath(one)) for value in values for one in value if isinstance(one, Path)}
+    taken = set(reads)
+    for key in written:
+        if path := getattr(args, key, None):
+            place = Path(os.path.realpath(path))
+            if place in taken:
+                raise InputError(f"--{key}: {path} is another file of this command")
+            if key == "log" and (folders := reads & {*place.parents}):
+                raise InputError(f"--log: {path} is in {folders.pop()}, which this command reads; put it elsewhere")
+            taken.add(place)
     if output := getattr(args, "output", None):
         folder = output if output.is_dir() else output.absolute().parent
         nearest = next(one for one in (folder, *folder.parents) if one.exists())

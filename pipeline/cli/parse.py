@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.cli.common import at_least, run, stage_parser, tell
 from pipeline.core.cores import available_cores
+from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.data.figshare import parse_figshare
 from pipeline.data.molecule_files import Invalid, read_molecule_files, report
@@ -55,6 +56,8 @@ def _size(text: str) -> float:
 
 
 def _parse(args: argparse.Namespace) -> None:
+    if args.output.suffix != ".parquet" or args.output.is_dir():
+        raise InputError(f"--output should be a .parquet file, not {args.output}")
     total = QM9_MOLECULES if args.source in _PARSERS else None
     with progress(total=total, description=f"parse {args.source}", unit="molecules", log=args.log) as bar:
         if args.source not in _PARSERS:

@@ -26,6 +26,17 @@ def cache_directory(name: str) -> Path:
 
 
 @contextlib.contextmanager
+def _named_if_full(path: Path) -> Iterator[None]:
+    """Add the file to the error of a full disk, which names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it there on success, delete it on failure.
 
@@ -34,7 +45,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # mkdtemp makes the folder private; the caller creates the file inside, with the permissions of the umask.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+    with _named_if_full(path), tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
         with temporary.open("rb") as file:
@@ -56,7 +67,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     if path.is_file():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+    with _named_if_full(path), tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary, previous = Path(folder) / "new", Path(folder) / "previous"
         temporary.mkdir()
         yield temporary

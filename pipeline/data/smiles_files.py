@@ -9,6 +9,7 @@ Either may be gzipped. The conformers are kept in parts as they come, so that wh
 again; they depend on the file, the seed and RDKit's version alone.
 """
 
+import contextlib
 import csv
 import shutil
 from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ def read_smiles_file(
       path: the file.
       seed: of the conformers.
       processes: how many share the work; 1 starts none.
-      state: folder for the parts; deleted in the end.
+      state: folder for the folder of the parts; the latter is deleted in the end, and the former if it is empty then.
       invalid: what to do about molecules without a conformer.
       advance: is told the number of molecules, now and then.
 
@@ -99,7 +100,9 @@ def read_smiles_file(
     places = [(path, number, row.line, row.title) for number, row in enumerate(rows)]
     errors = {row: Problem(kind, 0, reasons[row]) for row, kind in enumerate(kinds) if kind}
     reading = make_reading(path, Found(molecules, places, errors), invalid=invalid, num_files=1, not_read=[])
-    shutil.rmtree(state)
+    shutil.rmtree(folder)
+    with contextlib.suppress(OSError):  # what else is there is not ours
+        state.rmdir()
     return reading
 
 

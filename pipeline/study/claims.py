@@ -1,4 +1,4 @@
-"""Which study each run folder belongs to, so that no other study overwrites what was trained there."""
+"""Which study each data set and run belongs to, so that no other study overwrites what was made there."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,43 +7,52 @@ from typing import Any, Final
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.study.group import Json
+from pipeline.study.own_molecules import own_version
 from pipeline.study.study import run_settings, sampler_settings
 
 CLAIM: Final = "study.json"
+_MADE: Final = ("molecules.parquet", "weights.safetensors", "state")
+"""What is costly to make again, in the folder of a data set or of a run."""
 
 
-def claim_runs(study: Json, *, owner: str, runs: Path, record: bool) -> None:
-    """Record in the folder of every run of a study that it belongs to this study, and its settings.
+def claim_results(study: Json, *, owner: str, molecules: str | None, results: Path, record: bool) -> None:
+    """Record in the folders of a study's data set and of its runs that they belong to this study, and its settings.
 
-    A study may change its own runs; what changed is rerun. Two studies can share a run as long as their settings for it
-    are equal.
+    A study may change its own; what changed is rerun. Two studies can share a data set or a run as long as their
+    settings for it are equal.
 
     Args:
       study: resolved, with every default written out.
       owner: the study's file.
-      runs: folder with a folder for each run.
+      molecules: the user's own, if the study is of such.
+      results: folder with a folder ``data`` and a folder ``runs``.
       record: whether to write the records; False only checks.
 
     Raises:
-      InputError: a run was trained, or a sampler's molecules drawn, by another study with other settings.
+      InputError: a data set or a run was made, or a sampler's molecules drawn, by another study with other settings;
+        or the user's molecules cannot be read.
     """
-    claims = {
-        run: {
+    data = study["data"]
+    data_set = results / "data" / data["name"]
+    if molecules:
+        _check_molecules(molecules, data_set, data)
+    claims = {data_set: {"study": owner, "settings": data, "samplers": {}}} | {
+        results / "runs" / run: {
             "study": owner,
-            "settings": run_settings(study, run) | {"data": study["data"]},
+            "settings": run_settings(study, run) | {"data": data},
             "samplers": {name: sampler_settings(study, run, name) for name in study["runs"][run]["samplers"]},
         }
         for run in study["runs"]
     }
-    for run, claim in claims.items():
-        earlier = _read(runs / run)
+    for folder, claim in claims.items():
+        earlier = _read(folder)
         if earlier and earlier["study"] != owner:
-            _check(runs / run, earlier, claim)
-    for run, claim in claims.items() if record else ():
-        earlier = _read(runs / run)
-        # A run that two studies share belongs to the first.
+            _check(folder, earlier, claim)
+    for folder, claim in claims.items() if record else ():
+        earlier = _read(folder)
+        # What two studies share belongs to the first.
         if not earlier or earlier["study"] == owner or earlier["settings"] != claim["settings"]:
-            write_json(runs / run / CLAIM, claim)
+            write_json(folder / CLAIM, claim)
 
 
 def _read(folder: Path) -> Json | None:
@@ -51,19 +60,35 @@ def _read(folder: Path) -> Json | None:
     return read_json(path) if path.exists() else None
 
 
+def _is_made(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _MADE)
+
+
+def _check_molecules(molecules: str, folder: Path, data: Json) -> None:
+    """Raise InputError if the user's molecules cannot be read.
+
+    Where they are missing, Snakemake uses whatever data set is there. That is right for results copied from elsewhere
+    without the molecules, and wrong for a path that is misspelt.
+    """
+    earlier = _read(folder)
+    known = earlier is not None and earlier["settings"] == data and _is_made(folder)
+    if not own_version(molecules) and not known:
+        raise InputError(f"data.path: {molecules}: no such file or folder")
+
+
 def _check(folder: Path, earlier: Json, claim: Json) -> None:
-    """Raise InputError if the claim of another study would overwrite results in a run's folder."""
-    trained = (folder / "weights.safetensors").exists() or (folder / "state").exists()
-    differences = list(_differences(earlier["settings"], claim["settings"])) if trained else []
+    """Raise InputError if the claim of another study would overwrite results in a folder."""
+    differences = list(_differences(earlier["settings"], claim["settings"])) if _is_made(folder) else []
     for name in earlier["samplers"].keys() & claim["samplers"].keys():
         if (folder / "samples" / f"{name}.parquet").exists():
             differences += _differences(earlier["samplers"][name], claim["samplers"][name], f"samplers.{name}.")
     if differences:
         key, was, now = differences[0]
         others = f" ({len(differences) - 1} more differ)" if len(differences) > 1 else ""
+        what = "data.name" if folder.parent.name == "data" else f"runs.{folder.name}"
         raise InputError(
-            f"runs.{folder.name}: {folder} was made by {earlier['study']} with {key} {was}, not {now}{others}; give"
-            " the run another name to keep both, or delete that folder"
+            f"{what}: {folder} was made by {earlier['study']} with {key} {was}, not {now}{others}; give it another name"
+            " to keep both, or delete that folder"
         )
 
 

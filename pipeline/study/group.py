@@ -31,17 +31,22 @@ class Group(BaseModel):
     def _parse_text(cls, value: Any, info: ValidationInfo) -> Any:
         # YAML reads 1e-4 as text, and Snakemake's --config reads whatever is inside braces as text.
         annotation = cls.model_fields[str(info.field_name)].annotation
-        return value if str in (annotation, *get_args(annotation)) else _parse_value(value)
+        kinds = (annotation, *get_args(annotation))
+        return value if str in kinds else _parse_value(value, share=Fraction in kinds)
 
 
-def _parse_value(value: Any) -> Any:
-    """Return text that is JSON, such as a number or null, as its value, and 3.0 as 3; other values unchanged."""
+def _parse_value(value: Any, *, share: bool = False) -> Any:
+    """Return text that is JSON, such as a number or null, as its value, and 3.0 as 3; other values unchanged.
+
+    Where a number may be a share, 1.0 stays as it is: nobody means one by it.
+    """
     if isinstance(value, list | tuple):
         return [_parse_value(item) for item in value]
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = json.loads(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    whole = isinstance(value, float) and value.is_integer() and not (share and value == 1)
+    return int(value) if whole else value
 
 
 NonNegativeInt = Annotated[int, Field(strict=True, ge=0)]
@@ -52,7 +57,8 @@ NonNegativeFloat = Annotated[float, Field(strict=True, ge=0)]
 PositiveFloat = Annotated[float, Field(strict=True, gt=0)]
 Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Fraction = Annotated[float, Field(strict=True, gt=0, lt=1)]
-Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
+# A file's name, of at most 255 letters, may have those of a run and of a sampler in it.
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,99}$")]
 
 _Value = TypeVar("_Value")
 
@@ -142,13 +148,14 @@ def _words(schema: Json) -> str:
     if "patternProperties" in schema:
         words += " by name"
     if "pattern" in schema:
-        words += " of lowercase letters, digits and hyphens"
+        words += f" of {_NAME_WORDS}"
     if "minimum" in schema and "maximum" in schema:
         return f"{words} from {schema['minimum']} to {schema['maximum']}"
     bounds = [text.format(schema[key]) for key, text in _BOUND_WORDS.items() if key in schema]
     return f"{words}, {' and '.join(bounds)}" if bounds else words
 
 
+_NAME_WORDS: Final = "at most 100 lowercase letters, digits and hyphens"
 _TYPE_WORDS: Final = {
     "integer": "a whole number",
     "number": "a number",
@@ -195,7 +202,7 @@ def _describe_error(error: ValidationError, whole: Json) -> str:
         advice = f"did you mean {close[0]}?" if close else f"valid settings: {', '.join(known)}"
         return f"{'.'.join([*keys, unknown])}: no such setting; {advice}"
     if misnamed:
-        right = "lowercase letters, digits and hyphens" if isinstance(given, str) else "text; put it in quotes"
+        right = _NAME_WORDS if isinstance(given, str) else "text; put it in quotes"
         return f"{path or 'study'}: the name {format_value(given)} should be {right}"
     if kind == "value_error":
         return ".".join([*keys, str(first["ctx"]["error"])])

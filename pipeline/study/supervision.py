@@ -16,8 +16,9 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import InputError
 from pipeline.core.files import exclusive_lock
-from pipeline.study.claims import claim_runs
+from pipeline.study.claims import claim_results
 from pipeline.study.group import Json
+from pipeline.study.own_molecules import own_path
 
 # Messages of Snakemake that repeat the failure of a job.
 _REDUNDANT: Final = ("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not complete")
@@ -29,7 +30,7 @@ def supervise(workflow: Any, study: Json) -> None:
     - Outputs that a killed Snakemake left incomplete are remade, and its locks are removed. A lock of our own, released
       when its process ends, shows that they are stale.
     - While one Snakemake runs in a folder, a second one ends with a one-line error.
-    - A study does not overwrite what another one trained (``pipeline.study.claims``).
+    - A study does not overwrite what another one made (``pipeline.study.claims``), and its molecules are there.
     - On one machine every job is reported on one line, unless an option of Snakemake sets its output.
     """
     prepare_environment()
@@ -50,7 +51,9 @@ def supervise(workflow: Any, study: Json) -> None:
                         pass
                 else:
                     stack.enter_context(lock)
-                claim_runs(study, owner=owner, runs=Path("results/runs"), record=not settings.dryrun)
+                molecules = own_path(study["data"], workflow.basedir)
+                record = not settings.dryrun
+                claim_results(study, owner=owner, molecules=molecules, results=Path("results"), record=record)
                 return execute(*args, **kwargs)
         except InputError as error:
             sys.exit(f"study: {error}")

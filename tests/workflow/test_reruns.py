@@ -1,5 +1,6 @@
 """A change of the study reruns exactly what depends on it. Stages are replaced by stubs."""
 
+import os
 from pathlib import Path
 
 from .conftest import STUDY, Workflow, changed, stand_in
@@ -82,6 +83,29 @@ def test_whatever_changes_in_a_folder_of_molecules_is_parsed_again(tmp_path: Pat
     assert workflow.planned(output, study=study) == []
     (inner / "b {1}.xyz").write_text("changed")
     assert workflow.planned(output, study=study) == ["parse data=mine"]
+
+
+def test_own_molecules_that_are_replaced_or_gone(tmp_path: Path) -> None:
+    molecules = tmp_path / "mine.xyz"
+    molecules.write_text("new")
+    workflow = Workflow(tmp_path, path=stand_in(tmp_path / "bin"))
+    study = changed(data={"name": "mine", "source": "path", "path": str(molecules)})
+    output = "results/data/mine/statistics.json"
+    done = workflow.run("--cores", "1", output, study=study)
+    assert done.returncode == 0, done.stderr
+    # The same ones at another time, as in a copy of the project.
+    os.utime(molecules, (0, 1000))
+    assert workflow.planned(output, study=study) == []
+    molecules.write_text("old")
+    os.utime(molecules, (0, 1000))
+    assert workflow.planned(output, study=study) == ["parse data=mine", "shard data=mine"]
+    # Results that were copied without them.
+    molecules.unlink()
+    assert workflow.planned(output, study=study) == []
+    misspelt = changed(data={"name": "mine", "source": "path", "path": str(tmp_path / "nime.xyz")})
+    for options in ((), ("--dry-run",)):
+        done = workflow.run("--cores", "1", *options, output, study=misspelt)
+        assert (done.returncode, done.stderr) == (1, f"study: data.path: {tmp_path}/nime.xyz: no such file or folder\n")
 
 
 def test_swapped_values_are_a_change(finished: Workflow) -> None:

@@ -86,7 +86,7 @@ class Bomb:
 @pytest.mark.parametrize(
     ("stage", "arguments"),
     [
-        (parse, ["--source", "path", "--train", "4", "--validation", "2", "--output", "out", "--input"]),
+        (parse, ["--source", "path", "--train", "4", "--validation", "2", "--output", "out.parquet", "--input"]),
         (shard, ["--buckets", "29", "--shards", "out", "--statistics", "out.json", "--molecules"]),
         (likelihood, ["--shards", "none", "--split", "test", "--output", "out", "--weights"]),
         (levels, ["--calls", "1", "--output", "out", "--weights"]),

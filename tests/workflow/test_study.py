@@ -132,6 +132,17 @@ def test_a_setting_on_the_command_line_changes_the_default_study(workflow: Workf
     assert "--gallery-molecules 7" in done.stdout + done.stderr
 
 
+def test_names_may_be_as_long_as_a_study_allows(workflow: Workflow) -> None:
+    study = yaml.safe_load(TINY.read_text())
+    run, sampler, data = ((letter + "".join(map(str, range(60))))[:100] for letter in "rsd")
+    study |= {"data": study["data"] | {"name": data}, "runs": {run: study["runs"]["tiny"]}}
+    study["runs"][run] |= {"seeds": [2**32 - 1], "samplers": {sampler: {"kind": "heun", "steps": 5}}}
+    files = [f"results/runs/{run}-seed-{2**32 - 1}/{name}.json" for name in ("config", f"samplers/{sampler}")]
+    for options in ((), ("--dry-run", "--forceall", f"results/data/{data}/shards")):
+        done = workflow.run("--cores", "1", *options, *files, study={key: study[key] for key in ("data", "runs")})
+        assert done.returncode == 0, done.stderr
+
+
 def test_another_study_does_not_replace_a_run(workflow: Workflow) -> None:
     run = workflow.directory / "results" / "runs" / "edm"
     done = workflow.run("--cores", "1", "results/runs/edm/config.json")

@@ -2,13 +2,13 @@
 import json
 import math
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 
 from pipeline.sampling.level_search import fewer_calls
 from pipeline.sampling.parts import LARGEST_BATCH
 from pipeline.study.config import run_config, sampler_config
 from pipeline.study.costs import memory_megabytes, sampling_minutes, training_minutes
+from pipeline.study.own_molecules import own_path, own_version
 from pipeline.study.released import released_path, released_training
 from pipeline.study.study import run_settings, sampler_settings
 
@@ -42,24 +42,17 @@ def data_path(name):
 
 def molecule_source(wildcards):
     """Return the input of the stage parse: a download, or the user's file or folder."""
-    data = config["data"]
-    if data["path"] is None:
-        return f"results/data/raw/{data['source']}"
-    path = data["path"]
-    # Relative to the Snakefile, whatever --directory says, but written relative to the working directory, so that moving
-    # the project changes no input.
-    return path if os.path.isabs(path) else os.path.relpath(os.path.join(workflow.basedir, path))
+    return own_path(config["data"], workflow.basedir) or f"results/data/raw/{config['data']['source']}"
 
 
-def newest_molecules(wildcards):
-    """Return when something in the user's folder of molecules last changed, in nanoseconds; 0 for any other source.
+def molecule_version(wildcards):
+    """Return what tells whether the user's molecules have changed; 0 for a download.
 
-    The time of a folder does not change with the content of its files. They are not inputs: there may be a hundred
-    thousand, with names that Snakemake would take for patterns.
+    Files in a folder are not inputs: there may be a hundred thousand, with names that Snakemake would take for patterns.
     """
     # A function of the wildcards alone, since Snakemake reruns no job for a changed param that depends on the input.
-    within = Path(molecule_source(wildcards)).rglob("*") if config["data"]["source"] == "path" else []
-    return max((entry.lstat().st_mtime_ns for entry in within if not entry.name.startswith(".")), default=0)
+    path = own_path(config["data"], workflow.basedir)
+    return own_version(path) if path else 0
 
 
 # Most jobs per sampler for sampling and evaluation; profiles set more.
@@ -250,6 +243,11 @@ def sampler_files(pattern):
 def property_file(wildcards):
     """Return the file with the properties that a run is conditioned on, or none."""
     return data_path("molecules.parquet") if config["runs"][wildcards.run]["condition"] else []
+
+
+def condition_first(wildcards):
+    """Return a higher priority for runs with a condition: one that the data lack should not wait for other trainings."""
+    return int(bool(config["runs"][wildcards.run]["condition"]))
 
 
 def start_file(run, key):

@@ -50,7 +50,7 @@ rule parse:
         )
         + ["--skip-invalid"] * config["data"]["skip"]
         + (flags(conformers=config["data"]["conformers"]) if config["data"]["conformers"] > 1 else []),
-        newest=newest_molecules,
+        version=molecule_version,
     shell:
         "python -m pipeline.cli.parse --input {input:q} {params.options:q} --processes {threads} --output {output:q} --log {log:q}"
 

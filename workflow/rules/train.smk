@@ -22,6 +22,7 @@ rule configure_run:
         "results/runs/{run}/config.json",
     log:
         "results/logs/configure/{run}.log",
+    priority: condition_first
     conda:
         "../../envs/runtime.yaml"
     resources:
@@ -106,6 +107,7 @@ rule train:
         "results/timings/train/{run}.tsv"
     wildcard_constraints:
         run=any_of(set(config["runs"]) - set(released_runs)),
+    priority: condition_first
     conda:
         "../../envs/runtime.yaml"
     threads: all_cores

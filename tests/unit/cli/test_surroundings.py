@@ -1,16 +1,21 @@
 """Where stages run: without a home folder, a user's name or a UTF-8 terminal, and until a signal ends them."""
 
+import argparse
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.cli.common import run
+from pipeline.cli.convert import main as convert
 from pipeline.cli.evaluate import main as evaluate
 from pipeline.cli.gather import main as gather
+from pipeline.cli.parse import main as parse
 
 ROOT = Path(__file__).parents[3]
 # A user under a number that no passwd file lists, as in `docker run -u 12345`.
@@ -127,13 +132,64 @@ def test_it_ends_quietly_when_nobody_reads_its_output(tmp_path: Path, words: lis
     assert done.stderr in (b"", b"1 molecule from 1 file\n")
 
 
-def test_a_log_does_not_replace_another_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", [[], ["evaluate", "{}/m.xyz"], ["convert", "{}/m.xyz", "--output", "{}/o.sdf"]])
+def test_closed_streams_are_like_discarded_ones(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "m.xyz").write_text(METHANE)
+    command = [sys.executable, "-m", "pipeline.cli.main", *(word.format(tmp_path) for word in words or ["--help"])]
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'"$@" {closed}', "sh", *command], cwd=ROOT, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr.replace("1 molecule from 1 file\n", "")) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "not enough memory"),
+        (MemoryError("Unable to allocate 745. GiB"), "not enough memory: Unable to allocate 745. GiB"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nmore"),
+            "not enough memory: RESOURCE_EXHAUSTED: Out of memory",
+        ),
+        (RuntimeError("a bug"), None),
+    ],
+)
+def test_too_little_memory_is_one_line(error: Exception, told: str | None, capfd: pytest.CaptureFixture[str]) -> None:
+    def stage(args: argparse.Namespace) -> None:
+        raise error
+
+    if told is None:
+        with pytest.raises(RuntimeError, match="a bug"):
+            run(stage, argparse.ArgumentParser(prog="stage"), [])
+    else:
+        assert run(stage, argparse.ArgumentParser(prog="stage"), []) == 2
+        assert capfd.readouterr().err == f"stage: error: {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("stage", "words", "told"),
+    [
+        (evaluate, "{}/m.xyz --output {}/o.json --log {}/link", "--log: {}/link is another file of this command"),
+        (evaluate, "{}/m.xyz --output {}/o.json --log {}/o.json", "--log: {}/o.json is another file of this command"),
+        (evaluate, "{} --log {}/m.xyz", "--log: {}/m.xyz is in {}, which this command reads; put it elsewhere"),
+        (convert, "{}/m.xyz --output {}/link", "--output: {}/link is another file of this command"),
+        (parse, "--source path --input {}/m.xyz --train 1 --validation 0 --output {}/m.xyz", "--output: {}/m.xyz is "),
+        (parse, "--source path --input {}/m.xyz --train 1 --validation 0 --output {}/o.xyz", "--output should be a "),
+        (parse, "--source path --input {}/m.xyz --train 1 --validation 0 --output {}", "--output should be a "),
+    ],
+)
+def test_what_is_written_replaces_no_other_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], stage: Any, words: str, told: str
+) -> None:
     (tmp_path / "m.xyz").write_text(METHANE)
     (tmp_path / "link").symlink_to("m.xyz")
-    arguments = [str(tmp_path / "m.xyz"), "--output", str(tmp_path / "o.json")]
-    assert evaluate([*arguments, "--log", str(tmp_path / "link")]) == 2
-    assert capfd.readouterr().err == f"evaluate: error: --log: {tmp_path}/link is another file of this command\n"
+    assert stage(words.replace("{}", str(tmp_path)).split()) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert f"error: {told.replace('{}', str(tmp_path))}" in lines[0]
     assert (tmp_path / "m.xyz").read_text() == METHANE
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "m.xyz"]
 
 
 def test_an_output_without_a_place_is_told_before_anything_is_read(

@@ -1,4 +1,7 @@
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +51,12 @@ def test_a_directory_that_fails_halfway_leaves_the_earlier_one(tmp_path: Path) -
         (temporary / "half").touch()
         raise BrokenError
     assert [file.name for file in tmp_path.rglob("*")] == ["directory", "earlier"]
+
+
+@pytest.mark.parametrize("writes", [atomic_path, atomic_directory])
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, writes: Any) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.*/output'"), writes(tmp_path / "output"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_directory_takes_the_place_of_no_file(tmp_path: Path) -> None:

@@ -71,6 +71,15 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert not np.array_equal(read(path, seed=1).data.molecules.positions, whole.positions)
 
 
+def test_files_of_others_beside_the_parts_stay(tmp_path: Path) -> None:
+    path = tmp_path / "mine.smi"
+    path.write_text("CCO\n")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "precious.sdf").touch()
+    read(path)
+    assert [file.name for file in (tmp_path / "state").iterdir()] == ["precious.sdf"]
+
+
 def test_what_has_no_conformer_is_refused_or_left_out_counted_and_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.smi"
     path.write_text("CCO ethanol\nC1CC broken\nC[Se]C\n[NH4+].[Cl-] salt\nCBr\n")
