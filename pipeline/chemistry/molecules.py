@@ -18,6 +18,28 @@ STAND_IN_SIZE: Final = 3
 """Fluorine atoms at one point replace a molecule that a generator failed on: from three on, each is bonded to more than
 one other, so that no metric calls them stable or valid. Up to five carbon atoms would make valid rings and cages."""
 
+_FAR: Final = 1000.0
+"""Angstrom from the origin, from where on float32 has no four digits after the point."""
+_MOVED: Final = 1e-4
+"""Angstrom by which rounding may move atoms of a molecule apart."""
+
+
+def in_float32(positions: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+    """Return positions [A, 3] of molecules of these sizes [M]; what is too far from the origin for float32 is centred.
+
+    What float32 cannot hold becomes infinite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = positions.astype(np.float32)
+        far, ends = np.flatnonzero((np.abs(positions) > _FAR).any(axis=1)), np.cumsum(sizes)
+        for one in np.unique(np.searchsorted(ends, far, side="right")).tolist():
+            own = slice(ends[one] - sizes[one], ends[one])
+            points = positions[own]
+            # A molecule as large as that loses its digits in any place; NaN is neither.
+            if np.ptp(points, axis=0).max() < _FAR and np.ptp(rounded[own] - points, axis=0).max() > _MOVED:
+                rounded[own] = points - points.mean(axis=0)
+    return rounded
+
 
 @dataclass(frozen=True, eq=False)
 class Molecules:

@@ -29,8 +29,10 @@ _BOND: Final = re.compile(_TWO_NUMBERS, re.ASCII)
 _END: Final = re.compile(r"M\s+END\s*")
 _V3000: Final = "M  V30 "
 _ITEM: Final = re.compile(r">.*?<(.*)>")
+_ITEM_BELOW: Final = re.compile(r">(?:\s+[\w.]+|\s*\(\S*\))?\s*<(.*)>")
+"""Where no empty line ends the item before it, which may have a line such as ``>1 and <2>``."""
 _MEANS_SOMETHING: Final = re.compile(r"^(?=>|\$\$\$\$|M\s+END)", re.MULTILINE)
-"""Where a line of a data item begins like something else."""
+"""Where a title or a line of a data item begins like something else."""
 _HEADER: Final = 3
 """Lines before the counts line: title, program, comment."""
 
@@ -41,7 +43,7 @@ _LARGEST_V2000: Final = 9999.0
 def read_sdf(lines: Iterable[str]) -> Iterator[Record]:
     """Yield the molecules of an SDF file, of a MOL file, or of several MOL files in one.
 
-    ``$$$$`` may be missing after a record that has no data items.
+    ``$$$$`` may be missing after a record that has no data items. Before it, what cannot be read is one molecule.
 
     Args:
         lines: of the file, with or without their ends.
@@ -69,18 +71,30 @@ def _records(lines: list[str], start: int, *, closed: bool) -> Iterator[Record]:
         start: the number of the first.
         closed: whether ``$$$$`` follows.
     """
-    ends = [place for place, line in enumerate(lines) if _END.fullmatch(line)]
-    if not ends:
-        raise InputError(f"truncated; the record that starts on line {start} has no M  END")
+    ends = [place for place, line in enumerate(lines) if _END.fullmatch(line)] or [len(lines)]
     begin = 0
     for end in ends:
-        rest = lines[end + 1 :]
-        has_items = next((line for line in rest if line.strip()), "").startswith(">")
-        if has_items and (end != ends[-1] or not closed):
+        if end < begin:
+            continue  # in a data item
+        # Not from a copy: there may be thousands of molecules.
+        following = next((lines[place] for place in range(end + 1, len(lines)) if lines[place].strip()), "")
+        has_items = following.startswith(">")
+        if has_items and not closed:
             raise InputError(f"truncated; the record that starts on line {start + begin} has data items and no $$$$")
-        items = _items(rest, start + end + 1) if end == ends[-1] else {}
-        yield _record(lines[begin:end], start + begin, items)
-        begin = end + 1
+        is_last = has_items or end == ends[-1]
+        items = _items(lines[end + 1 :], start + end + 1) if is_last else {}
+        try:
+            if end == len(lines):
+                raise InputError(f"truncated; the record that starts on line {start} has no M  END")
+            record = _record(lines[begin:end], start + begin, items)
+        except InputError as error:
+            # Two molecules with nothing between them would be left out as one.
+            several = begin or not is_last or len([line for line in lines[:end] if _VERSION.fullmatch(line)]) > 1
+            if several or not closed:
+                raise
+            record = Record(start, "".join(lines[:1]).strip(), [], [], {}, str(error))
+        yield record
+        begin = len(lines) if is_last else end + 1
 
 
 def _items(lines: list[str], start: int) -> dict[str, str]:
@@ -88,13 +102,20 @@ def _items(lines: list[str], start: int) -> dict[str, str]:
     items: dict[str, str] = {}
     name = None
     after_blank = True
-    for number, line in enumerate(lines, start=start):
-        match = _ITEM.match(line)
-        if match or (after_blank and line.startswith(">")):
+    block = range(0)
+    for place, line in enumerate(lines):
+        match = (_ITEM if after_blank else _ITEM_BELOW).match(line)
+        if name is not None and place in block:
+            items[name] += f"\n{line}"
+        elif match or (after_blank and line.startswith(">")):
             name = match[1] if match else line[1:].strip()
             items.setdefault(name, "")  # an item given twice has the lines of both
-        elif line.strip() and (name is None or _VERSION.fullmatch(line)):
-            raise InputError(f"line {number}: should be a data item or $$$$, not {shown(line)}")
+            if _VERSION.fullmatch("".join(lines[place + _HEADER + 1 : place + _HEADER + 2])):
+                # Its value is the block of another molecule.
+                ends = (end for end in range(place, len(lines)) if _END.fullmatch(lines[end]))
+                block = range(place + 1, next(ends, place) + 1)
+        elif line.strip() and (name is None or _VERSION.fullmatch(line) or _END.fullmatch(line)):
+            raise InputError(f"line {start + place}: should be a data item or $$$$, not {shown(line)}")
         elif name is not None:
             items[name] += f"\n{line.strip()}"
         after_blank = not line.strip()
@@ -187,7 +208,7 @@ def sdf_records(
         properties: [M] data items (tags).
     """
     for molecule, title, items in zip(drawn(molecules), titles, properties, strict=True):
-        molecule.SetProp("_Name", title)
+        molecule.SetProp("_Name", _MEANS_SOMETHING.sub(" ", title))
         large = np.abs(molecule.GetConformer().GetPositions()).max() > _LARGEST_V2000
         block = Chem.MolToMolBlock(molecule, includeStereo=False, kekulize=False, forceV3000=bool(large))
         # An empty line would end an item.

@@ -13,7 +13,7 @@ from pipeline.cli.common import run, stage_parser
 from pipeline.core.cores import available_cores
 from pipeline.core.progress import progress
 from pipeline.data.data_check import describe, study_for
-from pipeline.data.molecule_files import read_molecule_files, report
+from pipeline.data.molecule_files import format_suffix, read_molecule_files, report
 from pipeline.data.smiles_files import SUFFIXES, read_smiles_file
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_data(args: argparse.Namespace) -> None:
-    path, is_smiles = args.input, not SUFFIXES.isdisjoint(args.input.suffixes)
+    path, is_smiles = args.input, format_suffix(args.input) in SUFFIXES
     with progress(total=None, description="check-data", unit="molecules") as bar:
         if is_smiles:
             with tempfile.TemporaryDirectory() as folder:

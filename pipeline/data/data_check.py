@@ -13,6 +13,7 @@ from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.fragments import molecule_fingerprints
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import perceive
+from pipeline.core.errors import InputError
 from pipeline.data.molecule_files import Reading
 from pipeline.data.molecule_parquet import SPLITS
 from pipeline.data.properties import are_numbers
@@ -33,7 +34,6 @@ def describe(reading: Reading) -> list[str]:
     sizes, types = molecules.sizes, molecules.types()
     counts = Counter({SYMBOLS[kind]: count for kind, count in enumerate(np.bincount(types).tolist()) if count})
     buckets = best_buckets(sizes)
-    splits = Counter(split_labels(len(molecules), seed=0, **DEFAULT_SHARES).tolist())
     hydrogens = np.add.reduceat(molecules.atomic_numbers == 1, molecules.offsets[:-1], dtype=np.int64)
     some = molecules.select(np.unique(np.linspace(0, len(molecules) - 1, _PERCEIVED).astype(int)))
     valid = sum(smiles is not None for smiles in perceive(some).connected)
@@ -42,13 +42,21 @@ def describe(reading: Reading) -> list[str]:
         "elements": ", ".join(f"{symbol} {count / len(types):.1%}" for symbol, count in counts.items()),
         "atoms": f"{sizes.min()} to {sizes.max()} a molecule, {sizes.mean():.1f} on average, {len(types):,} in all",
         "buckets": f"{', '.join(map(str, buckets))}; {padding(sizes, buckets):.0%} of the pairs of atoms are padding",
-        "split": ", ".join(f"{splits[split]:,} for {split}" for split in SPLITS),
+        "split": _split(len(molecules)),
         "hydrogens": f"{hydrogens.mean():.1f} a molecule; {without}",
         "duplicates": _duplicates(molecules),
         "properties": _properties(reading.data.columns) or "none that every molecule has a number for",
         "valid": f"{valid:,} of {len(some):,} are connected and have a neutral Lewis structure",
     }
     return [f"{name:<12}{text}" for name, text in shown.items()]
+
+
+def _split(number: int) -> str:
+    try:
+        counts = Counter(split_labels(number, seed=0, **DEFAULT_SHARES).tolist())
+    except InputError as error:
+        return f"none; {error}"
+    return ", ".join(f"{counts[split]:,} for {split}" for split in SPLITS)
 
 
 def _duplicates(molecules: Molecules) -> str:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -36,18 +36,18 @@ import pyarrow.compute as pc
 from pipeline.chemistry.elements import OTHER_ELEMENTS, SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
 from pipeline.chemistry.geom import read_edm_array, read_geom_archive
 from pipeline.chemistry.molecule_text import Record, element_symbol
-from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules
+from pipeline.chemistry.molecules import STAND_IN, STAND_IN_SIZE, Molecules, in_float32
 from pipeline.chemistry.plausibility import plausibility_warnings
 from pipeline.chemistry.sdf import read_sdf
 from pipeline.chemistry.xyz import read_xyz
 from pipeline.core.errors import InputError
 from pipeline.data.molecule_parquet import (
-    IN_FILE,
     INDEX,
     SCHEMA_COLUMNS,
     SPLIT,
     TITLE,
     MoleculeTable,
+    free_name,
     read_molecule_table,
 )
 from pipeline.data.parquet_tables import UNIT
@@ -87,6 +87,8 @@ class Reading:
 
     data: SourceData
     num_files: int
+    usable: npt.NDArray[np.bool_]
+    """Of each molecule in the data, whether it is its own and no stand-in."""
     unusable: Mapping[str, int]
     """Molecules that could not be used, by reason."""
     left_out: Sequence[str]
@@ -131,7 +133,8 @@ def read_molecule_files(
 ) -> Reading:
     """Return at least one molecule from a file, or from all files in a folder, numbered from 0.
 
-    Titles, tags of SDF and further columns of Parquet become columns: of float64 where each molecule has a number.
+    Titles, tags of SDF and further columns of Parquet become columns: of numbers where each molecule has one. A
+    molecule too far from the origin for float32 is centred.
 
     Args:
       path: the file or folder.
@@ -179,6 +182,7 @@ def make_reading(
     return Reading(
         data=_chosen(found, usable, stand_ins=invalid == "unstable"),
         num_files=num_files,
+        usable=usable if invalid == "unstable" else usable[usable],
         unusable=counts,
         left_out=[found.named(one, problems) for one in problems] if invalid == "skip" else [],
         not_read=not_read,
@@ -197,8 +201,8 @@ def report(readings: Sequence[Reading]) -> list[str]:
     lines += [f"left out: {line}" for line in _first(left_out)]
     if not_read:
         lines.append(f"not read, not molecules in a known format: {', '.join(_first(not_read))}")
-    every = Molecules.concatenate([reading.data.molecules for reading in readings])
-    return [*lines, *(f"warning: {line}" for line in plausibility_warnings(every))]
+    every = Molecules.concatenate([one.data.molecules.select(np.flatnonzero(one.usable)) for one in readings])
+    return [*lines, *(f"warning: {line}" for line in (plausibility_warnings(every) if len(every) else []))]
 
 
 def _joined(path: str | os.PathLike[str], parts: Sequence[Found]) -> Found:
@@ -223,16 +227,15 @@ def _files(path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if not path.is_dir():
+        if not path.is_file():
+            raise InputError(f"{path}: a pipe or a device, which can be read only once; write it to a file first")
         kind = _format(path)
         if kind is None:
             raise InputError(f"{path}: not molecules in a format that is read: {', '.join(_FORMATS)}, also gzipped")
         return [(path, kind)], []
     files, others = [], []
-    for entry in sorted(path.rglob("*")):
+    for entry in sorted(_entries(path)):
         name = entry.relative_to(path)
-        # What is behind a link to a folder may be anywhere, a folder above included.
-        if any(part.startswith(".") for part in name.parts) or (entry.is_dir() and not entry.is_symlink()):
-            continue
         # Spark and others keep notes under such names.
         kind = _format(entry) if entry.is_file() and not entry.name.startswith("_") else None
         # An array beside molecules is seldom one of EDM's; those are read by their own names alone.
@@ -245,13 +248,32 @@ def _files(path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
     return files, others
 
 
+def _entries(path: Path) -> Iterator[Path]:
+    """Yield what is in a folder and below, but for folders and what is hidden.
+
+    Raises:
+      OSError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    for folder, folders, names in os.walk(path, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        # What is behind a link to a folder may be anywhere, a folder above included.
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in [*names, *links] if not name.startswith("."))
+
+
+def format_suffix(path: Path) -> str:
+    """Return the suffix of a file, gzipped or not, in lower case."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
 def _format(path: Path) -> str | None:
     """Return the format of a file by its suffix, or else by its beginning."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] == [".gz"]:
-        suffixes.pop()
-    if suffixes and suffixes[-1] in _FORMATS:
-        return _FORMATS[suffixes[-1]]
+    if (suffix := format_suffix(path)) in _FORMATS:
+        return _FORMATS[suffix]
     with open_text(path) as text:
         beginning = text.read(_BEGINNING)
     if beginning.startswith("PAR1"):
@@ -302,31 +324,40 @@ def _record_part(files: Iterable[tuple[Path, str]], conformers: int, advance: Ca
     sizes: list[int] = []
     atomic_numbers = bytearray()
     positions: list[npt.NDArray[np.float32]] = [np.empty((0, 3), np.float32)]
+    pending: list[npt.NDArray[np.float64]] = []
     places: list[tuple[Path, int, int | None, str]] = []
     properties: list[dict[str, str]] = []
     errors: dict[int, Problem] = {}
+
+    def settle(since: int) -> None:
+        """Take the positions of the molecules from one on."""
+        positions.append(in_float32(np.concatenate([np.empty((0, 3)), *pending]), np.array(sizes[since:], int)))
+        pending.clear()
+        advance(len(sizes) - since)
+
     for path, kind in files:
-        first = len(sizes)
+        first = since = len(sizes)
         try:
             for number, record in enumerate(_records(path, kind, conformers)):
                 if record.error:
                     errors[len(sizes)] = Problem(_UNREADABLE, 0, record.error)
                 sizes.append(len(record.atomic_numbers))
                 atomic_numbers += bytes(record.atomic_numbers)
-                with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
-                    positions.append(np.array(record.positions, np.float32).reshape(-1, 3))
+                pending.append(np.array(record.positions, np.float64).reshape(-1, 3))
                 places.append((path, number, record.line or None, record.title))
                 properties.append(record.properties)
-                if number % _ADVANCE == _ADVANCE - 1:
-                    advance(_ADVANCE)
+                if len(sizes) - since == _ADVANCE:
+                    settle(since)
+                    since = len(sizes)
         except InputError as error:
             if str(error).startswith(str(path)):
                 raise
             raise InputError(f"{path}{', ' if str(error).startswith('line') else ': '}{error}") from None
         if len(sizes) == first:
             raise InputError(f"{path}: empty")
-        advance((len(sizes) - first) % _ADVANCE)
-    smiles = [next((text for key, text in own.items() if key.lower() == "smiles"), None) for own in properties]
+        settle(since)
+    keys = [next((key for key in own if key.lower() == "smiles"), None) for own in properties]
+    smiles = [None if key is None else own.pop(key) for key, own in zip(keys, properties, strict=True)]
     table = MoleculeTable(
         sizes=np.array(sizes, np.int32),
         atomic_numbers=np.frombuffer(bytes(atomic_numbers), np.uint8),
@@ -340,18 +371,21 @@ def _record_part(files: Iterable[tuple[Path, str]], conformers: int, advance: Ca
 def make_columns(titles: Sequence[str], properties: Sequence[Mapping[str, str]]) -> pa.Table:
     """Return titles and tags as columns of M rows each; a tag with the name of a column of ours gets another."""
     columns = {TITLE: pa.array([title or None for title in titles], pa.string())}
-    for name in dict.fromkeys(name for own in properties for name in own if name.lower() != "smiles"):
+    names, ours = dict.fromkeys(name for own in properties for name in own), (*SCHEMA_COLUMNS, SPLIT, TITLE)
+    for name in names:
         values = pa.array([own.get(name) for own in properties], pa.string())
-        columns[f"{name}{IN_FILE}" if name in (*SCHEMA_COLUMNS, SPLIT, TITLE) else name] = _as_numbers(values)
+        columns[free_name(name, {*ours, *names}) if name in ours else name] = _as_numbers(values)
     return pa.table(columns)
 
 
 def _as_numbers(values: pa.Array) -> pa.Array:
-    """Return text as float64 where all of it is finite numbers; 007 is a name."""
-    if values.null_count or pc.any(pc.match_substring_regex(values, r"^[+-]?0\d|^$")).as_py():
+    """Return text as int64 or float64 where all of it is finite numbers that these hold; 007 is a name."""
+    are_whole = pc.all(pc.match_substring_regex(values, r"^(0|-?[1-9]\d*)$")).as_py()
+    kind, names = (pa.int64(), r"^$") if are_whole else (pa.float64(), r"^$|^[+-]?0\d|^[+-]?\d{17}")
+    if values.null_count or pc.any(pc.match_substring_regex(values, names)).as_py():
         return values
     try:
-        numbers = values.cast(pa.float64())
+        numbers = values.cast(kind)
     except pa.ArrowInvalid:
         return values
     return numbers if pc.all(pc.is_finite(numbers)).as_py() else values
@@ -363,9 +397,9 @@ def _parquet_part(path: Path, advance: Callable[[int], object]) -> Found:
     advance(number)
     if INDEX in columns.column_names:
         # Molecules are numbered anew; numbers of their own are kept under another name.
-        index, name = columns[INDEX], f"{INDEX}{IN_FILE}"
+        index, name = columns[INDEX], free_name(INDEX, columns.column_names)
         columns = columns.drop_columns([INDEX])
-        if name not in columns.column_names and index.to_pylist() != list(range(number)):
+        if index.to_pylist() != list(range(number)):
             columns = columns.append_column(name, index)
     if TITLE not in columns.column_names:
         columns = columns.append_column(TITLE, pa.nulls(number, pa.string()))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.chemistry.molecules import Molecules
 from pipeline.core.errors import InputError
 from pipeline.core.files import atomic_path
-from pipeline.data.molecule_parquet import TITLE, write_molecules
+from pipeline.data.molecule_parquet import IN_FILE, TITLE, free_name, write_molecules
 
 _TEXT: Final = (".sdf", ".xyz", ".extxyz")
 SUFFIXES: Final = (".parquet", *_TEXT, *(f"{suffix}.gz" for suffix in _TEXT))
@@ -79,7 +79,10 @@ def write_molecule_file(
         re.sub(r"[\r\n]+", " ", str(title or own or f"molecule {number}"))
         for number, (title, own) in enumerate(zip(lists.pop(TITLE, smiles), smiles, strict=True))
     ]
-    rows = ({key: of[row] for key, of in {"SMILES": smiles, **lists}.items()} for row in range(len(molecules)))
+    if any(smiles):
+        named = {key: free_name(f"{key}{IN_FILE}", lists) if key.lower() == "smiles" else key for key in lists}
+        lists = {"SMILES": smiles} | {named[key]: of for key, of in lists.items()}
+    rows = ({key: of[row] for key, of in lists.items()} for row in range(len(molecules)))
     properties = ({key: value for key, value in row.items() if value is not None} for row in rows)
     suffix = Path(name.removesuffix(".gz")).suffix
     if suffix == ".sdf":

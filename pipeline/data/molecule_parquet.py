@@ -14,7 +14,7 @@ its unit in the metadata of the column and of the schema. The schema also holds 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.chemistry.molecules import Molecules
+from pipeline.chemistry.molecules import Molecules, in_float32
 from pipeline.core.errors import InputError
 from pipeline.data.parquet_tables import read_table, write_table
 
@@ -44,9 +44,17 @@ _TYPES: Final = {
     "positions": pa.list_(pa.list_(pa.float32(), 3)),
 }
 
+_WIDE: Final = pa.list_(pa.list_(pa.float64(), 3))
 
 SCHEMA_COLUMNS: Final = tuple(_TYPES)
 """Names that no further column can have."""
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return the name of a column, with ``IN_FILE`` at its end if that is taken."""
+    while name in taken:
+        name += IN_FILE
+    return name
 
 
 def write_molecules(
@@ -166,10 +174,11 @@ def read_molecule_table(
     if (wrong := np.flatnonzero(sizes != num_points)).size:
         row = wrong[0]
         raise InputError(f"{path}: molecule {row}: {sizes[row]} atomic numbers but {num_points[row]} positions")
+    positions = points.flatten().to_numpy().reshape(-1, 3)
     return MoleculeTable(
         sizes=sizes,
         atomic_numbers=atomic_numbers.to_numpy(),
-        positions=points.flatten().to_numpy().reshape(-1, 3),
+        positions=positions if positions.dtype == np.float32 else in_float32(positions, sizes),
         smiles=tuple(_cast(path, table, "smiles").to_pylist()) if "smiles" in table.column_names else None,
         columns=table.drop_columns([name for name in _TYPES if name in table.column_names and name != INDEX]),
         metadata=metadata,
@@ -205,9 +214,10 @@ def _flatten(path: str | os.PathLike[str], table: pa.Table, name: str) -> tuple[
 
 
 def _cast(path: str | os.PathLike[str], table: pa.Table, name: str) -> pa.Array:
-    """Return a column in the schema's type."""
+    """Return a column in the schema's type, but positions of float64 as such."""
+    is_wide = name == "positions" and "double" in str(table.schema.field(name).type)
     try:
-        return table[name].cast(_TYPES[name]).combine_chunks()
+        return table[name].cast(_WIDE if is_wide else _TYPES[name]).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(
             f"{path}: the column {name} is of type {table.schema.field(name).type} and cannot be read as "

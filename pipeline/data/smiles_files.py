@@ -22,15 +22,25 @@ import pyarrow as pa
 from rdkit import rdBase
 
 from pipeline.chemistry.embedding import Failure, embed
+from pipeline.chemistry.molecule_text import shown
 from pipeline.chemistry.parallel import map_parts
 from pipeline.core.errors import InputError
 from pipeline.core.files import json_digest
-from pipeline.data.molecule_files import Found, Invalid, Problem, Reading, make_columns, make_reading, open_text
+from pipeline.data.molecule_files import (
+    Found,
+    Invalid,
+    Problem,
+    Reading,
+    format_suffix,
+    make_columns,
+    make_reading,
+    open_text,
+)
 from pipeline.data.molecule_parquet import MoleculeTable
 from pipeline.data.parquet_tables import read_table, write_table
 
 SUFFIXES: Final = frozenset({".smi", ".csv"})
-"""Of files that are taken for SMILES where nobody says what they are."""
+"""Of files, see ``format_suffix``, that are taken for SMILES where nobody says what they are."""
 
 _KIND: Final = "conformers"
 _AT_ONCE: Final = 50
@@ -124,7 +134,7 @@ def _rows(path: Path) -> Iterator[_Row]:
     if path.is_dir():
         raise InputError(f"{path}: should be a file of SMILES, not a folder")
     with open_text(path) as lines:
-        if ".csv" in [suffix.lower() for suffix in path.suffixes]:
+        if format_suffix(path) == ".csv":
             yield from _csv_rows(path, lines)
             return
         for number, line in enumerate(lines, start=1):
@@ -140,7 +150,10 @@ def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[_Row]:
         lowered = [name.strip().lower() for name in header]
         names = dict(zip(lowered, header, strict=True))
         if len(set(header)) < len(header) or lowered.count("smiles") != 1:
-            raise InputError(f"{path}: its first line should name the columns, each once and smiles among them")
+            raise InputError(
+                f"{path}: its first line should name the columns, each once and smiles among them, with commas between "
+                f"them, not {shown(','.join(header))}"
+            )
         title = names.get("title")
         for row in reader:
             if None in row or None in row.values():

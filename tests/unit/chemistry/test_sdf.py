@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,26 @@ def test_an_item_may_begin_like_another() -> None:
     (record,) = read_sdf(f"{WATER}> <purity>\n>95%\n\n> DT12\n\n> <purity>\nin V2000\n\n$$$$\n".splitlines())
     # Of an item that is there twice nothing is lost.
     assert record.properties == {"purity": ">95%\n\nin V2000", "DT12": ""}
+    items = ">  <g>\n>1 and <2>\n> 1 and <2>\n> <h>\n> 7 <i> (7)\n3\n>(MD-08974) <j> DT12\n4\n"
+    (record,) = read_sdf(f"{WATER}{items}\n$$$$\n".splitlines())
+    assert record.properties == {"g": ">1 and <2>\n> 1 and <2>", "h": "", "i": "3", "j": "4"}
+
+
+def test_an_item_may_be_the_block_of_a_molecule() -> None:
+    for block in (WATER, V3000, WATER.removeprefix("water")):
+        first, second = read_sdf(f"{WATER}>  <block>\n{block}\n> <gap>\n1\n\n$$$$\n{WATER}".splitlines())
+        assert (first.positions, second.positions) == (POSITIONS, POSITIONS)
+        assert first.properties == {"block": block.strip(), "gap": "1"}
+
+
+def test_the_time_to_read_grows_with_the_file() -> None:
+    def seconds(copies: int) -> float:
+        lines = "\n\n\n  0  0  0     0  0              1 V2000\nM  END\n".splitlines() * copies
+        start = time.process_time()
+        assert sum(1 for _ in read_sdf(lines)) == copies
+        return time.process_time() - start
+
+    assert seconds(40_000) < 40 * seconds(4_000)
 
 
 def test_long_coordinates_may_touch() -> None:
@@ -98,6 +119,10 @@ def test_what_a_generator_failed_on_is_a_record() -> None:
         (WATER.replace("0.9600", "0,9600"), "line 6: should be three coordinates, not '0,9600"),
         (WATER.replace("    0.9600", "          "), "line 6: should be three coordinates"),
         (V3000.replace("D -0.24", "R# -0.24"), "line 10: unknown element 'R#'"),
+        (WATER.replace("M  END\n", "  2 F    2   7   8\nM  END\n"), "line 10: should be M  END after 3 atoms"),
+        (V3000.replace("M  V30 END CTAB\n", "M  V30 END CTAB\nM  V30 COUNTS 1 0 0 0 0\n"), "line 18: a second COUNTS"),
+        (WATER.replace("M  END\n", ""), "truncated; the record that starts on line 1 has no M  END"),
+        (WATER.replace("  3  2", "abc  2"), "line 4: should be the counts line of a molecule"),
     ],
 )
 def test_an_unreadable_atom_invalidates_only_its_molecule(block: str, error: str) -> None:
@@ -105,16 +130,17 @@ def test_an_unreadable_atom_invalidates_only_its_molecule(block: str, error: str
     assert after.error is None
     assert record.error is not None
     assert record.error.startswith(error)
+    assert record.title == "water"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("one\ntwo", "the record that starts on line 1 has no M  END"),
-        ("$$$$\n$$$$", "the record that starts on line 1 has no M  END"),
         (WATER + "$$$$\n" + WATER[:200], "the record that starts on line 12 has no M  END"),
         (WATER + ITEMS, "the record that starts on line 1 has data items and no"),
-        (WATER + ITEMS + WATER + "$$$$", "the record that starts on line 1 has data items and no"),
+        (WATER + ITEMS + WATER + "$$$$", "line 21: should be a data item"),
+        (WATER + ITEMS + WATER.replace("999 V2000", "  0") + "$$$$", "line 27: should be a data item"),
         (WATER + ITEMS + WATER[:70] + "\n$$$$", "line 21: should be a data item"),
         (WATER + "methane\n$$$$", r"line 11: should be a data item or \$\$\$\$, not 'methane'"),
         (WATER.replace("water\n", ""), "line 4: should be the counts line"),
@@ -126,6 +152,7 @@ def test_an_unreadable_atom_invalidates_only_its_molecule(block: str, error: str
         (WATER.replace("  3  2", "  4  1"), "line 8: should be an atom"),
         (WATER.replace("  3  2", "  3  3"), "line 4: announces 3 atoms and 3 bonds, more than there are"),
         (WATER.replace("M  END\n", "") + WATER, "line 10: should be M  END"),
+        (WATER.replace("M  END\n", "") + WATER + "$$$$", "line 10: should be M  END"),
         (WATER.replace("    0.9600", "   0.9600"), "line 6: should be an atom"),
         (V3000.replace("COUNTS 3", "COUNTS 4"), "line 4: the V3000 record announces 4 atoms and has 3"),
         (V3000.replace("M  END\n", "") + V3000, "line 18: should begin with M  V30"),
@@ -162,6 +189,13 @@ def test_rdkit_reads_what_we_write(examples: dict[str, tuple[npt.NDArray[Any], n
     ]
     assert [one.GetProp("_Name") for one in found] == names
     assert (found[0].GetProp("gap"), found[1].GetProp("note")) == ("0.5", "a\nb")
+
+
+@pytest.mark.parametrize("title", ["$$$$ x", "M  END", "> <gap>"])
+def test_no_title_spoils_what_we_write(title: str) -> None:
+    (text,) = sdf_records(Molecules.from_list([([6], [[1, 2, 3]])]), [title], [{}])
+    (record,) = read_sdf(text.splitlines())
+    assert (record.title, record.positions) == (title, [[1, 2, 3]])
 
 
 def test_nobody_adds_hydrogens_to_what_we_write() -> None:

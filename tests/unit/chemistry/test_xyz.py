@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from rdkit import Chem
@@ -24,11 +26,15 @@ POSITIONS = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
         f"3\n{QM9}\n1600.1\t3600.2\t3700.3\nO\tO\t\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n",
         "3\nProperties=species:S:1:forces:R:3:pos:R:3\nO 9 9 9 0 0 0\nH 9 9 9 .96 0 0\nH 9 9 9 -.24 .93 0\n",
         "3\nProperties = species:S:1:forces:R:3:pos:R:3 a= b=c\nO 9 9 9 0 0 0\nH 9 9 9 .96 0 0\nH 9 9 9 -.24 .93 0\n",
+        WATER.replace("water", "Properties='species:S:1:pos:R:3' pbc=F"),
+        WATER.replace("water", "Properties={species:S:1:pos:R:3} pbc=F"),
+        WATER.replace(" 0\n", " 0.0 -0.4\n").replace("O 0 0 0.0", "O 0. 0. 0."),
+        WATER.rstrip("\n"),
         '3\nenergy=-1.5 Properties="id:I:1:pos:R:3:Z:I:1" pbc="F F F"\n1 0 0 0 8\n6 .96 0 0 1\n7 -.24 .93 0 1\n',
     ],
 )
 def test_every_dialect_is_the_same_molecule(text: str) -> None:
-    for copies in (1, 3):
+    for copies in (1, 3) if text.endswith("\n") else (1,):
         records = list(read_xyz((text * copies).splitlines(keepends=True)))
         assert [record.error for record in records] == [None] * copies
         for record in records:
@@ -45,6 +51,39 @@ def test_what_stands_beside_the_atoms_is_kept() -> None:
     title = r'title="a \"b\" c" "an energy"=-1.5 Properties=species:S:1:pos:R:3 Lattice="1 0 0 0 1 0 0 0 1"'
     (extended,) = read_xyz(f"1\n{title}\nC 0 0 0".splitlines())
     assert (extended.title, extended.properties) == ('a "b" c', {"an energy": "-1.5"})
+    title = r"""Properties=species:S:1:pos:R:3 dip=[1, 2, 3] m=[[1, 0], [0, 1]] sq='a "b" c' br={x y z} cut="a flag"""
+    (extended,) = read_xyz(f"1\n{title}\nC 0 0 0".splitlines())
+    assert extended.properties == {
+        **{"dip": "[1, 2, 3]", "m": "[[1, 0], [0, 1]]", "sq": 'a "b" c', "br": "x y z", "cut": '"a'}
+    }
+    assert extended.title == "flag"
+
+
+@pytest.mark.parametrize("numbers", ["123", "000", ("0", "-1", "0"), ("8.0", "1.0", "1.0"), "811"])
+def test_a_column_between_element_and_coordinates_is_never_x(numbers: Sequence[str]) -> None:
+    atoms = [f"{symbol} {number}" for symbol, number in zip("OHH", numbers, strict=True)]
+    text = f"3\nwater\n{atoms[0]} 0.0 0.0 0.0\n{atoms[1]} 0.96 0.0 0.0\n{atoms[2]} -0.24 0.93 0.0\n"
+    shifted, after = read_xyz((text + WATER).splitlines(keepends=True))
+    assert shifted.error is not None
+    assert shifted.error.startswith(f"line 3: should be x, y, z after the element, not '{numbers[0]}', on every line")
+    assert after.error is None
+    # Which is x where there are but four columns, or the fifth is no number, or x and y are zero.
+    for other in (text.replace(" 0.0\n", "\n"), text.replace(" 0.0\n", " CA\n"), "1\n\nC 0 0 1.5 -0.1\n"):
+        (record,) = read_xyz(other.splitlines())
+        assert record.error is None
+
+
+@pytest.mark.parametrize("charge", ["", " -0.25"])
+def test_what_is_cut_in_the_last_coordinate_is_refused(charge: str) -> None:
+    text = "3\nwater\n" + f"H -0.2400 0.9300 1.2345{charge}\n" * 3
+    (whole,) = read_xyz(text.removesuffix("\n").splitlines(keepends=True))
+    assert whole.error is None
+    for end in ("5", "45", "345", ".2345"):
+        cut = text.removesuffix(f"{end}{charge}\n")
+        with pytest.raises(InputError, match="truncated; line 5 has no end"):
+            list(read_xyz(cut.splitlines(keepends=True)))
+        (record,) = read_xyz(f"{cut}\n".splitlines(keepends=True))  # as somebody may have written it
+        assert record.error is None
 
 
 def test_what_a_generator_failed_on_is_a_record() -> None:

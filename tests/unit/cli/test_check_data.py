@@ -47,8 +47,19 @@ def test_it_tells_what_would_be_refused_and_what_is_there_twice(
     assert study["data"] | {"name": "my-data", "source": "path", "skip": True} == study["data"]  # type: ignore[operator]
 
 
-def test_smiles_get_conformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "mine.smi"
+@pytest.mark.parametrize("name", ["m.xyz", "m.smi.xyz", "m.csv.xyz"])
+def test_one_molecule_is_shown_all_the_same(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_text("3\nwater\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
+    lines, study = check(tmp_path / name, capsys)
+    assert lines[0] == "1 molecule from 1 file"
+    assert "split       none; data.split.train: 0.8 of 1 molecules is none; too few to train on" in lines
+    assert "elements    H 66.7%, O 33.3%" in lines
+    assert study["data"] | {"source": "path"} == study["data"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["mine.smi", "MINE.SMI"])
+def test_smiles_get_conformers(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / name
     path.write_text("\n".join(["CCO", "CCCl", "c1ccsc1", "C1CC", *("C" * n for n in range(1, 9))]))
     lines, study = check(path, capsys)
     assert lines[0] == "11 molecules from 1 file; 1 not read by RDKit, left out"

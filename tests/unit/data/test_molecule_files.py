@@ -1,4 +1,5 @@
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,61 @@ def test_a_folder_is_all_that_is_in_it_by_name(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.xyz").write_text(WATER)
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    # Root, as whom containers run tests, may read everything.
+    def scan(path: str) -> object:
+        if Path(path).name in (".hidden", "locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    for path in (tmp_path, tmp_path / "locked"):
+        with pytest.raises(PermissionError, match="locked"):
+            read(path)
+    (tmp_path / "locked").rmdir()
+    assert read(tmp_path).sizes.tolist() == [3]
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(InputError, match=f"{path}: a pipe or a device, which can be read only once"):
+            read(path)
+    (tmp_path / "m.xyz").write_text(WATER)
+    assert report([read_molecule_files(tmp_path, invalid="refuse")])[1].endswith("format: pipe")
+
+
+@pytest.mark.parametrize("suffix", [".xyz", ".sdf", ".parquet"])
+def test_a_molecule_keeps_its_shape_far_from_the_origin(tmp_path: Path, suffix: str) -> None:
+    """There float32 has steps of a quarter of an angstrom."""
+    shape, far = np.array([[0, 0, 0], [0.94, 0, 0.36], [-0.47, 0.8141, 0.36]]), np.array([3e6, 0, -4e6])
+    places = [shape, shape + far, shape + far * 1e6]
+    path = tmp_path / f"m{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(
+            pa.table({"atomic_numbers": [[7, 1, 1]] * 3, "positions": [one.tolist() for one in places]}), path
+        )
+    elif suffix == ".sdf":
+        blocks = [
+            "far\n\n\n  0  0  0     0  0            999 V3000\nM  V30 COUNTS 3 0 0 0 0\nM  V30 BEGIN ATOM\n"
+            + "".join(f"M  V30 {n} N {x:.4f} {y:.4f} {z:.4f} 0\n" for n, (x, y, z) in enumerate(one))
+            + "M  V30 END ATOM\nM  END\n$$$$\n"
+            for one in places
+        ]
+        path.write_text("".join(blocks))
+    else:
+        path.write_text("".join("3\n\n" + "".join(f"N {x:.4f} {y:.4f} {z:.4f}\n" for x, y, z in one) for one in places))
+    near, moved, farther = (positions for _, positions in read(path))
+    np.testing.assert_array_equal(near, shape.astype(np.float32))
+    np.testing.assert_allclose(moved - moved[0], shape, atol=1e-4)
+    np.testing.assert_allclose(farther - farther[0], shape, atol=2e-3)  # as float64 has it
+
+
 def test_titles_tags_and_smiles_are_kept(tmp_path: Path, test_data: Path) -> None:
     data = read_molecule_files(test_data / "molecules64.sdf", invalid="refuse").data
     assert len(data.molecules) == 64
@@ -119,6 +175,37 @@ def test_titles_tags_and_smiles_are_kept(tmp_path: Path, test_data: Path) -> Non
     }
 
 
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (["2244", "-1"], [2244, -1]),
+        (["12345678901234567891", "12345678901234567892"], None),
+        (["1234567890123456789", "1"], [1234567890123456789, 1]),
+        (["12345678901234567.5", "1"], None),
+        (["2244", "0.5"], [2244.0, 0.5]),
+        (["-0", "1"], [-0.0, 1.0]),
+        (["007", "1"], None),
+        (["", "1"], None),
+        (["nan", "1"], None),
+    ],
+)
+def test_what_no_number_gives_back_stays_text(tmp_path: Path, texts: list[str], found: list[float] | None) -> None:
+    (tmp_path / "m.sdf").write_text("".join(f"{MOL}> <ID>\n{text}\n\n$$$$\n" for text in texts))
+    values = read_molecule_files(tmp_path / "m.sdf", invalid="refuse").data.columns["ID"].to_pylist()
+    assert list(map(repr, values)) == list(map(repr, texts if found is None else found))
+
+
+def test_no_tag_replaces_another(tmp_path: Path) -> None:
+    names = ["SMILES", "smiles", "Smiles", "index", "index_in_file", "title", ""]
+    (tmp_path / "m.sdf").write_text(MOL + "".join(f"> <{name}>\nmy {name}\n\n" for name in names) + "$$$$\n")
+    data = read_molecule_files(tmp_path / "m.sdf", invalid="refuse").data
+    assert data.molecules.smiles == ("my SMILES",)
+    assert {name: column.to_pylist()[0] for name, column in data.columns.items()} == {
+        **{"title": "ammonia", "title_in_file": "my title", "smiles_in_file": "my smiles", "Smiles": "my Smiles"},
+        **{"index_in_file": "my index_in_file", "index_in_file_in_file": "my index", "": "my"},
+    }
+
+
 def test_what_a_generator_failed_on_counts_as_neither_stable_nor_valid(tmp_path: Path) -> None:
     larger = "".join(f"{size}\nbroken\n" + "C nan 0 0\n" * size for size in range(3, 9))
     (tmp_path / "m.xyz").write_text(WATER + BROKEN + EMPTY + WATER + larger)
@@ -132,6 +219,10 @@ def test_what_a_generator_failed_on_counts_as_neither_stable_nor_valid(tmp_path:
     assert [smiles is not None for smiles in perceived.edm] == sound
     assert [smiles is not None for smiles in perceived.connected] == sound
     assert report([reading, reading])[0] == "20 molecules from 2 files; 14 not finite, 2 empty, counted as unstable"
+    # What stands in for them is nothing to warn of.
+    (tmp_path / "m.xyz").write_text(larger)
+    failed = read_molecule_files(tmp_path / "m.xyz", invalid="unstable")
+    assert report([failed]) == ["6 molecules from 1 file; 6 not finite, counted as unstable"]
 
 
 def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
@@ -227,6 +318,9 @@ def test_parquet_keeps_its_columns_and_its_origin(tmp_path: Path, make_molecules
     numbered = read_molecule_files(tmp_path / "m.parquet", invalid="refuse").data
     assert numbered.index.tolist() == [0, 1]
     assert numbered.columns["index_in_file"].to_pylist() == [7, 9]
+    write_molecules(tmp_path / "m.parquet", molecules, index=[7, 9], extra_columns={"index_in_file": [1, 2]})
+    numbered = read_molecule_files(tmp_path / "m.parquet", invalid="refuse").data
+    assert [numbered.columns[f"index_in_file{more}"].to_pylist() for more in ("", "_in_file")] == [[1, 2], [7, 9]]
     nan = {
         "atomic_numbers": [[8, 1, 1], [6]],
         "positions": [[[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], [[float("nan")] * 3]],
@@ -242,3 +336,6 @@ def test_a_column_of_two_types_is_refused(tmp_path: Path, make_molecules: Callab
     write_molecules(tmp_path / "b.parquet", make_molecules([3]), extra_columns={"gap": ["large"]})
     with pytest.raises(InputError, match="a column is of different types"):
         read(tmp_path)
+    (tmp_path / "b.parquet").unlink()
+    (tmp_path / "b.sdf").write_text(f"{MOL}> <gap>\n2\n\n$$$$\n")
+    assert read_molecule_files(tmp_path, invalid="refuse").data.columns["gap"].to_pylist() == [0.5, 2.0]

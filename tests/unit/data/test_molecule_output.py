@@ -1,5 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,13 @@ from pipeline.data.molecule_output import SUFFIXES, check_output, write_molecule
 def any_molecules(draw: st.DrawFn) -> Molecules:
     sizes = draw(st.lists(st.integers(1, 8), min_size=1, max_size=5))
     numbers = draw(st.lists(st.sampled_from(ATOMIC_NUMBERS), min_size=sum(sizes), max_size=sum(sizes)))
-    widest = draw(st.sampled_from([3.0, 900.0, float(np.float32(1e30))]))
+    huge = float(np.float32(1e30))
+    near = [st.floats(-widest, widest, width=32) for widest in (3.0, 900.0)]
+    elements = draw(st.sampled_from([*near, st.sampled_from([-huge, 0.0, huge])]))
     return Molecules(
         sizes=np.array(sizes),
         atomic_numbers=np.array(numbers),
-        positions=draw(arrays.arrays(np.float32, (sum(sizes), 3), elements=st.floats(-widest, widest, width=32))),
+        positions=draw(arrays.arrays(np.float32, (sum(sizes), 3), elements=elements)),
     )
 
 
@@ -89,6 +93,26 @@ def test_what_a_format_has_no_place_for_is_told(tmp_path: Path, make_molecules: 
     assert write_molecule_file(tmp_path / "m.sdf", molecules, columns=columns | {"gap": [1, 2]}) == ["charges"]
     titles = read_molecule_files(tmp_path / "m.sdf", invalid="refuse").data.columns["title"].to_pylist()
     assert titles == ["two lines", "molecule 1"]
+
+
+@pytest.mark.parametrize("suffix", [".sdf", ".extxyz"])
+def test_every_value_comes_back(suffix: str, tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:
+    columns = {
+        "cid": [2244],
+        "gap": [0.5],
+        "day": [date(2020, 1, 2)],
+        "time": [datetime(2020, 1, 2, 3, 4)],
+        "price": [Decimal("1.50")],
+        "SMILES": ["another"],
+    }
+    write_molecule_file(tmp_path / f"m{suffix}", make_molecules([3], smiles=("C",)), columns=columns)
+    data = read_molecule_files(tmp_path / f"m{suffix}", invalid="refuse").data
+    assert data.molecules.smiles == ("C",)
+    found = {name: column.to_pylist()[0] for name, column in data.columns.items()}
+    day, time = "2020-01-02", "2020-01-02 03:04:00"
+    expected = {"title": "C", "cid": 2244, "gap": 0.5, "day": day, "time": time, "price": 1.5}
+    assert found == expected | {"SMILES_in_file": "another"}
+    assert isinstance(found["cid"], int)
 
 
 def test_the_same_molecules_give_the_same_file(tmp_path: Path, make_molecules: Callable[..., Molecules]) -> None:

@@ -99,6 +99,8 @@ def test_what_has_no_conformer_is_refused_or_left_out_counted_and_named(tmp_path
     [
         ("a.csv", "a,b\n1,2\n", "a.csv: its first line should name the columns, each once and smiles among them"),
         ("a.csv", "smiles,SMILES\nC,N\n", "each once"),
+        ("a.csv", "smiles;gap\nC;1\n", "with commas between them, not 'smiles;gap'"),
+        ("A.CSV", "sep=,\nsmiles,gap\nC,1\n", "with commas between them, not 'sep=,'"),
         ("a.csv", "smiles,b,b\nC,1,2\n", "each once"),
         ("a.csv", f"smiles,b\nC,{'b' * 200_000}\n", "a.csv, line 2: field larger than field limit"),
         ("a.csv", "smiles,b\nC,1\nC\n", "a.csv, line 3: should have 2 fields"),
