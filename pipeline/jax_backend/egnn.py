@@ -23,7 +23,7 @@ a message has features, in the manner of PaiNN (Schuett et al. 2021, arXiv 2102.
   h_i   <- h_i + phi_h(h_i, sum_j ..., q_i)
   x_i   <- x_i + v_i . phi_x(h_i, sum_j ..., q_i)
 
-Such a network also takes the number of atoms, as one more feature of each: sums over the atoms tell it, but poorly.
+Such a network also takes the number of atoms, as one more feature of each.
 """
 
 from collections.abc import Callable
