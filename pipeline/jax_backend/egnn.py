@@ -22,8 +22,6 @@ a message has features, in the manner of PaiNN (Schuett et al. 2021, arXiv 2102.
   q_i    = (A v_i) . (B v_i), products of vectors: what the node learns of the angles between its neighbours
   h_i   <- h_i + phi_h(h_i, sum_j ..., q_i)
   x_i   <- x_i + v_i . phi_x(h_i, sum_j ..., q_i)
-
-Such a network also takes the number of atoms, as one more feature of each.
 """
 
 from collections.abc import Callable
@@ -37,14 +35,7 @@ from jax import Array
 
 from pipeline.jax_backend.products import edge_product, float32, matmul
 from pipeline.study.config import ModelConfig, Precision
-from pipeline.training.constants import (
-    DISTANCE_EPSILON,
-    RADIAL_COUNT,
-    RADIAL_START,
-    RADIAL_STOP,
-    RMS_EPSILON,
-    TYPICAL_SIZE,
-)
+from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
 
 
 def _uniform(bound: float) -> Callable[..., Array]:
@@ -266,8 +257,6 @@ class EGNN(nn.Module):
         pair_mask = mask[:, :, None] * mask[:, None, :] * (1.0 - jnp.eye(x.shape[1], dtype=x.dtype))
         initial_radial = radial_features(squared_distances(x), kind=config.radial_features)
         start = x
-        if config.shared_edges:
-            h = jnp.concatenate([h, size_feature(mask)], axis=-1)
         if self.condition_features:
             condition = jnp.zeros((len(h), self.condition_features), h.dtype) if condition is None else condition
             h = jnp.concatenate([h, condition[:, None, :] * mask[..., None]], axis=-1)
@@ -278,12 +267,6 @@ class EGNN(nn.Module):
             x, h = layer(x, h, initial_radial, pair_mask, step)
         outputs = linear(self.output_features, name="output")(normalised(h, config.node_norm)) * mask[..., None]
         return remove_mean((x - start) * mask[..., None], mask), outputs
-
-
-def size_feature(mask: Array) -> Array:
-    """Return the logarithm of the number of atoms as a feature of each atom, [B, N, 1]; ``mask`` [B, N]."""
-    size = jnp.log(jnp.sum(mask, axis=1) / TYPICAL_SIZE)
-    return size[:, None, None] * mask[..., None]
 
 
 def remove_mean(x: Array, mask: Array) -> Array:

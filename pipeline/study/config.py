@@ -51,8 +51,7 @@ class ModelConfig(Group):
     """rms scales node features to unit root mean square before each layer; none, as in the reference, does not."""
     shared_edges: StrictBool = False
     """Whether a layer has one edge network, whose messages make vectors that move the atoms and tell of angles (as in
-    PaiNN), instead of another one for coordinates, as in the reference: nearly half the cost. The network then also
-    takes the number of atoms."""
+    PaiNN), instead of another one for coordinates, as in the reference: nearly half the cost."""
     preconditioned: StrictBool = True
     """Whether the network's input and target are scaled to unit variance at every noise level (Karras et al. 2022). The
     reference predicts the noise directly."""

@@ -39,7 +39,7 @@ def forward_operations(model: ModelConfig, width: int, *, factored: bool = True)
         coordinates = pairs * 3 * features + nodes * nodewise
     else:
         coordinates = edge_network + pairs * (features + 3)
-    ends = nodes * ((FEATURES + 1 + model.shared_edges) * hidden + hidden * FEATURES)
+    ends = nodes * ((FEATURES + 1) * hidden + hidden * FEATURES)
     return 2 * (model.layers * (messages + update + coordinates) + ends)
 
 

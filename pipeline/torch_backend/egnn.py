@@ -12,14 +12,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.study.config import ModelConfig, Precision
-from pipeline.training.constants import (
-    DISTANCE_EPSILON,
-    RADIAL_COUNT,
-    RADIAL_START,
-    RADIAL_STOP,
-    RMS_EPSILON,
-    TYPICAL_SIZE,
-)
+from pipeline.training.constants import DISTANCE_EPSILON, RADIAL_COUNT, RADIAL_START, RADIAL_STOP, RMS_EPSILON
 
 LARGE: Final = 2**20
 """Above so many elements in a layer's edge features of one molecule, 90 atoms at 128 features, a layer is computed
@@ -232,8 +225,7 @@ class EGNN(nn.Module):
         """
         super().__init__()
         self.config, self.condition_features = config, condition_features
-        inputs = input_features + int(config.shared_edges) + condition_features
-        self.embedding = Linear(inputs, config.hidden, precision=precision)
+        self.embedding = Linear(input_features + condition_features, config.hidden, precision=precision)
         for index in range(config.layers):
             self.add_module(f"layer_{index}", (VectorLayer if config.shared_edges else Layer)(config, precision))
         self.output = Linear(config.hidden, output_features, precision=precision)
@@ -258,8 +250,6 @@ class EGNN(nn.Module):
         pair_mask = mask[:, :, None] * mask[:, None, :] * pairs
         initial_radial = radial_features(squared_distances(x), kind=config.radial_features)
         start = x
-        if config.shared_edges:
-            h = torch.cat([h, size_feature(mask)], dim=-1)
         if self.condition_features:
             condition = h.new_zeros(len(h), self.condition_features) if condition is None else condition
             h = torch.cat([h, condition[:, None, :] * mask[..., None]], dim=-1)
@@ -273,12 +263,6 @@ class EGNN(nn.Module):
                 x, h = arguments[0](*arguments[1:])
         outputs = self.output(normalised(h, config.node_norm)) * mask[..., None]
         return remove_mean((x - start) * mask[..., None], mask), outputs
-
-
-def size_feature(mask: Tensor) -> Tensor:
-    """Return the logarithm of the number of atoms as a feature of each atom, [B, N, 1]; ``mask`` [B, N]."""
-    size = torch.log(mask.sum(dim=1) / TYPICAL_SIZE)
-    return size[:, None, None] * mask[..., None]
 
 
 def remove_mean(x: Tensor, mask: Tensor) -> Tensor:

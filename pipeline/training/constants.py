@@ -22,7 +22,7 @@ REGRESSOR_OUTPUTS: Final = 2
 """Numbers of a property regressor's node for each property."""
 
 TYPICAL_SIZE: Final = 20.0
-"""Atoms by which its sums, and sizes that the network is given, are divided, to be of the order of 1."""
+"""Atoms by which its sums and sizes are divided, to be of the order of 1."""
 
 # --- the optimiser ----------------------------------------------------------------------------------------------------
 

@@ -109,8 +109,6 @@ def plain(network: Network, x: Doubles, h: Doubles) -> tuple[Doubles, Doubles]:
         return {edge: silu(linear(f"{name}.hidden", silu(inputs[edge] @ kernel + bias))) for edge in edges}
 
     initial = {(i, j): radial(float(((x[i] - x[j]) ** 2).sum())) for i, j in edges}
-    if config.shared_edges:
-        h = np.concatenate([h, np.full((len(h), 1), np.log(len(h) / 20.0))], axis=1)
     h = linear("embedding", h)
     for number in range(config.layers):
         layer = f"layer_{number}"

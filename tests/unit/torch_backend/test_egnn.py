@@ -28,7 +28,7 @@ def network(request: pytest.FixtureRequest, make_config: Callable[..., RunConfig
     ).double()
     generator = seeded(0)
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.7 * parameter.shape[0] ** -0.5, generator=generator)
+        torch.nn.init.normal_(parameter, std=0.5 * parameter.shape[0] ** -0.5, generator=generator)
     return model
 
 
@@ -81,7 +81,7 @@ def test_a_condition_is_a_feature_of_every_atom(make_config: Callable[..., RunCo
     for network in networks:
         generator = seeded(0)
         for parameter in network.parameters():
-            torch.nn.init.normal_(parameter, std=0.7 * parameter.shape[0] ** -0.5, generator=generator)
+            torch.nn.init.normal_(parameter, std=0.5 * parameter.shape[0] ** -0.5, generator=generator)
     (x, h, mask), condition = clouds(), torch.randn(3, 2, generator=seeded(3), dtype=torch.float64)
     found = networks[0](x, h, mask, condition=condition)
     expected = networks[1](x, torch.cat([h, condition[:, None] * mask[..., None]], dim=-1), mask)
