@@ -1,4 +1,4 @@
-"""Atomic writes of files and directories, a lock between processes, and digests of content."""
+"""Atomic writes of files and directories, a lock between processes, what a folder holds, and digests of content."""
 
 import contextlib
 import errno
@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from pipeline.core.errors import InputError
 
@@ -118,6 +118,24 @@ def exclusive_lock(path: str | os.PathLike[str], *, wait: Callable[[str], None])
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
         yield locked
+
+
+def visible_entries(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield what is in a folder and below, in any order, but for folders and what is hidden.
+
+    A link to a folder is an entry: what is behind it may be anywhere, a folder above included.
+
+    Raises:
+      OSError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in [*names, *links] if not name.startswith("."))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

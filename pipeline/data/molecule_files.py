@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, NoReturn
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ from pipeline.chemistry.plausibility import plausibility_warnings
 from pipeline.chemistry.sdf import read_sdf
 from pipeline.chemistry.xyz import read_xyz
 from pipeline.core.errors import InputError
+from pipeline.core.files import visible_entries
 from pipeline.data.molecule_parquet import (
     INDEX,
     SCHEMA_COLUMNS,
@@ -234,7 +235,7 @@ def _files(path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
             raise InputError(f"{path}: not molecules in a format that is read: {', '.join(_FORMATS)}, also gzipped")
         return [(path, kind)], []
     files, others = [], []
-    for entry in sorted(_entries(path)):
+    for entry in sorted(visible_entries(path)):
         name = entry.relative_to(path)
         # Spark and others keep notes under such names.
         kind = _format(entry) if entry.is_file() and not entry.name.startswith("_") else None
@@ -246,23 +247,6 @@ def _files(path: Path) -> tuple[list[tuple[Path, str]], list[str]]:
     if not files:
         raise InputError(f"{path}: has no files of molecules ({', '.join(_FORMATS)}, also gzipped)")
     return files, others
-
-
-def _entries(path: Path) -> Iterator[Path]:
-    """Yield what is in a folder and below, but for folders and what is hidden.
-
-    Raises:
-      OSError: a folder cannot be read.
-    """
-
-    def refuse(error: OSError) -> NoReturn:
-        raise error
-
-    for folder, folders, names in os.walk(path, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        # What is behind a link to a folder may be anywhere, a folder above included.
-        links = [name for name in folders if Path(folder, name).is_symlink()]
-        yield from (Path(folder, name) for name in [*names, *links] if not name.startswith("."))
 
 
 def format_suffix(path: Path) -> str:

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from pipeline.core.errors import InputError
-from pipeline.core.files import json_digest, sha256
+from pipeline.core.files import json_digest, sha256, visible_entries
 from pipeline.study.group import Json
 
 _SMALL: Final = 1_000_000
@@ -42,16 +43,8 @@ def own_version(path: str) -> str:
 
 def _states(path: str) -> Iterator[tuple[str, int, int]]:
     """Yield name, size and time of a file, or of those below a folder, through links and without hidden ones."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    files = [path] if os.path.isfile(path) else []
-    for folder, folders, names in os.walk(path, onerror=refuse) if not files else ():
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [os.path.join(folder, name) for name in names if not name.startswith(".")]
-    for file in files:
-        if os.path.exists(file):  # and is no link to nothing
-            state = os.stat(file)
+    for file in visible_entries(path) if os.path.isdir(path) else [Path(path)]:
+        if file.exists() and not file.is_dir():  # and is no link to nothing or to a folder
+            state = file.stat()
             # Whole seconds, which every archive keeps.
-            yield file, state.st_size, int(state.st_mtime)
+            yield str(file), state.st_size, int(state.st_mtime)
