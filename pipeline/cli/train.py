@@ -88,6 +88,7 @@ def _train(args: argparse.Namespace) -> None:
         provenance={
             "steps": config.training.steps,
             "training_seconds": round(trained.seconds, 1),
+            "started_from": pretrained.trainings,
             # Of the shards trained and validated on, whatever Parquet files hold them.
             "data_sha256": json_digest(checksums),
             **provenance(*backend.packages),

@@ -11,9 +11,6 @@ from pipeline.study.group import Json
 
 FOLDER: Final = Path(__file__).parents[1] / "weights"
 
-_TRAINED_FROM: Final = {"few-step": "denoiser", "few-step-deep": "few-step", "one-step": "few-step-deep"}
-"""The model that each model's training started from; the files do not say."""
-
 
 def released_names() -> list[str]:
     """Return the names of the released models."""
@@ -46,11 +43,10 @@ def released_training(name: str) -> Json:
     Raises:
       InputError: there is no model of this name.
     """
-    provenance: Json = _metadata(name)["provenance"]
-    line: Json = {"kind": "train", "step": provenance["steps"], "seconds": provenance["training_seconds"], "loss": None}
-    if before := _TRAINED_FROM.get(name):
-        line |= {key: round(line[key] + released_training(before)[key], 1) for key in ("step", "seconds")}
-    return line
+    own: Json = _metadata(name)["provenance"]
+    trainings = [own, *own["started_from"].values()]
+    steps, seconds = (sum(training[key] for training in trainings) for key in ("steps", "training_seconds"))
+    return {"kind": "train", "step": steps, "seconds": round(seconds, 1), "loss": None}
 
 
 def _metadata(name: str) -> Json:

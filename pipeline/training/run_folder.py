@@ -33,7 +33,7 @@ class Weights:
       arrays: float32 arrays by name, such as ``layer_0.message.receiver.kernel`` (linear maps are [inputs, outputs]).
       config: the run's configuration.
       statistics: of the data it was trained on: the sizes to sample, the scale of the coordinates.
-      provenance: steps trained, versions, machine.
+      provenance: steps trained, and those of the runs that it started from; versions, machine.
       levels: the noise levels to sample at, by number of network calls, of a few-step model prepared for release;
         otherwise none.
       properties: those that a conditional run can be asked for; else None.
@@ -106,10 +106,12 @@ class PretrainedWeights:
     Attributes:
       init: what it starts from.
       teacher: what it learns from.
+      trainings: steps and seconds of both and of all runs before them, by name.
     """
 
     init: Mapping[str, npt.NDArray[np.float32]] | None = None
     teacher: Mapping[str, npt.NDArray[np.float32]] | None = None
+    trainings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def digests(self) -> list[str]:
         """Return a digest of each that is there."""
@@ -135,15 +137,23 @@ def read_pretrained(
         config.check_trainable()
     except ValueError as error:
         raise InputError(f"run {config.name}: {error}") from None
+    trainings: dict[str, Mapping[str, float]] = {}
     return PretrainedWeights(
-        _start(config, elements, "init", config.init, init),
-        _start(config, elements, "teacher", config.teacher, teacher),
+        _start(config, elements, "init", config.init, init, trainings),
+        _start(config, elements, "teacher", config.teacher, teacher, trainings),
+        trainings,
     )
 
 
 def _start(
-    config: RunConfig, elements: Sequence[int], key: str, run: str | None, path: Path | None
+    config: RunConfig,
+    elements: Sequence[int],
+    key: str,
+    run: str | None,
+    path: Path | None,
+    trainings: dict[str, Mapping[str, float]],
 ) -> Mapping[str, npt.NDArray[np.float32]] | None:
+    """Return the arrays of a start or a teacher, and add to ``trainings`` what went into them."""
     if run is None:
         if path:
             raise InputError(f"run {config.name}: it has no {key}, so there should be no --{key} {path}")
@@ -164,6 +174,8 @@ def _start(
     if tuple(elements) != weights.statistics.elements:
         own, other = (", ".join(symbols_of(numbers)) for numbers in (elements, weights.statistics.elements))
         raise InputError(f"run {config.name}: its data have {own}, and those of the run {run}, its {key}, {other}")
+    own_training = {key: weights.provenance[key] for key in ("steps", "training_seconds")}
+    trainings.update(weights.provenance.get("started_from", {}) | {run: own_training})
     grown = grow_layers(weights.arrays, start, config.model)
     return grow_inputs(grown, config.condition_features - weights.config.condition_features)
 

@@ -114,7 +114,8 @@ def weights_of(folder: Path, name: str, factor: float = 1.0, **run: Any) -> Path
     arrays = {key: np.float32(factor) * array for key, array in ARRAYS.items()}
     path = folder / f"{name}.safetensors"
     config = CONFIG | {"name": name, "objective": "denoiser"} | run
-    write_weights(path, arrays, config=config, statistics=STATISTICS, provenance={})
+    training = {"steps": 5, "training_seconds": 2.5, "started_from": {"edm": {"steps": 3, "training_seconds": 1.5}}}
+    write_weights(path, arrays, config=config, statistics=STATISTICS, provenance=training)
     return path
 
 
@@ -125,8 +126,12 @@ def test_a_run_is_given_the_weights_it_names(tmp_path: Path) -> None:
     for name, array in ARRAYS.items():
         assert (pretrained.init[name] == 2 * array).all()
         assert (pretrained.teacher[name] == array).all()
+    each = {"steps": 5, "training_seconds": 2.5}
+    # What both have behind them counts once.
+    before = {"edm": {"steps": 3, "training_seconds": 1.5}}
+    assert pretrained.trainings == {**before, "tuned": each, "denoiser": each}
     alone = read_pretrained(run_of(), STATISTICS.elements, init=None, teacher=None)
-    assert alone.init is None and alone.teacher is None
+    assert alone.init is None and alone.teacher is None and not alone.trainings
 
 
 def test_other_weights_to_start_from_have_another_digest(tmp_path: Path) -> None:
