@@ -81,8 +81,8 @@ def test_a_study_takes_a_released_model_as_it_is() -> None:
 
 
 def test_a_released_one_call_model_makes_the_first_of_two_calls(tmp_path: Path, in_process: None) -> None:
-    found = load_run("few-step-deep").sample(sizes=[9], calls=2, first="one-step", seed=5)
-    arguments = ["--weights", "few-step-deep", "--calls", "2", "--sizes", "9", "--seed", "5"]
+    found = load_run("few-step").sample(sizes=[9], calls=2, first="one-step", seed=5)
+    arguments = ["--weights", "few-step", "--calls", "2", "--sizes", "9", "--seed", "5"]
     for words in ([], ["--first", "one-step"]):
         assert sample([*arguments, *words, "--output", str(tmp_path / f"{len(words)}.parquet")]) == 0
     alone, both = (read_molecules(tmp_path / f"{count}.parquet") for count in (0, 2))
