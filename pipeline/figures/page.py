@@ -245,7 +245,7 @@ def _provenance(run: Run) -> str:
         **run.provenance,
         "samplers": style.join_and([_sampler(run, name) for name in run.samples]),
     }
-    listed = _facts((key, value) for key, value in facts.items() if value is not None)
+    listed = _facts((key, value) for key, value in facts.items() if value not in (None, {}))
     settings = escape(json.dumps(run.config.model_dump(mode="json"), indent=1))
     return _details(run.name, f'{listed}\n<p>All settings:</p>\n<pre tabindex="0">{settings}</pre>')
 
