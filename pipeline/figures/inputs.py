@@ -131,6 +131,18 @@ class Run:
         metadata = self.samples[sampler].metadata
         return "-".join(str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None)
 
+    @property
+    def first_calls(self) -> str:
+        """A sentence, after a blank, on the samplers whose first call is another model's; empty if there are none."""
+        firsts: dict[str, list[str]] = {}
+        for sampler, molecules in self.samples.items():
+            if first := molecules.metadata.get("first"):
+                firsts.setdefault(str(first), []).append(sampler)
+        return "".join(
+            f" The first call of {style.join_and(samplers)} of {self.name} is by {first}."
+            for first, samplers in firsts.items()
+        )
+
     def _number(self, sampler: str, key: str) -> float | None:
         """Return a positive number from the metadata of a sample file, or None."""
         value = self.samples[sampler].metadata.get(key)

@@ -182,12 +182,13 @@ def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str
         f" Few-step samplers labelled {odd} add fresh noise with a different alignment than in training." if odd else ""
     )
     trained = f" Each run was trained for {times} in all, including the runs it started from." if times else ""
+    firsts = "".join(run.first_calls for run in runs)
     return (
         "Quality of molecules against their cost: shares of stable atoms, of stable molecules (EDM's definitions) and "
         "of connected and valid molecules, against network calls and seconds per molecule (network and sampler only, "
         "without compilation, the time of a batch divided by its molecules; it depends on the machine). Lines "
-        f"join a run's samplers of one kind; bars are 95 % bootstrap intervals over {numbers} samples.{other}{trained} "
-        "Dashed line and grey area: score of Gaussian noise with random elements "
+        f"join a run's samplers of one kind; bars are 95 % bootstrap intervals over {numbers} samples."
+        f"{firsts}{other}{trained} Dashed line and grey area: score of Gaussian noise with random elements "
         f"({floor['num_molecules']:,} clouds); results in the grey area are no better than chance. Dotted line: "
         f"{dataset} itself ({ceiling['num_molecules']:,} molecules). The lower two rows have a square-root axis."
     )

@@ -123,5 +123,5 @@ def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str
         "Dashed line and grey area: score of Gaussian noise with random elements "
         f"({floor['num_molecules']:,} clouds); results in the grey area are no better than chance. Dotted line: "
         f"{dataset} itself ({ceiling['num_molecules']:,} molecules), the best meaningful score. "
-        "Calls: network evaluations per molecule."
+        f"Calls: network evaluations per molecule.{''.join(run.first_calls for run in runs)}"
     )

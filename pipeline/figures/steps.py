@@ -115,5 +115,5 @@ def _caption(run: Run, samplers: Sequence[str], rows: Sequence[Sequence[drawing.
         "(more network calls to the right; each call after the first gets the last estimate with new, weaker noise). "
         "They are the first samples of their sizes, not selected by eye or score, with one orientation per "
         "row. Rings mark atoms whose bonds do not add up to their valence. Above each column is the share of "
-        f"stable atoms among its {numbers} samples. Budget: {run.budget}."
+        f"stable atoms among its {numbers} samples.{run.first_calls} Budget: {run.budget}."
     )

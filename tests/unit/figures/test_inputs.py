@@ -62,6 +62,15 @@ def test_samples_that_say_neither_calls_nor_time_have_none(one_run: FakeStudy, t
         assert run.sampler_label("heun-50") == "heun-50"
 
 
+def test_a_first_call_by_another_model_is_said(one_run: FakeStudy, tmp_path: Path) -> None:
+    given = read_molecules(one_run.options["samples"][0])
+    for first, sentence in ((None, ""), ("one-step", " The first call of heun-50 of edm is by one-step.")):
+        path = tmp_path / f"{first}.parquet"
+        write_molecules(path, given, metadata={"run": "edm", "sampler": "heun-50", "first": first})
+        (run,) = read(one_run, samples=[path])
+        assert run.first_calls == sentence
+
+
 def test_a_run_counts_the_training_of_all_that_it_goes_back_to(many_runs: FakeStudy) -> None:
     runs = {run.name: run for run in read(many_runs)}
     assert dict(runs["run-2"].predecessors) == {"run-long-name-1": 600}
