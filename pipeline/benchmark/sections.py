@@ -16,11 +16,12 @@ from pipeline.benchmark.processes import ContestantFailed, Process
 from pipeline.benchmark.settings import frameworks
 from pipeline.benchmark.tasks import Task
 from pipeline.chemistry.intervals import USUAL, bootstrap_median
+from pipeline.core.errors import InputError
 from pipeline.data.statistics import read_statistics
 from pipeline.diffusion.objectives import run_schedule
 from pipeline.sampling.molecule_batches import network_calls
-from pipeline.study.benchmark import Benchmark
-from pipeline.study.config import SamplerConfig, run_config, sampler_config
+from pipeline.study.benchmark import Benchmark, Sampling
+from pipeline.study.config import RunConfig, SamplerConfig, run_config, sampler_config
 from pipeline.study.operations import training_operations
 from pipeline.training.run_folder import read_weights
 
@@ -153,11 +154,26 @@ def _beside_published(contestants: Json, reference: Json, factor: float) -> Json
     return {REFERENCE: published} | contestants
 
 
+def trained_contestants(settings: Sampling, config: RunConfig, sampler: SamplerConfig) -> list[str]:
+    """Return the contestants that can sample with a run's weights.
+
+    Raises:
+      InputError: there are contestants, and none of them can.
+    """
+    whole = is_reference_form(config) and sampler.kind == "ancestral"
+    capable: list[str] = [one for one in settings.contestants if whole or one != REFERENCE]
+    if settings.contestants and not capable:
+        raise InputError(
+            f"benchmark.sampling.contestants: {REFERENCE} cannot sample {sampler.name} of {config.name}; "
+            "add torch or jax"
+        )
+    return capable
+
+
 def _sample_trained(inputs: Inputs, arena: Arena, path: Path, sampler: SamplerConfig) -> Json:
     """Measure how many stable molecules per second the contestants sample from trained weights."""
     weights = read_weights(path)
-    whole = is_reference_form(weights.config) and sampler.kind == "ancestral"
-    capable = [one for one in inputs.settings.sampling.contestants if whole or one != REFERENCE]
+    capable = trained_contestants(inputs.settings.sampling, weights.config, sampler)
     contestants = _sample(inputs, arena, capable, sampler, weights=path)
     for one, summary in contestants.items():
         if "failed" not in summary:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.api import load_run
-from pipeline.benchmark.sections import Inputs
+from pipeline.benchmark.sections import Inputs, trained_contestants
 from pipeline.benchmark.settings import check_installed
 from pipeline.benchmark.study import run_benchmark
 from pipeline.benchmark.tables import tables
@@ -58,7 +58,11 @@ def _benchmark(args: argparse.Namespace) -> None:
     read_statistics(args.statistics)
     if not read_shards(args.shards, "train"):
         raise InputError(f"{args.shards}: has no training molecules")
-    sampler = load_run(args.weights).with_levels(read_settings(SamplerConfig, args.sampler)) if args.weights else None
+    sampler = None
+    if args.weights:
+        trained = load_run(args.weights)
+        sampler = trained.with_levels(read_settings(SamplerConfig, args.sampler))
+        trained_contestants(settings.sampling, trained.weights.config, sampler)
     with (
         atomic_directory(args.output) as folder,
         progress(total=None, description="benchmark", unit="turns", log=args.log) as bar,

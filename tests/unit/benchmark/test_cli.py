@@ -103,6 +103,18 @@ def test_trained_weights_are_compared_with_the_published_model(
     read_benchmarks(tmp_path / "benchmarks")
 
 
+def test_trained_weights_need_a_contestant_that_samples_them(
+    data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampler = tmp_path / "sampler.json"
+    sampler.write_text('{"name": "steps-1", "kind": "consistency", "steps": 1}')
+    options = {"settings": '{"sampling": {"contestants": ["edm"]}}', "weights": released_path("few-step")}
+    assert benchmark(data, tmp_path / "benchmarks", **options, sampler=sampler) == 2
+    message = "benchmark.sampling.contestants: edm cannot sample steps-1 of few-step; add torch or jax\n"
+    assert capsys.readouterr().err.endswith(message)
+    assert not (tmp_path / "benchmarks").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
