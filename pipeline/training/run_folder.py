@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,12 @@ class Weights:
     provenance: Mapping[str, Any]
     levels: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     properties: PropertyStatistics | None = None
+
+    @property
+    def trainings(self) -> dict[str, Mapping[str, float]]:
+        """Steps and seconds of this run and of all that it started from, by name."""
+        own = {key: self.provenance[key] for key in ("steps", "training_seconds")}
+        return {**self.provenance.get("started_from", {}), self.config.name: own}
 
 
 def write_weights(
@@ -137,23 +143,17 @@ def read_pretrained(
         config.check_trainable()
     except ValueError as error:
         raise InputError(f"run {config.name}: {error}") from None
-    trainings: dict[str, Mapping[str, float]] = {}
+    start = _start(config, elements, "init", config.init, init)
+    learned = _start(config, elements, "teacher", config.teacher, teacher)
     return PretrainedWeights(
-        _start(config, elements, "init", config.init, init, trainings),
-        _start(config, elements, "teacher", config.teacher, teacher, trainings),
-        trainings,
+        init=start.arrays if start else None,
+        teacher=learned.arrays if learned else None,
+        trainings={**(start.trainings if start else {}), **(learned.trainings if learned else {})},
     )
 
 
-def _start(
-    config: RunConfig,
-    elements: Sequence[int],
-    key: str,
-    run: str | None,
-    path: Path | None,
-    trainings: dict[str, Mapping[str, float]],
-) -> Mapping[str, npt.NDArray[np.float32]] | None:
-    """Return the arrays of a start or a teacher, and add to ``trainings`` what went into them."""
+def _start(config: RunConfig, elements: Sequence[int], key: str, run: str | None, path: Path | None) -> Weights | None:
+    """Return the weights of a start or a teacher, grown to the run's network."""
     if run is None:
         if path:
             raise InputError(f"run {config.name}: it has no {key}, so there should be no --{key} {path}")
@@ -174,10 +174,8 @@ def _start(
     if tuple(elements) != weights.statistics.elements:
         own, other = (", ".join(symbols_of(numbers)) for numbers in (elements, weights.statistics.elements))
         raise InputError(f"run {config.name}: its data have {own}, and those of the run {run}, its {key}, {other}")
-    own_training = {key: weights.provenance[key] for key in ("steps", "training_seconds")}
-    trainings.update(weights.provenance.get("started_from", {}) | {run: own_training})
     grown = grow_layers(weights.arrays, start, config.model)
-    return grow_inputs(grown, config.condition_features - weights.config.condition_features)
+    return replace(weights, arrays=grow_inputs(grown, config.condition_features - weights.config.condition_features))
 
 
 # The weights of a start can be grown deeper; a teacher is used as it is.
