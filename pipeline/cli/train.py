@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--molecules", type=Path, help="molecules.parquet with the properties of a conditional run")
     parser.add_argument("--init", type=Path, help="weights.safetensors of the run to start from")
     parser.add_argument("--teacher", type=Path, help="weights.safetensors of the run to learn from")
-    parser.add_argument("--output", required=True, type=Path, help="the run's directory")
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--output", type=Path, help="the run's directory")
+    goal.add_argument("--check", action="store_true", help="only check the data, with the properties of its condition")
     add_backend(parser, override=False)
     return run(_train, parser, argv)
 
@@ -50,6 +52,8 @@ def _train(args: argparse.Namespace) -> None:
     if config.condition and not args.molecules:
         raise InputError(f"run {config.name}: --molecules should name the file with the properties of its condition")
     properties = read_properties(args.molecules, config.condition, shards) if config.condition else None
+    if args.check:
+        return
     pretrained = read_pretrained(config, statistics.elements, init=args.init, teacher=args.teacher)
     # The state belongs to this configuration and these molecules. If they change, training starts again in another
     # folder; if they change back, it resumes; a checkpoint in the wrong folder is refused.

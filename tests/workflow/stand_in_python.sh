@@ -7,6 +7,7 @@ while [ $# -gt 0 ]; do
         --output) output=$2 ;;
         --shards) shards=$2 ;;
         --statistics) statistics=$2 ;;
+        --check) exit 0 ;;
     esac
     shift
 done

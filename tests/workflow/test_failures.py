@@ -4,11 +4,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from .conftest import ROOT, STUDY, Workflow, stand_in
+from .conftest import ROOT, STUDY, TINY, Workflow, stand_in
 from .test_schedule import BOTH
 
 
@@ -48,6 +49,16 @@ def test_a_job_is_a_line_and_a_failure_two(tmp_path: Path) -> None:
     assert job == "1 of 2: parse data=bad"
     assert reason.startswith(f"parse: error: {tmp_path / 'bad.sdf'}")
     assert log == "parse data=bad failed; its log: results/logs/parse/bad.log"
+
+
+def test_a_property_that_the_data_lack_is_told_before_any_training(tmp_path: Path) -> None:
+    study: dict[str, Any] = yaml.safe_load(TINY.read_text())
+    study["runs"]["tiny-tuned"]["condition"] = ["colour"]
+    done = Workflow(tmp_path).run("--cores", "1", "results/runs/tiny-tuned/weights.safetensors", study=study)
+    assert done.returncode != 0
+    assert "has no property colour; its columns are " in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("check_condition run=tiny-tuned failed; its log: ")
+    assert not list(tmp_path.glob("results/runs/*/state"))
 
 
 @pytest.mark.parametrize("skew", ["1 hour", "-1 hour"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, STUDY, TINY, Workflow, changed, stand_in
+from .conftest import ROOT, STUDY, TINY, Workflow, stand_in
 
 BOTH = ("results/runs/one/weights.safetensors", "results/runs/two/weights.safetensors")
 
@@ -30,18 +30,6 @@ def pretending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workflow:
 
 def test_on_cores_runs_train_one_after_the_other(pretending: Workflow) -> None:
     assert trained(pretending, "--cores", "8") == ["start", "end", "start", "end"]
-
-
-def test_runs_with_a_condition_train_first(tmp_path: Path) -> None:
-    # Whether the data have the property is known only when the training reads it.
-    for run in ("one", "two"):
-        folder = tmp_path / run
-        folder.mkdir()
-        pretending = Workflow(folder, path=stand_in(folder / "bin"))
-        done = pretending.run("--cores", "1", *BOTH, study=changed(**{f"runs__{run}__condition": ["alpha"]}))
-        assert done.returncode == 0, done.stderr
-        trainings = [line for line in done.stderr.splitlines() if ": train " in line]
-        assert trainings[0].endswith(f"train run={run}")
 
 
 def test_with_a_thread_each_runs_train_side_by_side(pretending: Workflow) -> None:

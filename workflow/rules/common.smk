@@ -245,9 +245,9 @@ def property_file(wildcards):
     return data_path("molecules.parquet") if config["runs"][wildcards.run]["condition"] else []
 
 
-def condition_first(wildcards):
-    """Return a higher priority for runs with a condition: one that the data lack should not wait for other trainings."""
-    return int(bool(config["runs"][wildcards.run]["condition"]))
+def condition_check(wildcards):
+    """Return what tells that a run's data have the properties it is conditioned on, or none."""
+    return "results/runs/{run}/condition.checked" if config["runs"][wildcards.run]["condition"] else []
 
 
 def start_file(run, key):

@@ -6,6 +6,7 @@
 #      results/runs/{run}/samplers/{sampler}.json   the same for a sampler
 #      results/runs/{run}/weights.safetensors       moving average of the weights after the last step
 #      results/runs/{run}/metrics.jsonl             losses and sample stability during training
+#      results/runs/{run}/condition.checked         empty; written before any training if the data have the run's properties
 # Rolling checkpoints in results/runs/{run}/state/ are not declared, so they survive a failed job.
 
 
@@ -22,7 +23,8 @@ rule configure_run:
         "results/runs/{run}/config.json",
     log:
         "results/logs/configure/{run}.log",
-    priority: condition_first
+    # For check_condition to be ready before any training is.
+    priority: 1
     conda:
         "../../envs/runtime.yaml"
     resources:
@@ -89,12 +91,35 @@ rule released_log:
         "printf '%s\\n' {params.line:q} >{output:q} 2>{log:q}"
 
 
+# A property that the data lack should not wait for the trainings that its run starts from.
+rule check_condition:
+    input:
+        config="results/runs/{run}/config.json",
+        shards=data_path("shards"),
+        statistics=data_path("statistics.json"),
+        molecules=data_path("molecules.parquet"),
+    output:
+        touch("results/runs/{run}/condition.checked"),
+    log:
+        "results/logs/check_condition/{run}.log",
+    priority: 1
+    conda:
+        "../../envs/runtime.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    shell:
+        "python -m pipeline.cli.train --check --config {input.config:q} --shards {input.shards:q}"
+        " --statistics {input.statistics:q} --molecules {input.molecules:q} --log {log:q}"
+
+
 rule train:
     input:
         config="results/runs/{run}/config.json",
         shards=data_path("shards"),
         statistics=data_path("statistics.json"),
         molecules=property_file,
+        checked=condition_check,
         # Runs that are trained first: the one it starts from and the one it learns from.
         init=lambda wildcards: start_file(wildcards.run, "init"),
         teacher=lambda wildcards: start_file(wildcards.run, "teacher"),
@@ -107,7 +132,6 @@ rule train:
         "results/timings/train/{run}.tsv"
     wildcard_constraints:
         run=any_of(set(config["runs"]) - set(released_runs)),
-    priority: condition_first
     conda:
         "../../envs/runtime.yaml"
     threads: all_cores
