@@ -25,6 +25,10 @@ class Backend(Protocol):
     def packages(self) -> tuple[str, ...]:
         """The packages whose versions belong to a result's provenance."""
 
+    @property
+    def gpu(self) -> str | None:
+        """Name of the GPU that it computes on; None for the CPU."""
+
     def train(self, run: TrainingRun) -> Trained:
         """Train a run, from its newest sound checkpoint where there is one.
 

@@ -45,9 +45,7 @@ def prepare(task: Task) -> Framework:
 
     jax.monitoring.register_event_duration_secs_listener(note)
     make = {"multiply": _multiplying, "sample": _sampling, "train": _training}
-    device = jax.local_devices()[0]
-    gpu = device.device_kind if device.platform == "gpu" else None
-    return Framework(lambda task: make[task.work](task), lambda: len(compiled), _gpu_peak_mb, gpu)
+    return Framework(lambda task: make[task.work](task), lambda: len(compiled), _gpu_peak_mb, runtime.gpu_name())
 
 
 def _gpu_peak_mb() -> float:

@@ -38,7 +38,7 @@ def prepare(task: Task) -> Framework:
         partial(_make_subject, machine=machine),
         _compilations,
         lambda: torch.cuda.max_memory_allocated() / 2**20,
-        None if machine.is_cpu else torch.cuda.get_device_name(machine.device),
+        machine.gpu,
     )
 
 

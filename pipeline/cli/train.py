@@ -96,6 +96,7 @@ def _train(args: argparse.Namespace) -> None:
             # Of the shards trained and validated on, whatever Parquet files hold them.
             "data_sha256": json_digest(checksums),
             **provenance(*backend.packages),
+            **({"gpu": backend.gpu} if backend.gpu else {}),
         },
         properties=properties.statistics if properties else None,
     )

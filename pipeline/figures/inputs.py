@@ -74,7 +74,7 @@ class Run:
     config: RunConfig
     """Its settings."""
     provenance: Mapping[str, Any]
-    """Provenance of its weights: data, versions, machine."""
+    """Provenance of its weights: data, versions, machine, and the GPU if it was trained on one."""
     training_loss: Curve
     validation_loss: Curve
     checkups: Sequence[Checkups]
@@ -103,11 +103,17 @@ class Run:
         return None if None in before else self.seconds + sum(one for one in before if one is not None)
 
     @property
+    def gpu(self) -> str | None:
+        """Name of the GPU that it was trained on; None for CPUs."""
+        return self.provenance.get("gpu")
+
+    @property
     def budget(self) -> str:
         """Training budget in words, such as "12 min training after 9 min of denoiser, 448,000 molecules"."""
         before = [f"{f'{style.duration(one)} of ' if one else ''}{run}" for run, one in self.predecessors.items()]
         after = f" after {style.join_and(before)}" if before else ""
-        return f"{style.duration(self.seconds)} training{after}, {style.large_number(self.molecules)} molecules"
+        place = f" on one {self.gpu}" if self.gpu else ""
+        return f"{style.duration(self.seconds)} training{place}{after}, {style.large_number(self.molecules)} molecules"
 
     @property
     def _curves(self) -> list[Logged]:

@@ -171,6 +171,7 @@ def _table(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str, 
             evaluation,
             name=f"{run.name} {sampler}",
             trained=run.all_seconds,
+            gpu=run.gpu,
             seconds=run.seconds_per_molecule(sampler),
             calls=run.calls(sampler),
         )
@@ -193,11 +194,12 @@ def _row(
     *,
     name: str = "",
     trained: float | None = None,
+    gpu: str | None = None,
     calls: int | None = None,
     seconds: float | None = None,
 ) -> str:
     cells = [
-        _cell(trained, style.duration(trained or 0)),
+        _cell(trained, style.duration(trained or 0) + (f"<small>{escape(gpu)}</small>" if gpu else "")),
         _cell(calls, f"{calls or 0:,}"),
         _cell(seconds, f"{seconds or 0:.2g}"),
         _cell(evaluation["num_molecules"], f"{evaluation['num_molecules']:,}"),

@@ -182,6 +182,7 @@ def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str
         f" Few-step samplers labelled {odd} add fresh noise with a different alignment than in training." if odd else ""
     )
     trained = f" Each run was trained for {times} in all, including the runs it started from." if times else ""
+    trained += "".join(f" {run.name} was trained on one {run.gpu}." for run in runs if run.gpu)
     firsts = "".join(run.first_calls for run in runs)
     return (
         "Quality of molecules against their cost: shares of stable atoms, of stable molecules (EDM's definitions) and "

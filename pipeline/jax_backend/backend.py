@@ -10,7 +10,7 @@ from pipeline.diffusion.likelihood import Bound
 from pipeline.jax_backend.build import build_edm, build_generative, build_layout, build_regressor
 from pipeline.jax_backend.likelihood import variational_bound
 from pipeline.jax_backend.regressor import predictor
-from pipeline.jax_backend.runtime import start
+from pipeline.jax_backend.runtime import gpu_name, start
 from pipeline.jax_backend.sample import JaxSampler
 from pipeline.jax_backend.train import train
 from pipeline.sampling.prediction import BATCH, predict_in_batches
@@ -28,6 +28,7 @@ class JaxBackend:
         """Set JAX up for this process, see ``pipeline.jax_backend.runtime.start``."""
         start(cores=cores)
         self._cores = cores
+        self.gpu = gpu_name()
 
     def train(self, run: TrainingRun) -> Trained:
         """Train a run, see ``pipeline.jax_backend.train.train``."""

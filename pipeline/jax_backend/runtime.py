@@ -16,3 +16,9 @@ def start(*, cores: int) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.config.update("jax_compilation_cache_dir", str(cache_directory("jax")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def gpu_name() -> str | None:
+    """Return the name of the GPU that JAX computes on; None for the CPU."""
+    device = jax.local_devices()[0]
+    return device.device_kind if device.platform == "gpu" else None

@@ -28,6 +28,7 @@ class TorchBackend:
     def __init__(self, *, cores: int):
         """Set PyTorch up for this process, see ``pipeline.torch_backend.runtime.start``."""
         self._machine = start(cores=cores)
+        self.gpu = self._machine.gpu
 
     def train(self, run: TrainingRun) -> Trained:
         """Train a run, see ``pipeline.torch_backend.train.train``."""

@@ -34,6 +34,11 @@ class Machine:
         """Return whether there is no GPU."""
         return self.device.type == "cpu"
 
+    @property
+    def gpu(self) -> str | None:
+        """Name of the GPU; None for the CPU."""
+        return None if self.is_cpu else torch.cuda.get_device_name(self.device)
+
 
 def start(*, cores: int, compile: bool = False) -> Machine:
     """Set PyTorch up and return what it runs on; call before anything is computed.

@@ -12,6 +12,7 @@ import pytest
 from pipeline.chemistry.intervals import Estimate
 from pipeline.chemistry.molecules import Molecules
 from pipeline.data.molecule_parquet import read_molecules, write_molecules
+from pipeline.figures import quality
 from pipeline.figures.inputs import Run, estimate, over_seeds, read_runs, read_trajectory
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ def test_samples_that_say_neither_calls_nor_time_have_none(one_run: FakeStudy, t
         (run,) = read(one_run, samples=[path])
         assert (run.calls("heun-50"), run.seconds_per_molecule("heun-50"), run.kind("heun-50")) == (None, None, "")
         assert run.sampler_label("heun-50") == "heun-50"
+
+
+def test_a_gpu_is_named_where_the_time_is(one_run: FakeStudy) -> None:
+    (run,) = read(one_run)
+    on_gpu = replace(run, provenance={**run.provenance, "gpu": "NVIDIA H200"})
+    assert on_gpu.budget == "12 min training on one NVIDIA H200, 310,000 molecules"
+    bound = json.loads(one_run.options["floor"][0].read_text())
+    caption = quality.draw([on_gpu], floor=bound, ceiling=bound, dataset="QM9").caption
+    assert " edm was trained on one NVIDIA H200. " in caption
 
 
 def test_a_first_call_by_another_model_is_said(one_run: FakeStudy, tmp_path: Path) -> None:
