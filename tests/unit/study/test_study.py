@@ -463,6 +463,7 @@ def test_the_training_of_a_released_model_includes_those_behind_it() -> None:
     # One that is no longer released, and those before it.
     assert minutes["one-step"] == pytest.approx(41 + 16 + 109 + 64, abs=1)
     assert released_training("few-step")["step"] == 21_000 + 7_000
+    assert released_training("few-step-large")["seconds"] == pytest.approx(139.4 + 60.9)
 
 
 def test_a_consistency_model_has_the_released_recipe_by_default() -> None:
