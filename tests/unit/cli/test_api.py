@@ -48,7 +48,7 @@ def test_the_denoiser_takes_odd_numbers_of_calls() -> None:
 
 
 def test_what_is_neither_a_file_nor_released_is_one_line() -> None:
-    with pytest.raises(InputError, match="no such file, nor a released model; there are denoiser, denoiser-large, few-step, "):
+    with pytest.raises(InputError, match="no such file, nor a released model; there are denoiser, denoiser-large, "):
         load_run("no-such")
 
 
