@@ -28,7 +28,11 @@ class JaxBackend:
         """Set JAX up for this process, see ``pipeline.jax_backend.runtime.start``."""
         start(cores=cores)
         self._cores = cores
-        self.gpu = gpu_name()
+
+    @property
+    def gpu(self) -> str | None:
+        """Name of the GPU that it computes on; None for the CPU. Not asked before several processes have joined."""
+        return gpu_name()
 
     def train(self, run: TrainingRun) -> Trained:
         """Train a run, see ``pipeline.jax_backend.train.train``."""
