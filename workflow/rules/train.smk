@@ -106,8 +106,8 @@ rule check_condition:
     conda:
         "../../envs/runtime.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     shell:
         "python -m pipeline.cli.train --check --config {input.config:q} --shards {input.shards:q}"
         " --statistics {input.statistics:q} --molecules {input.molecules:q} --log {log:q}"
