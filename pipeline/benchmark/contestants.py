@@ -55,13 +55,13 @@ _MODEL: Final = {
     "aggregation_divisor": 1.0,
 }
 _OPTIMIZER: Final = {
+    "kind": "amsgrad",
     "learning_rate": 1e-4,
     "schedule": "constant",
     "warmup_steps": 0,
     "weight_decay": 1e-12,
     "beta1": 0.9,
     "beta2": 0.999,
-    "amsgrad": True,
     "clip": {"kind": "adaptive"},
 }
 

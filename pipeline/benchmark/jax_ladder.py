@@ -94,7 +94,7 @@ class PlainTraining:
         whole = build_edm(config, statistics)
         params, self._layout = build_weights(whole, jax.random.key(config.seed)), build_layout(whole)
         self._config = config
-        self._optimizer = make_optimizer(config.training)
+        self._optimizer = make_optimizer(config.training, self._layout)
         self._key = jax.random.key(config.seed)
         self._state = State(jnp.zeros((), jnp.int32), params, self._optimizer.init(params), params.copy())
         self._step = jax.jit(self._update, donate_argnums=0)

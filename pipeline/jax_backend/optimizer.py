@@ -1,16 +1,28 @@
 """The optimiser, the learning rate and the average of the weights, all on one flat vector.
 
-One vector instead of a tree of some hundred small arrays: an update is a handful of vector operations.
+One vector instead of a tree of some hundred small arrays: an update is a handful of vector operations. Muon takes the
+matrices out of it, those of one shape together.
 """
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import ClipConfig, TrainingConfig
-from pipeline.training.constants import ADAM_EPSILON, CLIP_EPSILON, CLIP_START, CLIP_WINDOW
+from pipeline.training.constants import (
+    ADAM_EPSILON,
+    CLIP_EPSILON,
+    CLIP_START,
+    CLIP_WINDOW,
+    MUON_EPSILON,
+    NEWTON_SCHULZ,
+    NEWTON_SCHULZ_STEPS,
+)
+from pipeline.training.hidden_matrices import hidden_matrices, muon_rate
 
 
 class AdaptiveClipState(NamedTuple):
@@ -74,6 +86,47 @@ def scale_by_torch_amsgrad(*, b1: float, b2: float, eps: float) -> optax.Gradien
     return optax.GradientTransformation(init, update)
 
 
+def scale_by_muon(layout: Layout, rest: optax.GradientTransformation, *, beta: float) -> optax.GradientTransformation:
+    """Scale a vector [P] of updates by Muon (Jordan et al. 2024), and by ``rest`` what is no hidden matrix in it.
+
+    The mean of a matrix's gradients, with Nesterov's look ahead, is made nearly orthogonal, so that an update changes
+    every direction by as much.
+
+    Args:
+      layout: of the vector.
+      rest: for the other parameters, as one vector.
+      beta: decay of the mean.
+    """
+    groups = hidden_matrices(layout.shapes)
+    hidden = {name for names in groups.values() for name in names}
+    others = Layout({name: shape for name, shape in layout.shapes.items() if name not in hidden})
+    axes = {str(shape): optax.contrib.MuonDimensionNumbers(1, 2) for shape in groups}
+    muon = optax.contrib.scale_by_muon(
+        NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, beta, MUON_EPSILON, weight_dimension_numbers=axes
+    )
+
+    def split(vector: Array) -> tuple[dict[str, Array], Array]:
+        named = layout.named(vector)
+        stacks = {str(shape): jnp.stack([named[name] for name in names]) for shape, names in groups.items()}
+        return stacks, others.vector(named)
+
+    def init(params: Array) -> tuple[Any, Any]:
+        stacks, remaining = split(params)
+        return muon.init(stacks), rest.init(remaining)
+
+    def update(updates: Array, state: tuple[Any, Any], params: Array | None = None) -> tuple[Array, tuple[Any, Any]]:
+        stacks, remaining = split(updates)
+        with jax.default_matmul_precision("highest"):
+            stacks, muon_state = muon.update(stacks, state[0])
+        remaining, rest_state = rest.update(remaining, state[1])
+        named = others.named(remaining)
+        for shape, names in groups.items():
+            named |= zip(names, muon_rate(shape) * stacks[str(shape)], strict=True)
+        return layout.vector(named), (muon_state, rest_state)
+
+    return optax.GradientTransformation(init, update)
+
+
 def learning_rate(config: TrainingConfig) -> optax.Schedule:
     """Return the learning rate by step: a linear warm-up, then constant or a linear or cosine fall to 0 at the end."""
     optimizer = config.optimizer
@@ -91,13 +144,16 @@ def learning_rate(config: TrainingConfig) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(start, optimizer.learning_rate, warmup), after], [warmup])
 
 
-def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
-    """Return clipping, Adam or AMSGrad, decoupled weight decay and the learning rate."""
+def make_optimizer(config: TrainingConfig, layout: Layout) -> optax.GradientTransformation:
+    """Return clipping, Muon, Adam or AMSGrad, decoupled weight decay and the learning rate, for vectors of a layout."""
     optimizer = config.optimizer
-    scale_by = scale_by_torch_amsgrad if optimizer.amsgrad else optax.scale_by_adam
+    kind = scale_by_torch_amsgrad if optimizer.kind == "amsgrad" else optax.scale_by_adam
+    scale = kind(b1=optimizer.beta1, b2=optimizer.beta2, eps=ADAM_EPSILON)
+    if optimizer.kind == "muon":
+        scale = scale_by_muon(layout, scale, beta=optimizer.beta1)
     return optax.chain(
         _clip(optimizer.clip),
-        scale_by(b1=optimizer.beta1, b2=optimizer.beta2, eps=ADAM_EPSILON),
+        scale,
         optax.add_decayed_weights(optimizer.weight_decay),
         optax.scale_by_learning_rate(learning_rate(config)),
     )

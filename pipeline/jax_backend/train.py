@@ -89,7 +89,7 @@ class Stepper:
         """Prepare the step of a run with the parameters ``teacher`` [P] to learn from; nothing is compiled yet."""
         self._config, self._objective, self._layout, self._mesh = config, objective, layout, mesh
         self._processes = processes or Processes()
-        self._optimizer = make_optimizer(config.training)
+        self._optimizer = make_optimizer(config.training, layout)
         # Weights that are of no use to a loss are dropped by the compiler.
         self.teacher = jax.device_put(teacher, replicated(mesh))
         self._gradients: dict[int, Callable[..., Any]] = {}

@@ -35,10 +35,17 @@ class Layout:
 
     def unravel(self, vector: Array) -> Any:
         """Return the tree of Flax of a vector [P]."""
+        return {"params": unflatten_dict(self.named(vector), sep=".")}
+
+    def named(self, vector: Array) -> dict[str, Array]:
+        """Return the parameters of a vector [P] by name."""
         # A split and not slices: its gradient is one concatenation.
         parts = jnp.split(vector, self._ends())
-        named = {name: part.reshape(self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}
-        return {"params": unflatten_dict(named, sep=".")}
+        return {name: part.reshape(self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}
+
+    def vector(self, named: Mapping[str, Array]) -> Array:
+        """Return the vector [P] of named parameters."""
+        return jnp.concatenate([named[name].reshape(-1) for name in self.shapes])
 
     def to_arrays(self, vector: Array) -> dict[str, npt.NDArray[np.float32]]:
         """Return the named arrays of a vector, for a file."""

@@ -173,10 +173,13 @@ class ClipConfig(Group):
 
 
 class OptimizerConfig(Group):
-    """AdamW."""
+    """Muon or Adam, with weight decay."""
 
+    kind: Literal["muon", "adam", "amsgrad"] = "muon"
+    """muon (Jordan et al. 2024) orthogonalises the updates of the layers' matrices and leaves all else to adam; amsgrad
+    is adam divided by the largest mean of squares so far, as the reference does."""
     learning_rate: PositiveFloat = 2e-3
-    """Peak learning rate; 1e-3 by default for objective consistency."""
+    """Peak learning rate, of muon's matrices 15 times as much; 1e-3 by default for objective consistency."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Learning rate after the warm-up; linear and cosine reach 0 at the last step."""
     warmup_steps: NonNegativeInt | Fraction = 500
@@ -185,12 +188,19 @@ class OptimizerConfig(Group):
     weight_decay: NonNegativeFloat = 1e-12
     """Decoupled weight decay."""
     beta1: Decay = 0.9
-    """Decay of the mean of gradients."""
+    """Decay of the mean of gradients (muon's momentum)."""
     beta2: Decay = 0.99
     """Decay of the mean of squared gradients."""
-    amsgrad: StrictBool = False
-    """Whether to divide by the largest mean of squares so far (AMSGrad), as the reference does."""
     clip: ClipConfig = ClipConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_kind(cls, raw: Any) -> Any:
+        # Weights and studies from before there was Muon.
+        if isinstance(raw, Mapping) and "kind" not in raw and isinstance(raw.get("amsgrad"), bool):
+            others = {name: value for name, value in raw.items() if name != "amsgrad"}
+            return {"kind": "amsgrad" if raw["amsgrad"] else "adam", **others}
+        return raw
 
 
 class TrainingConfig(Group):
@@ -256,7 +266,7 @@ class WeightsConfig(Group):
     """Name of the run whose weights this one starts from, with the same model or fewer layers; added layers start as
     the identity. null starts from random weights. For kind tuning a denoiser."""
     teacher: str | None = None
-    """Name of the consistency run, with the same model, that kind distillation learns from."""
+    """Name of the consistency run that kind distillation learns from, with the same model or fewer layers."""
     condition: UniqueTuple[str] = ()
     """Properties that the molecules are generated for: numeric columns of the data. For QM9 alpha, gap, homo, lumo, mu,
     Cv and the others of its table. By default as in the init or teacher run; an init run may have none."""

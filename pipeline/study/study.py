@@ -400,11 +400,11 @@ def _check_starts(runs: Mapping[str, Run], name: str) -> None:
         if other is None:
             continue
         path, start = f"runs.{name}.{key}", runs[other]
-        same = f"{path}: the model of {other} should be the same as this run's, key by key"
-        if key == "init" and not run.model.can_start(start.model):
-            raise ValueError(f"{same}, except that it may have fewer layers")
-        if key == "teacher" and start.model != run.model:
-            raise ValueError(same)
+        if not run.model.can_start(start.model):
+            raise ValueError(
+                f"{path}: the model of {other} should be the same as this run's, key by key, except that it may have "
+                "fewer layers"
+            )
         if start.condition != run.condition and (start.condition or key == "teacher"):
             raise ValueError(f"{path}: the condition of {other} should be the same as this run's")
         if start.objective == "property" or (start.objective == "edm") != (run.objective == "edm"):

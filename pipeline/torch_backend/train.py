@@ -17,7 +17,7 @@ from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.features import noisy_batch
 from pipeline.torch_backend.objective import Frozen, GenerativeObjective
-from pipeline.torch_backend.optimizer import GradientClip, ema_decay, learning_rate, make_optimizer, update
+from pipeline.torch_backend.optimizer import GradientClip, Optimizer, ema_decay, learning_rate, update
 from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import TorchSampler
@@ -69,7 +69,8 @@ class TorchTrainer:
             parts=training.accumulate,
             compile=machine.compile,
         )
-        self._optimizer = make_optimizer(training, self._weights)
+        shapes = {name: tuple(parameter.shape) for name, parameter in objective.model.named_parameters()}
+        self._optimizer = Optimizer(training, self._weights, shapes)
         self._clip = GradientClip(training.optimizer.clip, like=self._weights)
         self._rate = learning_rate(training)
         self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
@@ -126,7 +127,7 @@ class TorchTrainer:
     def save(self, step: int, extra: dict[str, Any]) -> None:
         """Write the state after ``step`` steps as a checkpoint."""
         state = self._vectors()
-        state |= {f"optimizer.{name}": value for name, value in self._optimizer.state_dict()["state"][0].items()}
+        state |= {f"optimizer.{name}": value for name, value in self._optimizer.state().items()}
         arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
         self._checkpoints.save(step, arrays | {"step": np.array(step)}, extra)
 
@@ -143,7 +144,7 @@ class TorchTrainer:
             raise ValueError(f"{odd[0]} has another shape")
         prefix = "optimizer."
         optimizer = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
-        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": {0: optimizer}})
+        self._optimizer.load(optimizer)
         for name, own in vectors.items():
             own.copy_(tensors[name])
         return int(tensors["step"])

@@ -28,6 +28,16 @@ TYPICAL_SIZE: Final = 20.0
 
 ADAM_EPSILON: Final = 1e-8
 
+MUON_RATE: Final = 15.0
+"""Learning rate of Muon over that of Adam, which has what is no hidden matrix."""
+
+MUON_EPSILON: Final = 1e-8
+"""Added to the norm that a matrix is divided by."""
+
+NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS: Final = 5
+"""Muon's iteration x <- a x + b x x^T x + c (x x^T)^2 x, which draws singular values towards 1 (Jordan et al. 2024)."""
+
 CLIP_WINDOW: Final = 50
 CLIP_START: Final = 3000.0
 """The adaptive clip of EDM's code looks at the last 50 gradient norms; their history starts with one of 3000."""

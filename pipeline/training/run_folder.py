@@ -166,8 +166,10 @@ def _start(config: RunConfig, elements: Sequence[int], key: str, run: str | None
             f"{path}: these are weights of the run {weights.config.name}, and those of {run} should be there"
         )
     start = weights.config.model
-    if start != config.model and not (key == "init" and config.model.can_start(start)):
-        raise InputError(f"run {config.name}: its model should be that of the run {run}, its {key}{_MORE[key]}")
+    if not config.model.can_start(start):
+        raise InputError(
+            f"run {config.name}: its model should be that of the run {run}, its {key}, or have more layers"
+        )
     given = weights.config.condition
     if given != config.condition and (given or key == "teacher"):
         raise InputError(f"run {config.name}: its condition should be that of the run {run}, its {key}")
@@ -176,10 +178,6 @@ def _start(config: RunConfig, elements: Sequence[int], key: str, run: str | None
         raise InputError(f"run {config.name}: its data have {own}, and those of the run {run}, its {key}, {other}")
     grown = grow_layers(weights.arrays, start, config.model)
     return replace(weights, arrays=grow_inputs(grown, config.condition_features - weights.config.condition_features))
-
-
-# The weights of a start can be grown deeper; a teacher is used as it is.
-_MORE = {"init": ", or have more layers", "teacher": ""}
 
 
 def provenance(*packages: str) -> dict[str, Any]:

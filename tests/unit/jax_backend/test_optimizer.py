@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.jax_backend.optimizer import clip_by_recent_norms, ema_decay, learning_rate, make_optimizer
+from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig, TrainingConfig
 
 Floats = npt.NDArray[np.float64]
@@ -22,9 +23,11 @@ def training(make_config: MakeConfig, *, steps: int = 20, **optimizer: Any) -> T
     return make_config(training={"steps": steps, "optimizer": defaults | optimizer}).training
 
 
-def run(config: TrainingConfig, gradients: list[Floats], start: Floats) -> Floats:
+def run(
+    config: TrainingConfig, gradients: list[Floats], start: Floats, shapes: dict[str, tuple[int, ...]] | None = None
+) -> Floats:
     """Return the parameters after every step, [steps, P]."""
-    optimizer = make_optimizer(config)
+    optimizer = make_optimizer(config, Layout(shapes or {"bias": (6,)}))
 
     @jax.jit
     def step(state: Any, params: jax.Array, gradient: jax.Array) -> tuple[Any, jax.Array]:
@@ -59,7 +62,7 @@ def adamw(
 
 @pytest.mark.parametrize("amsgrad", [True, False])
 def test_adamw_and_amsgrad(make_config: MakeConfig, amsgrad: bool) -> None:
-    config = training(make_config, amsgrad=amsgrad, beta1=0.8, beta2=0.95, weight_decay=0.3)
+    config = training(make_config, kind="amsgrad" if amsgrad else "adam", beta1=0.8, beta2=0.95, weight_decay=0.3)
     start = np.linspace(-1, 1, 6)
     expected = adamw(GRADIENTS, start, rate=0.01, b1=0.8, b2=0.95, decay=0.3, amsgrad=amsgrad)
     np.testing.assert_allclose(run(config, GRADIENTS, start), expected, atol=2e-6)
@@ -68,6 +71,24 @@ def test_adamw_and_amsgrad(make_config: MakeConfig, amsgrad: bool) -> None:
     assert np.abs(other - expected).max() > 1e-3
     without = adamw(GRADIENTS, start, rate=0.01, b1=0.8, b2=0.95, decay=0.0, amsgrad=amsgrad)
     assert np.abs(without - expected).max() > 1e-3
+
+
+def test_muon_turns_and_adam_has_the_rest(make_config: MakeConfig) -> None:
+    # A matrix of two columns more than rows, and a vector.
+    shapes = {"layer_0.kernel": (3, 5), "layer_0.bias": (6,)}
+    generator = np.random.default_rng(0)
+    gradients = [generator.normal(size=21) for _ in range(3)]
+    start = generator.normal(size=21)
+    path = run(training(make_config, beta1=0.8, weight_decay=0.3), gradients, start, shapes)
+    vectors = [gradient[15:] for gradient in gradients]
+    expected = adamw(vectors, start[15:], rate=0.01, b1=0.8, b2=0.99, decay=0.3, amsgrad=False)
+    np.testing.assert_allclose(path[:, 15:], expected, atol=2e-6)
+    # The mean of the first gradient and its look ahead, both free of their bias, are in its direction.
+    change = (0.997 * start[:15] - path[0, :15]).reshape(3, 5) / (0.01 * 15.0 * (5 / 3) ** 0.5)
+    left, singular, right = np.linalg.svd(gradients[0][:15].reshape(3, 5), full_matrices=False)
+    found = left.T @ change @ right.T
+    np.testing.assert_allclose(found, np.diag(np.diag(found)), atol=1e-4)
+    assert (np.abs(np.diag(found) - 1.0) < 0.4).all() and singular[0] / singular[-1] > 2.0
 
 
 def recent(norms: list[float]) -> list[float]:

@@ -151,8 +151,8 @@ def test_a_step_is_a_mean_over_its_molecules(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], tmp_path: Path, objective: str
 ) -> None:
     """The loss that is reported, and the update, are those of the plain mean, without chunks and devices."""
-    sgd = {"learning_rate": 0.01, "warmup_steps": 0, "schedule": "constant", "clip": {"kind": "none"}}
-    config = make_config(objective=objective, training={"optimizer": sgd, "ema_decay": 0.5})
+    adam = {"kind": "adam", "learning_rate": 0.01, "warmup_steps": 0, "schedule": "constant", "clip": {"kind": "none"}}
+    config = make_config(objective=objective, training={"optimizer": adam, "ema_decay": 0.5})
     trainer = make_trainer(config, molecules, tmp_path)
     batch = Noising(config, molecules[0]["train"], molecules[1]).training(
         Batch(18, np.array([3, 1, 4, 1, 5, 9, 2, 6], np.int32)), 7

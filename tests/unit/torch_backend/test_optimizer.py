@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.study.config import ClipConfig, RunConfig
-from pipeline.torch_backend.optimizer import GradientClip, learning_rate, make_optimizer, update
+from pipeline.torch_backend.optimizer import GradientClip, Optimizer, learning_rate, update
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("norm", 2.0), ("none", 5.0), ("adaptive", 5.0)])
@@ -39,7 +39,7 @@ def test_an_update_is_in_place(make_config: Callable[..., RunConfig]) -> None:
     vector, average = torch.ones(3), torch.ones(3)
     training = make_config().training
     norm = update(
-        make_optimizer(training, vector),
+        Optimizer(training, vector, {"embedding.kernel": (3, 1)}),
         GradientClip(training.optimizer.clip, like=vector),
         torch.tensor([1.0, -2.0, 0.0]),
         average,

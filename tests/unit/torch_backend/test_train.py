@@ -64,7 +64,7 @@ def bits(arrays: Any) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("objective", "optimizer"), [("edm", {}), ("consistency", {"amsgrad": True, "clip": {"kind": "adaptive"}})]
+    ("objective", "optimizer"), [("edm", {}), ("consistency", {"kind": "amsgrad", "clip": {"kind": "adaptive"}})]
 )
 def test_an_interrupted_training_ends_in_the_same_bits(
     make_config: MakeConfig, molecules: Molecules, tmp_path: Path, objective: str, optimizer: dict[str, Any]

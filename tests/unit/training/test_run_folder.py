@@ -134,6 +134,16 @@ def test_a_run_is_given_the_weights_it_names(tmp_path: Path) -> None:
     assert alone.init is None and alone.teacher is None and not alone.trainings
 
 
+def test_what_a_deeper_run_starts_and_learns_from_grows(tmp_path: Path) -> None:
+    shallow = {"model": {"hidden": 3, "layers": 1}}
+    tuned, denoiser = weights_of(tmp_path, "tuned", 2.0, **shallow), weights_of(tmp_path, "denoiser", **shallow)
+    deeper = run_of(**DISTILLED, model={"hidden": 3, "layers": 2})
+    pretrained = read_pretrained(deeper, STATISTICS.elements, init=tuned, teacher=denoiser)
+    for arrays, factor in ((pretrained.init, 2.0), (pretrained.teacher, 1.0)):
+        assert arrays is not None and arrays.keys() == {*ARRAYS, "layer_1.kernel", "layer_1.bias"}
+        assert (arrays["layer_1.kernel"] == factor * ARRAYS["layer_0.kernel"]).all()
+
+
 def test_other_weights_to_start_from_have_another_digest(tmp_path: Path) -> None:
     one, other = (weights_of(tmp_path / str(factor), "denoiser", factor) for factor in (1.0, 2.0))
     config = run_of(**DISTILLED | {"init": "denoiser"})
