@@ -107,7 +107,7 @@ def html_page(
         without_trajectory="" if with_trajectory else "hidden",
         trajectory_end=escape(problems) or "all atoms are stable",
         strip=shown("trajectory"),
-        training=shown("properties-", "training", "distributions-", "structures-"),
+        training=shown("properties-", "sweep-", "training", "distributions-", "structures-"),
         without_benchmarks="" if benchmarks else "hidden",
         benchmarks=benchmarks,
         provenance="\n".join(map(_provenance, runs)),

@@ -17,7 +17,6 @@ from pipeline.figures import (
     gallery,
     properties,
     quality,
-    stability,
     steps,
     structures,
     style,
@@ -133,7 +132,6 @@ def _drawings(study: Study, judged: Judged) -> list[Callable[[], style.Picture]]
     found = [partial(averages, quality.draw)]
     found += [partial(steps.draw, run) for run in runs if steps.few_step_samplers(run)]
     found += [partial(training.draw, trained, **bounds) for trained in [_with_losses(runs)] if trained]
-    found.append(partial(averages, stability.draw))
     found += [partial(gallery.draw, run, judged[run.name], molecules=study.gallery_molecules) for run in runs]
     if study.trajectory:
         colour = colours.get(study.trajectory.run, style.INK)

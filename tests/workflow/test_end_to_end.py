@@ -64,7 +64,7 @@ def weights(workflow: Workflow) -> dict[str, bytes]:
 def test_every_figure_is_there(finished: Workflow) -> None:
     figures = finished.directory / "results" / "figures"
     of_runs = [f"{figure}-{run}" for figure in ("distributions", "gallery", "structures") for run in RUNS]
-    for name in ("quality", "training", "stability", "trajectory", *of_runs):
+    for name in ("quality", "training", "trajectory", *of_runs):
         assert (figures / f"{name}.svg").stat().st_size > 1000
         assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (figures / "table.csv").open(newline="") as file:
@@ -133,7 +133,7 @@ def test_the_report_is_one_file_that_needs_no_network(finished: Workflow) -> Non
     assert done.returncode == 0, done.stderr
     page = report.read_text()
     assert not re.search(r"""<(script|link|img|iframe)[^>]+(src|href)=["']?(https?:)?//""", page)
-    assert "results/figures/stability.svg" in page
+    assert "results/figures/quality.svg" in page
     assert "between the floor (noise)" in page
 
 

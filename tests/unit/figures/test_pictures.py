@@ -21,7 +21,6 @@ from pipeline.figures import (
     gallery,
     properties,
     quality,
-    stability,
     steps,
     structures,
     style,
@@ -48,7 +47,6 @@ def bounds_of(study: FakeStudy) -> dict[str, Any]:
 def pictures_of(study: FakeStudy, real: Molecules) -> Iterator[style.Picture]:
     runs, bounds = runs_of(study), bounds_of(study)
     with style.project_style():
-        yield stability.draw(runs, **bounds, dataset="QM9")
         yield quality.draw(runs, **bounds, dataset="QM9")
         yield training.draw(runs, **bounds, dataset="QM9")
         yield from (steps.draw(run) for run in runs[:3] if steps.few_step_samplers(run))
@@ -123,14 +121,6 @@ def drawn_texts(figure: Figure) -> list[Text]:
             for text in axes.findobj(Text):
                 texts.pop(text, None)
     return [text for text in texts if text.get_text().strip() and text.get_visible()]
-
-
-def test_the_stability_figure_says_what_training_took(one_run: FakeStudy, real: Molecules) -> None:
-    picture = next(pictures_of(one_run, real))
-    texts = [text.get_text() for text in picture.figure.findobj(Text)]
-    assert "edm: 12 min training, 310,000 molecules" in texts
-    assert any("noise" in text for text in texts)
-    assert any("QM9" in text for text in texts)
 
 
 def lines_of(figure: Figure, panel: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-FIGURES = ["quality", "training", "stability", "gallery-edm", "trajectory", "distributions-edm", "structures-edm"]
+FIGURES = ["quality", "training", "gallery-edm", "trajectory", "distributions-edm", "structures-edm"]
 
 
 def test_writes_every_figure_twice_the_tables_and_the_page(drawn: Path) -> None:
