@@ -91,17 +91,3 @@ def parse_formula(text: str) -> tuple[int, ...]:
 def symbols_of(atomic_numbers: Iterable[int]) -> list[str]:
     """Return the symbols of elements."""
     return [SYMBOL_OF_ATOMIC_NUMBER[number] for number in atomic_numbers]
-
-
-def types_of(atomic_numbers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
-    """Return the index into ``ELEMENTS`` of every atomic number, in the same shape.
-
-    Raises:
-      InputError: an atomic number is not one of ``ELEMENTS``; this includes 0, the padding.
-    """
-    types = TYPE_OF_ATOMIC_NUMBER[atomic_numbers]
-    if (unknown := types == UNKNOWN).any():
-        raise InputError(
-            f"unknown element: atomic number {int(np.asarray(atomic_numbers)[unknown][0])}; supported are {SUPPORTED}"
-        )
-    return types

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chemistry.bonds import Bonds, find_bonds
-from pipeline.chemistry.elements import SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN, types_of
+from pipeline.chemistry.elements import SUPPORTED, TYPE_OF_ATOMIC_NUMBER, UNKNOWN
 from pipeline.core.errors import InputError
 
 STAND_IN: Final = 9
@@ -186,7 +186,7 @@ class Molecules:
 
     def types(self) -> npt.NDArray[np.int8]:
         """Return the index into ``elements.ELEMENTS`` of every atom, [A]."""
-        return types_of(self.atomic_numbers)
+        return TYPE_OF_ATOMIC_NUMBER[self.atomic_numbers]
 
 
 def _as_atomic_numbers(values: npt.ArrayLike) -> npt.NDArray[np.uint8]:

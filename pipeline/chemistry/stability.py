@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.elements import ELEMENTS, types_of
+from pipeline.chemistry.elements import ELEMENTS, TYPE_OF_ATOMIC_NUMBER
 from pipeline.chemistry.intervals import USUAL, bootstrap
 from pipeline.chemistry.molecules import Molecules
 
@@ -61,7 +61,7 @@ def unstable_atoms(molecules: Molecules, judged: Stability, index: int) -> dict[
       Text by atom, counted from 0; the text counts atoms from 1, and a double bond as two.
     """
     own = slice(*molecules.offsets[index : index + 2].tolist())
-    types, orders = types_of(molecules.atomic_numbers[own]), judged.orders[own]
+    types, orders = TYPE_OF_ATOMIC_NUMBER[molecules.atomic_numbers[own]], judged.orders[own]
     found = {}
     for atom in np.flatnonzero(~judged.atoms[own]).tolist():
         element, number = ELEMENTS[types[atom]], int(orders[atom])

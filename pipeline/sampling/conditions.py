@@ -1,8 +1,8 @@
 """What molecules are sampled for: their sizes, atoms and values of properties."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,8 @@ class Request:
         Args:
           statistics: of the training molecules.
           properties: those of a conditional run; None for other runs.
-          sampler: its number of molecules, seed and properties, see ``asked_values``.
+          sampler: its number of molecules and seed, and the values of its properties: None draws them from training
+            molecules of the same size, {} asks for none.
           sizes: atoms of each molecule; None draws them.
           formula: sum formula of every molecule, instead of ``sizes``.
           fixed: one molecule that every other is to contain at its place.
@@ -65,9 +66,10 @@ class Request:
         atoms = parse_formula(formula) if formula else ()
         above = 0 if fixed is None else int(fixed.sizes.max())
         chosen, outside = choose_sizes(statistics, sampler, [len(atoms)] * sampler.num if atoms else sizes, above=above)
-        values = asked_values(properties, sampler.properties, chosen, sampler.seed)
-        if properties is None or values is None:
+        asked = sampler.properties
+        if properties is None or asked == {}:
             return cls(chosen, atoms, fixed, None, None, outside, [])
+        values = properties.draw(chosen, sampler.seed) if asked is None else properties.given(asked, len(chosen))
         return cls(chosen, atoms, fixed, values, properties.context(values), outside, properties.warnings(values))
 
     def apply(self, program: MoleculeSampler) -> MoleculeSampler:
@@ -81,26 +83,3 @@ class Request:
         elif self.atoms:
             program = program.of_composition(self.atoms)
         return program.given(self.context)
-
-
-def asked_values(
-    properties: PropertyStatistics | None,
-    asked: Mapping[str, float | Sequence[float]] | None,
-    sizes: npt.NDArray[np.integer[Any]],
-    seed: int,
-) -> Values | None:
-    """Return the values [M, P] of molecules of these sizes [M], or None to sample without a condition.
-
-    Args:
-      properties: those of a conditional run; None for other runs.
-      asked: values by name, one for all molecules or one for each; None draws them from the training molecules of the
-        same size; {} asks for none.
-      sizes: atoms of each molecule.
-      seed: of what is drawn.
-
-    Raises:
-      InputError: the values are not of the run's properties, or not so many.
-    """
-    if properties is None or (asked is not None and not asked):
-        return None
-    return properties.draw(sizes, seed) if asked is None else properties.given(asked, len(sizes))

@@ -9,7 +9,6 @@ from pipeline.chemistry.elements import (
     TYPE_OF_ATOMIC_NUMBER,
     UNKNOWN,
     parse_formula,
-    types_of,
 )
 from pipeline.core.errors import InputError
 
@@ -31,16 +30,6 @@ def test_table_inverts_the_order_and_knows_nothing_else() -> None:
 def test_table_is_final() -> None:
     with pytest.raises(ValueError, match="read-only"):
         TYPE_OF_ATOMIC_NUMBER[0] = 0
-
-
-def test_types_of_keeps_the_shape() -> None:
-    assert types_of(np.array([[1, 9], [6, 7]], dtype=np.uint8)).tolist() == [[0, 5], [2, 3]]
-
-
-@pytest.mark.parametrize("foreign", [0, 2, 34, 255])
-def test_types_of_refuses_a_foreign_element_by_its_number(foreign: int) -> None:
-    with pytest.raises(InputError, match=f"atomic number {foreign}"):
-        types_of(np.array([1, foreign], dtype=np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_a_run_is_given_the_weights_it_names(tmp_path: Path) -> None:
 
 
 def test_what_a_deeper_run_starts_and_learns_from_grows(tmp_path: Path) -> None:
-    shallow = {"model": {"hidden": 3, "layers": 1}}
+    shallow: dict[str, Any] = {"model": {"hidden": 3, "layers": 1}}
     tuned, denoiser = weights_of(tmp_path, "tuned", 2.0, **shallow), weights_of(tmp_path, "denoiser", **shallow)
     deeper = run_of(**DISTILLED, model={"hidden": 3, "layers": 2})
     pretrained = read_pretrained(deeper, STATISTICS.elements, init=tuned, teacher=denoiser)
