@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -41,23 +42,35 @@ class PropertyStatistics(BaseModel, frozen=True):
     values_by_size: Mapping[int, tuple[tuple[float, ...], ...]]
     """Values of up to 1,000 training molecules, by number of atoms; for more, evenly spaced in order of the first."""
 
-    def context(self, values: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Return the network's input for values [M, P]: normalised, and 1 for given, [M, P + 1]."""
-        scaled = (np.asarray(values, np.float64) - self.mean) / self.mad
-        return np.append(scaled, np.ones((len(scaled), 1)), axis=1).astype(np.float32)
+    def context(self, values: Values, sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+        """Return the network's input for values [M, P] of molecules of these sizes [M], [M, 2 P + 1].
+
+        The values normalised; their differences from the mean of training molecules of the size, which is what a
+        molecule's atoms and bonds have to make up for; and 1 for given.
+        """
+        sizes_known, means = self._means_by_size
+        expected = means[_nearest(sizes_known, sizes)]
+        parts = [(values - self.mean) / self.mad, (values - expected) / self.mad, np.ones((len(values), 1))]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    @cached_property
+    def _means_by_size(self) -> tuple[npt.NDArray[np.integer[Any]], Values]:
+        """Sizes of the training molecules [S], ascending, and the means of their values [S, P]."""
+        sizes = sorted(self.values_by_size)
+        return np.array(sizes), np.array([np.mean(self.values_by_size[size], axis=0) for size in sizes])
 
     def draw(self, sizes: npt.NDArray[np.integer[Any]], seed: int) -> Values:
         """Draw values [M, P] for molecules of these sizes [M], jointly from training molecules of the nearest size."""
         known = np.array(sorted(self.values_by_size))
-        nearest = known[np.abs(known - sizes[:, None]).argmin(axis=1)]
+        nearest = known[_nearest(known, sizes)]
         # Apart from the stream of the sizes; a molecule's values do not depend on how many there are.
         uniform = np.random.default_rng((seed, 1)).random(len(sizes))
         pools = [self.values_by_size[int(size)] for size in nearest]
         return np.array([pool[int(u * len(pool))] for pool, u in zip(pools, uniform, strict=True)], np.float64)
 
     def drawn_context(self, sizes: npt.NDArray[np.integer[Any]], seed: int) -> npt.NDArray[np.float32]:
-        """Return the network's input for values drawn for molecules of these sizes [M], [M, P + 1]."""
-        return self.context(self.draw(sizes, seed))
+        """Return the network's input for values drawn for molecules of these sizes [M], [M, 2 P + 1]."""
+        return self.context(self.draw(sizes, seed), sizes)
 
     def given(self, values: Mapping[str, float | Sequence[float]], number: int) -> Values:
         """Return the values of ``number`` molecules, one of each property for all or for each molecule: [number, P].
@@ -97,9 +110,11 @@ class Properties:
         """Return a SHA-256 of the content."""
         return hashlib.sha256(self.index.tobytes() + self.values.tobytes()).hexdigest()
 
-    def context(self, numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Return the network's input for molecules with these numbers [B], [B, P + 1]."""
-        return self.statistics.context(self.values[np.searchsorted(self.index, numbers)])
+    def context(
+        self, numbers: npt.NDArray[np.integer[Any]], sizes: npt.NDArray[np.integer[Any]]
+    ) -> npt.NDArray[np.float32]:
+        """Return the network's input for molecules with these numbers and sizes [B], [B, 2 P + 1]."""
+        return self.statistics.context(self.values[np.searchsorted(self.index, numbers)], sizes)
 
 
 def property_columns(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -169,6 +184,12 @@ def read_properties(
         values_by_size={int(size): _spread(train[sizes == size]) for size in np.unique(sizes)},
     )
     return Properties(statistics, index.astype(np.int32), values)
+
+
+def _nearest(known: npt.NDArray[np.integer[Any]], sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
+    """Return the place of the nearest of the known sizes [S] for each of ``sizes`` [M]."""
+    places: npt.NDArray[np.intp] = np.abs(known - sizes[:, None]).argmin(axis=1)
+    return places
 
 
 def _spread(rows: Values) -> tuple[tuple[float, ...], ...]:

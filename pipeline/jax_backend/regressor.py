@@ -47,7 +47,8 @@ class PropertyRegressor:
         """Return the mean absolute error of the normalised properties, [B]."""
         del frozen
         assert batch.condition is not None
-        errors = self.predict(params, batch.data, batch.mask) - batch.condition[:, :-1]
+        predicted = self.predict(params, batch.data, batch.mask)
+        errors = predicted - batch.condition[:, : predicted.shape[1]]
         return jnp.mean(jnp.abs(errors), axis=1)
 
     def predict(self, params: Params, data: Cloud, mask: Array) -> Array:

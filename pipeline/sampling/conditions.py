@@ -70,7 +70,8 @@ class Request:
         if properties is None or asked == {}:
             return cls(chosen, atoms, fixed, None, None, outside, [])
         values = properties.draw(chosen, sampler.seed) if asked is None else properties.given(asked, len(chosen))
-        return cls(chosen, atoms, fixed, values, properties.context(values), outside, properties.warnings(values))
+        context = properties.context(values, chosen)
+        return cls(chosen, atoms, fixed, values, context, outside, properties.warnings(values))
 
     def apply(self, program: MoleculeSampler) -> MoleculeSampler:
         """Return a sampler of the run for these molecules.

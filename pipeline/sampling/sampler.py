@@ -25,7 +25,7 @@ from pipeline.sampling.parts import Part
 from pipeline.study.config import RunConfig, SamplerConfig
 
 ConditionalDenoise = Callable[[Floats, float, Sizes, Floats | None], Floats]
-"""A ``Denoise`` that also takes the conditions of the molecules, [B, P + 1]."""
+"""A ``Denoise`` that also takes the conditions of the molecules, [B, 2 P + 1]."""
 
 
 class MoleculeSampler(ABC):
@@ -101,7 +101,7 @@ class MoleculeSampler(ABC):
         """Return the same sampler of a conditional run with the conditions of its molecules, sharing what is compiled.
 
         Args:
-          conditions: of molecules 0, 1, ..., [M, P + 1], see ``PropertyStatistics.context``; None withholds them.
+          conditions: of molecules 0, 1, ..., [M, 2 P + 1], see ``PropertyStatistics.context``; None withholds them.
         """
         other = copy(self)
         other._conditions = conditions
@@ -228,7 +228,7 @@ class MoleculeSampler(ABC):
         return getattr(solvers, kind)(denoise, start, cast(self._levels), **fresh)
 
     def _condition_of(self, numbers: Sizes) -> Floats | None:
-        """Return the conditions of molecules with these numbers [B], [B, P + 1], or None if the run has none."""
+        """Return the conditions of molecules with these numbers [B], [B, 2 P + 1], or None if the run has none."""
         if not self._condition_features:
             return None
         if self._conditions is None:

@@ -280,8 +280,8 @@ class WeightsConfig(Group):
 
     @property
     def condition_features(self) -> int:
-        """Features of a molecule's condition: its properties, and one that tells whether they are given."""
-        return len(self.condition) + 1 if self.condition and self.objective != "property" else 0
+        """Features of a molecule's condition, see ``PropertyStatistics.context``."""
+        return 2 * len(self.condition) + 1 if self.condition and self.objective != "property" else 0
 
     @model_validator(mode="before")
     @classmethod

@@ -39,7 +39,8 @@ class PropertyRegressor(Objective):
         """Return the mean absolute error of the normalised properties, [B]."""
         del frozen
         assert batch.condition is not None
-        return (self.predict(batch.data, batch.mask) - batch.condition[:, :-1]).abs().mean(dim=1)
+        predicted = self.predict(batch.data, batch.mask)
+        return (predicted - batch.condition[:, : predicted.shape[1]]).abs().mean(dim=1)
 
     def predict(self, data: Cloud, mask: Tensor) -> Tensor:
         """Return the normalised properties of molecules, [B, P]."""

@@ -38,7 +38,7 @@ class HostBatch(NamedTuple):
       sizes: atoms, [B].
       noise: standard normal, [B, N, 3 + K]; coordinates centred, 0 in the padding.
       levels: how much noise.
-      condition: of a conditional run, normalised properties and 1 for given, [B, P + 1]; all 0 where withheld.
+      condition: of a conditional run, normalised properties and 1 for given, [B, 2 P + 1]; all 0 where withheld.
     """
 
     positions: Floats
@@ -134,5 +134,5 @@ class Draw:
             # A regressor's targets are never withheld.
             dropout = config.condition_dropout if traits.progress_sampler else 0.0
             given = generator.random(len(sizes)) >= dropout
-            condition = np.where(given[:, None], self._properties.context(numbers), np.float32(0))
+            condition = np.where(given[:, None], self._properties.context(numbers, sizes), np.float32(0))
         return HostBatch(positions.astype(np.float32), atomic_numbers, sizes.astype(np.int32), noise, levels, condition)

@@ -168,7 +168,7 @@ def _start(config: RunConfig, elements: Sequence[int], key: str, run: str | None
     start = weights.config.model
     if not config.model.can_start(start):
         raise InputError(
-            f"run {config.name}: its model should be that of the run {run}, its {key}, or have more layers"
+            f"run {config.name}: its model should be that of its {key}, the run {run}, or have more layers"
         )
     given = weights.config.condition
     if given != config.condition and (given or key == "teacher"):

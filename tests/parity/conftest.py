@@ -97,7 +97,7 @@ class Problem:
         features = self.features(atomic_numbers)
         batch = NoisyBatch(Cloud(positions, features), noise, mask, *self.some_levels(generator))
         if names := self.config.condition:
-            batch = batch._replace(condition=generator.normal(size=(len(SIZES), len(names) + 1)))
+            batch = batch._replace(condition=generator.normal(size=(len(SIZES), 2 * len(names) + 1)))
         values["batch"] = batch
         for name, value in values.items():
             object.__setattr__(self, name, value)

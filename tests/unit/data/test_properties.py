@@ -46,9 +46,13 @@ def test_values_are_those_of_the_molecules_with_the_mean_and_deviation_of_the_va
     train = ALPHA[SPLIT == "train"]
     assert found.statistics.ranges[0] == (train.min(), train.max())
     for shard in shards()["train"]:
-        context = found.context(shard.index)
-        expected = (ALPHA[NUMBER + 2 - shard.index] - mean) / mad
-        np.testing.assert_allclose(context, np.stack([expected, expected, np.ones(len(shard))], axis=1), rtol=1e-5)
+        context = found.context(shard.index, shard.sizes)
+        values = ALPHA[NUMBER + 2 - shard.index]
+        expected = (values - mean) / mad
+        same_size = np.array([ALPHA[(SPLIT == "train") & (size == SIZES)].mean() for size in shard.sizes])
+        relative = (values - same_size) / mad
+        rows = np.stack([expected, expected, relative, relative, np.ones(len(shard))], axis=1)
+        np.testing.assert_allclose(context, rows, rtol=1e-4, atol=1e-6)
 
 
 def test_drawn_values_are_those_of_training_molecules_of_the_size(path: Path) -> None:

@@ -61,5 +61,7 @@ def test_atoms_a_formula_and_a_property_can_be_asked_for_together(value: Any, fo
     assert set(request.sizes.tolist()) == sizes
     assert asked.get("held") is fixed
     assert asked.get("atoms", ()) == ((6, 6, 6, 6, 1, 1, 1) if formula else ())
-    expected = [90.0 if value else {3: 50.0, 5: 70.0, 7: 100.0}[size] for size in request.sizes.tolist()]
-    np.testing.assert_allclose(asked["context"], [[(one - 80) / 10, 1.0] for one in expected])
+    known = [{3: 50.0, 5: 70.0, 7: 100.0}[size] for size in request.sizes.tolist()]
+    expected = [90.0] * 20 if value else known
+    rows = [[(one - 80) / 10, (one - mean) / 10, 1.0] for one, mean in zip(expected, known, strict=True)]
+    np.testing.assert_allclose(asked["context"], rows)

@@ -139,11 +139,12 @@ def test_a_condition_is_beside_what_the_run_draws_without_and_is_withheld_from_s
         assert batch.condition is not None
         assert bits(batch) == bits(plain.training(BATCH, step))
         contexts.append(batch.condition)
-    shares = np.stack(contexts)[..., 1].mean(axis=0)
+    shares = np.stack(contexts)[..., -1].mean(axis=0)
     np.testing.assert_allclose(shares, 0.7, atol=0.2)
-    expected = (BATCH.indices - 2.0) / 4.0
+    # The molecules' values, and how far they are from that of their size.
+    expected = np.stack([BATCH.indices - 2.0, BATCH.indices - 1.0], axis=1) / 4.0
     for context in contexts:
-        assert (context[:, 0] == np.where(context[:, 1] == 1, expected, 0)).all()
+        assert (context[:, :2] == np.where(context[:, 2:] == 1, expected, 0)).all()
 
 
 @pytest.mark.parametrize("alignment", ["permutation", "full"])
