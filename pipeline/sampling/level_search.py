@@ -6,7 +6,7 @@ around the best for fewer calls, until none of them improves the score. Fewer is
 (``fewer_calls``), so that what is found for S does not depend on which other S are of interest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Final
@@ -46,6 +46,10 @@ class Spacing:
         return bool((np.diff(self.levels(calls)) < 0).all())
 
 
+# Of eight calls and more of the released models: the best for four calls and scores of few molecules do not lead there.
+WIDE: Final = Spacing(first=2.5, second=1.06, last=0.12, rho=3.5)
+
+
 def fewer_calls(calls: int) -> int | None:
     """Return the number of calls whose best levels a search starts around; None for one call."""
     return 1 << (calls - 1).bit_length() - 1 if calls > 1 else None
@@ -68,16 +72,16 @@ def search(score: Score, calls: int, *, sigma_max: float, start: Spacing | None 
     if calls == 4 or (calls > 2 and best.last == best.second):
         # Two levels and more now lie between second and last.
         best = replace(best, second=min(1.5 * best.second, best.first / 1.5), last=best.second / 3)
-    if start and fewer_calls(calls) == 4:
-        # Eight calls do best over a wider range (measured; docs/consistency.md), and scores of few molecules miss it.
-        best = replace(best, second=max(best.second, min(2.0 * best.second, best.first / 1.5)))
-    return _improve(
-        score, best, calls, sigma_max=sigma_max, sweeps=SWEEPS_OF_MANY if start and calls > FEW_CALLS else SWEEPS
-    )
+    starts, many = [best], start is not None and calls > FEW_CALLS
+    if many and WIDE.first <= sigma_max:
+        starts.append(WIDE)
+    return _improve(score, starts, calls, sigma_max=sigma_max, sweeps=SWEEPS_OF_MANY if many else SWEEPS)
 
 
-def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, sweeps: int) -> tuple[Spacing, float]:
-    """Return the best spacing for a number of calls near ``start``, and its score."""
+def _improve(
+    score: Score, starts: Sequence[Spacing], calls: int, *, sigma_max: float, sweeps: int
+) -> tuple[Spacing, float]:
+    """Return the best spacing for a number of calls near the best of ``starts``, and its score."""
     tried: dict[tuple[float, ...], float] = {}
 
     def value(spacing: Spacing) -> float:
@@ -86,7 +90,7 @@ def _improve(score: Score, start: Spacing, calls: int, *, sigma_max: float, swee
             tried[levels] = score(levels)
         return tried[levels]
 
-    best = start
+    best = max(starts, key=value)
     # The first S of the four numbers have a part in S levels.
     moves: list[Callable[[Spacing], list[Spacing]]] = [_anywhere] if calls == 1 else []
     moves += [partial(_moved, field.name, calls) for field in fields(Spacing)[:calls]]

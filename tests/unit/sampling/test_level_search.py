@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sampling.level_search import Score, Spacing, fewer_calls, search
+from pipeline.sampling.level_search import WIDE, Score, Spacing, fewer_calls, search
 
 SIGMA_MAX = 20.0
 
@@ -95,12 +95,14 @@ def test_the_search_starts_from_pure_noise_and_stays_where_nothing_is_better() -
     assert found[3][0] == pytest.approx((20.0, 3.0, 2 / 3), rel=1e-5)
 
 
-def test_eight_calls_start_over_a_wider_range_than_four() -> None:
+def test_from_eight_calls_on_the_released_levels_are_tried_too() -> None:
     of_four = Spacing(first=5.0, second=0.5, last=0.1, rho=3.5)
-    assert search(lambda _: 0.0, 8, sigma_max=SIGMA_MAX, start=of_four)[0] == replace(of_four, second=1.0)
-    assert search(lambda _: 0.0, 16, sigma_max=SIGMA_MAX, start=of_four)[0] == of_four
+    released = WIDE.levels(8)
+    assert search(lambda levels: float(levels == released), 8, sigma_max=SIGMA_MAX, start=of_four)[0] == WIDE
+    # Not where they are no better, nor above the levels of the training.
+    assert search(lambda _: 0.0, 8, sigma_max=SIGMA_MAX, start=of_four)[0] == of_four
     low = replace(of_four, first=0.6)
-    assert search(lambda _: 0.0, 8, sigma_max=SIGMA_MAX, start=low)[0] == low
+    assert search(lambda levels: float(levels == released), 8, sigma_max=1.0, start=low)[0] == low
 
 
 def test_a_spacing_is_karras_and_others_between_second_and_last() -> None:
