@@ -27,9 +27,9 @@ def sample(weights: Path, output: Path, *more: str) -> Any:
 def test_a_run_that_starts_without_a_condition_takes_one(conditional: Path, denoiser: Path, data: Any) -> None:
     weights, start = read_weights(conditional), read_weights(denoiser)
     kernel, before = (one.arrays["embedding.kernel"] for one in (weights, start))
-    # Value and flag, from zero.
-    assert len(kernel) == len(before) + 2
-    assert 0 < np.abs(kernel[-2:]).max() < 0.05 < np.abs(kernel[:-2]).max()
+    # The value, how far it is from that of the size, and a flag, from zero.
+    assert len(kernel) == len(before) + 3
+    assert 0 < np.abs(kernel[-3:]).max() < 0.05 < np.abs(kernel[:-3]).max()
     properties = weights.properties
     assert start.properties is None and properties is not None
     columns = read_columns(data.molecules, ["QM9_INDEX", "split"])
