@@ -48,24 +48,26 @@ class PropertyStatistics(BaseModel, frozen=True):
         The values normalised; their differences from the mean of training molecules of the size, which is what a
         molecule's atoms and bonds have to make up for; and 1 for given.
         """
-        sizes_known, means = self._means_by_size
-        expected = means[_nearest(sizes_known, sizes)]
+        expected = np.array([self._means[size] for size in self._nearest(sizes)])
         parts = [(values - self.mean) / self.mad, (values - expected) / self.mad, np.ones((len(values), 1))]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     @cached_property
-    def _means_by_size(self) -> tuple[npt.NDArray[np.integer[Any]], Values]:
-        """Sizes of the training molecules [S], ascending, and the means of their values [S, P]."""
-        sizes = sorted(self.values_by_size)
-        return np.array(sizes), np.array([np.mean(self.values_by_size[size], axis=0) for size in sizes])
+    def _means(self) -> Mapping[int, Values]:
+        """Mean values [P] of training molecules, by number of atoms."""
+        return {size: np.mean(values, axis=0) for size, values in self.values_by_size.items()}
+
+    def _nearest(self, sizes: npt.NDArray[np.integer[Any]]) -> list[int]:
+        """Return the size of training molecules that is nearest to each of ``sizes`` [M]."""
+        known = np.array(sorted(self.values_by_size))
+        nearest: list[int] = known[np.abs(known - sizes[:, None]).argmin(axis=1)].tolist()
+        return nearest
 
     def draw(self, sizes: npt.NDArray[np.integer[Any]], seed: int) -> Values:
         """Draw values [M, P] for molecules of these sizes [M], jointly from training molecules of the nearest size."""
-        known = np.array(sorted(self.values_by_size))
-        nearest = known[_nearest(known, sizes)]
         # Apart from the stream of the sizes; a molecule's values do not depend on how many there are.
         uniform = np.random.default_rng((seed, 1)).random(len(sizes))
-        pools = [self.values_by_size[int(size)] for size in nearest]
+        pools = [self.values_by_size[size] for size in self._nearest(sizes)]
         return np.array([pool[int(u * len(pool))] for pool, u in zip(pools, uniform, strict=True)], np.float64)
 
     def drawn_context(self, sizes: npt.NDArray[np.integer[Any]], seed: int) -> npt.NDArray[np.float32]:
@@ -184,12 +186,6 @@ def read_properties(
         values_by_size={int(size): _spread(train[sizes == size]) for size in np.unique(sizes)},
     )
     return Properties(statistics, index.astype(np.int32), values)
-
-
-def _nearest(known: npt.NDArray[np.integer[Any]], sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
-    """Return the place of the nearest of the known sizes [S] for each of ``sizes`` [M]."""
-    places: npt.NDArray[np.intp] = np.abs(known - sizes[:, None]).argmin(axis=1)
-    return places
 
 
 def _spread(rows: Values) -> tuple[tuple[float, ...], ...]:
