@@ -470,6 +470,17 @@ def test_the_training_of_a_released_model_includes_those_behind_it() -> None:
     assert released_training("few-step-large")["seconds"] == pytest.approx(139.4 + 60.9)
 
 
+@pytest.mark.parametrize(("switch", "kind"), [(True, "amsgrad"), (False, "adam")])
+def test_the_switch_that_the_kind_of_optimiser_replaced_is_still_read(switch: bool, kind: str) -> None:
+    def optimizer_of(**settings: Any) -> Any:
+        given = starting(runs__denoiser__training={"steps": 1000, "optimizer": settings})
+        return run_settings(resolve_study(given), "denoiser")["training"]["optimizer"]
+
+    assert optimizer_of(amsgrad=switch) == optimizer_of(kind=kind)
+    with pytest.raises(InputError, match="amsgrad"):
+        optimizer_of(amsgrad=switch, kind=kind)
+
+
 def test_a_consistency_model_has_the_released_recipe_by_default() -> None:
     run = run_settings(resolve_study(starting()), "tuned")
     released = released_settings("few-step")
