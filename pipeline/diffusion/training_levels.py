@@ -53,14 +53,11 @@ def pairs(
 
     Distillation compares the first level of the path with its end.
     """
-    if config.kind in ("ct", "ict"):
-        # Neighbours of a grid: uniform for ct, lognormal for ict (eq. 10 of iCT).
+    if config.kind == "ict":
+        # Neighbours of a grid, lognormal (eq. 10 of iCT).
         sigmas = grid(levels, grid_size(config, progress))
-        if config.kind == "ct":
-            place = generator.integers(0, len(sigmas) - 1, count)
-        else:
-            mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))
-            place = generator.choice(len(mass), size=count, p=mass / mass.sum())
+        mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))
+        place = generator.choice(len(mass), size=count, p=mass / mass.sum())
         return sigmas[place + 1], sigmas[place]
     if config.kind == "distillation":
         return np.full(count, config.path[0]), np.zeros(count)
@@ -72,8 +69,8 @@ def pairs(
 
 
 def pair_weight(t: Floats, r: Floats, config: ConsistencyConfig, sigma_data: Scales) -> Floats:
-    """Return the weight of each pair's loss, [B]: 1 / (t - r), and 1 for ct and distillation."""
-    if config.kind in ("ct", "distillation"):
+    """Return the weight of each pair's loss, [B]: 1 / (t - r), and 1 for distillation."""
+    if config.kind == "distillation":
         return np.ones_like(t)
     if config.weight == "unit":
         # 1 / c_out: the gradient that reaches the network's output is then of one size at every level.
@@ -86,7 +83,7 @@ def boundary_level(config: RunConfig) -> float:
 
     What goes on from a denoiser keeps the denoiser's own boundary at 0, and with it the meaning of its weights.
     """
-    grid = config.objective == "consistency" and config.consistency.kind in ("ct", "ict")
+    grid = config.objective == "consistency" and config.consistency.kind == "ict"
     return config.levels.sigma_min if grid else 0.0
 
 
@@ -105,14 +102,8 @@ def gap(t: Floats, *, stage: int, q: float) -> Floats:
 
 
 def grid_size(config: ConsistencyConfig, progress: float) -> int:
-    """Return N, the number of levels of the grid.
-
-    ct grows it with the square root of the steps (Song et al. 2023, arXiv 2303.01469, appendix C), ict doubles it
-    (Song and Dhariwal 2023, arXiv 2310.14189, eq. 17).
-    """
+    """Return the number of levels of the grid: it doubles in stages (iCT, arXiv 2310.14189, eq. 17)."""
     first, last = config.first_levels, config.last_levels
-    if config.kind == "ct":
-        return math.ceil(math.sqrt(progress * ((last + 1) ** 2 - first**2) + first**2) - 1) + 1
     doublings = math.log2(last / first)
     return min(int(first * 2 ** math.floor(progress * (math.floor(doublings) + 1))), last) + 1
 

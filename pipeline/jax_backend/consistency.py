@@ -1,6 +1,6 @@
 """Consistency models: f(x_t, t) is where the path through x_t began, so that neighbours on a path agree.
 
-Song et al. 2023 (arXiv 2303.01469) for the idea and for kind ct, Song and Dhariwal 2023 (arXiv 2310.14189) for ict,
+Song et al. 2023 (arXiv 2303.01469) for the idea, Song and Dhariwal 2023 (arXiv 2310.14189) for ict,
 Geng et al. 2024 (ECT, arXiv 2406.14548) for tuning, Luhman and Luhman 2021 (arXiv 2101.02388) for distillation. Which
 levels are compared, and how a pair is weighed, is ``pipeline.diffusion.training_levels``.
 """
@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from pipeline.jax_backend.denoiser import Preconditioned, at_level
 from pipeline.jax_backend.features import Cloud
-from pipeline.jax_backend.objective import Frozen, Params
+from pipeline.jax_backend.objective import Params
 from pipeline.study.config import ConsistencyConfig
 from pipeline.training.noisy_batches import NoisyBatch
 
@@ -30,11 +30,11 @@ class Consistency(Preconditioned):
 
     config: ConsistencyConfig
 
-    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
+    def losses(self, params: Params, batch: NoisyBatch[Array], teacher: Params) -> Array:
         """Return weight(t, r) d(f(x_t, t), stop_gradient f(x_r, r)), [B].
 
         x_r lies on the straight line from x_t to the data, with the same noise (an unbiased step of the probability
-        flow). The target's weights are the trained ones themselves, or for kind ct their average.
+        flow). The target's weights are the trained ones themselves.
 
         For kind distillation x_t is pure noise, and the target is the molecule that the teacher makes of it.
         """
@@ -42,11 +42,10 @@ class Consistency(Preconditioned):
         assert r is not None and weight is not None
         if self.config.kind == "distillation":
             noisy = self._first_cloud(noise)
-            target = self._teacher_sample(frozen.teacher, mask, noise, condition)
+            target = self._teacher_sample(teacher, mask, noise, condition)
         else:
-            network = frozen.averaged if self.config.kind == "ct" else params
             noisy = at_level(data, noise, t)
-            target = self.denoise(network, mask, at_level(data, noise, r), r, condition)
+            target = self.denoise(params, mask, at_level(data, noise, r), r, condition)
         estimate = self.denoise(params, mask, noisy, t, condition)
         return weight * self._distance(estimate, lax.stop_gradient(target), mask)
 

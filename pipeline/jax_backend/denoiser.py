@@ -18,7 +18,7 @@ from jax import Array
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud
-from pipeline.jax_backend.objective import Frozen, Params
+from pipeline.jax_backend.objective import Params
 from pipeline.training.constants import SMALLEST_LEVEL
 from pipeline.training.noisy_batches import NoisyBatch
 
@@ -103,9 +103,9 @@ def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Array) -> Array:
 class Denoiser(Preconditioned):
     """The denoiser's training."""
 
-    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
+    def losses(self, params: Params, batch: NoisyBatch[Array], teacher: Params) -> Array:
         """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
-        del frozen
+        del teacher
         noisy = at_level(batch.data, batch.noise, batch.t)
         clean, c_out = self.raw(params, batch.mask, noisy, batch.t, batch.condition)
         return unit_errors(clean, batch.data, c_out, batch.mask)

@@ -16,7 +16,7 @@ from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, Scales
 from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud
-from pipeline.jax_backend.objective import Frozen, Params
+from pipeline.jax_backend.objective import Params
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -105,14 +105,14 @@ class EDM:
 
     # --- the loss -----------------------------------------------------------------------------------------------------
 
-    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen | None = None) -> Array:
+    def losses(self, params: Params, batch: NoisyBatch[Array], teacher: Params = None) -> Array:
         """Return the loss of every molecule, [B].
 
         ``l2``: |eps - eps_hat|^2 / (2 (3 + K) N), so that every molecule counts alike whatever it is padded to, and at
         t = 0 the reconstruction term L_0 with its coordinate part scaled likewise. ``vlb``: (T + 1) L_t, an unbiased
         estimate of the bound without its constants.
         """
-        del frozen
+        del teacher
         if self.loss == "vlb":
             return (self.schedule.steps + 1) * self.bound_losses(params, batch)
         error, types = self._errors(params, batch)

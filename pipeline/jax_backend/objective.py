@@ -1,6 +1,6 @@
 """What training asks of an objective, and what sampling asks of one that generates molecules."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from jax import Array
 
@@ -9,18 +9,6 @@ from pipeline.jax_backend.features import Cloud
 from pipeline.training.noisy_batches import NoisyBatch
 
 Params = Any
-
-
-class Frozen(NamedTuple):
-    """Weights that a loss compares with and that get no gradient.
-
-    Attributes:
-      averaged: the moving average of the trained parameters.
-      teacher: those of the run that this one's configuration names as its teacher; of no meaning where it names none.
-    """
-
-    averaged: Params
-    teacher: Params
 
 
 class Objective(Protocol):
@@ -38,8 +26,12 @@ class Objective(Protocol):
     def elements(self) -> tuple[int, ...]:
         """The atomic number of each type."""
 
-    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
-        """Return the loss of every molecule, [B]."""
+    def losses(self, params: Params, batch: NoisyBatch[Array], teacher: Params) -> Array:
+        """Return the loss of every molecule, [B].
+
+        ``teacher`` has the parameters of the run that this one's configuration names as its teacher, without gradient;
+        of no meaning where it names none.
+        """
 
 
 class GenerativeObjective(Objective, Protocol):

@@ -19,7 +19,7 @@ from pipeline.data.batches import PaddedMolecules
 from pipeline.diffusion.feature_scales import TYPE_SCALE
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, atom_features, node_mask
-from pipeline.jax_backend.objective import Frozen, Params
+from pipeline.jax_backend.objective import Params
 from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
 from pipeline.training.constants import REGRESSOR_OUTPUTS, TYPICAL_SIZE
@@ -43,9 +43,9 @@ class PropertyRegressor:
         """K: the one-hot types."""
         return len(self.elements)
 
-    def losses(self, params: Params, batch: NoisyBatch[Array], frozen: Frozen) -> Array:
+    def losses(self, params: Params, batch: NoisyBatch[Array], teacher: Params) -> Array:
         """Return the mean absolute error of the normalised properties, [B]."""
-        del frozen
+        del teacher
         assert batch.condition is not None
         predicted = self.predict(params, batch.data, batch.mask)
         errors = predicted - batch.condition[:, : predicted.shape[1]]

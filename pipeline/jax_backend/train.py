@@ -25,7 +25,7 @@ from pipeline.core.errors import InputError
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.features import noisy_batch
-from pipeline.jax_backend.objective import Frozen, Objective
+from pipeline.jax_backend.objective import Objective
 from pipeline.jax_backend.optimizer import ema_decay, learning_rate, make_optimizer
 from pipeline.jax_backend.parallel import (
     chunk_size,
@@ -109,8 +109,8 @@ class Stepper:
     def __call__(self, state: State, batch: HostBatch) -> tuple[State, Array, Array]:
         """Take a step; return the new state (the old one is consumed), the mean loss and the gradient's norm."""
         batch = self._processes.share(batch)
-        params, averaged = jax.device_put((state.params, state.ema), replicated(self._mesh))
-        arguments = (params, batch, (averaged, self.teacher))
+        params = jax.device_put(state.params, replicated(self._mesh))
+        arguments = (params, batch, self.teacher)
         bucket = batch.noise.shape[1]
         if bucket not in self._gradients:
             self._gradients[bucket] = jax.jit(self._gradient).lower(*arguments).compile()
@@ -123,9 +123,9 @@ class Stepper:
         after, loss, norm = self._update(state, losses, gradients)
         return after, loss, norm
 
-    def _gradient(self, params: Array, batch: HostBatch, frozen: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _gradient(self, params: Array, batch: HostBatch, teacher: Array) -> tuple[Array, Array]:
         chunk = self.chunk(batch, self._mesh, parts=self._config.training.accumulate)
-        return partial_value_and_grad(self.losses, self._mesh, chunk=chunk)(params, batch, frozen)
+        return partial_value_and_grad(self.losses, self._mesh, chunk=chunk)(params, batch, teacher)
 
     def chunk(self, batch: HostBatch, mesh: Mesh, *, parts: int = 1) -> int:
         """Return how many molecules of a batch a device takes at a time, see ``chunk_size``."""
@@ -133,17 +133,16 @@ class Stepper:
         elements = width**2 * self._config.model.edge_hidden
         return chunk_size(mesh, molecules // mesh.size, parts=parts, elements=elements)
 
-    def losses(self, flat: Array, batch: HostBatch, frozen: tuple[Array, Array]) -> Array:
+    def losses(self, flat: Array, batch: HostBatch, teacher: Array) -> Array:
         """Return the losses [B] of a noisy batch.
 
         Args:
           flat: the parameters, [P].
           batch: the molecules.
-          frozen: the averaged parameters [P] and the teacher's [P].
+          teacher: the teacher's parameters, [P].
         """
-        weights = Frozen(*(self._layout.unravel(vector) for vector in frozen))
         noisy = noisy_batch(batch, self._objective.elements, self._objective.features)
-        return self._objective.losses(self._layout.unravel(flat), noisy, weights)
+        return self._objective.losses(self._layout.unravel(flat), noisy, self._layout.unravel(teacher))
 
     def _update_state(self, state: State, losses: Array, gradients: Array) -> tuple[State, Array, Array]:
         training = self._config.training
@@ -229,11 +228,7 @@ class JaxTrainer:
         """Return the losses [B] of the averaged weights."""
         mesh = make_mesh(len(batch.sizes))
         if self._validate is None:
-
-            def losses(flat: Array, part: HostBatch, teacher: Array) -> Array:
-                return self._stepper.losses(flat, part, (flat, teacher))
-
-            self._validate = jax.jit(mapped(losses, mesh, chunk=self._stepper.chunk(batch, mesh)))
+            self._validate = jax.jit(mapped(self._stepper.losses, mesh, chunk=self._stepper.chunk(batch, mesh)))
         weights = jax.device_put((self._state.ema, self._stepper.teacher), replicated(mesh))
         return np.asarray(self._validate(weights[0], batch, weights[1]))
 

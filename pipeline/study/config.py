@@ -121,10 +121,10 @@ class LevelsConfig(Group):
 class ConsistencyConfig(Group):
     """The objective consistency: which levels it compares, and how."""
 
-    kind: Literal["ct", "ict", "tuning", "distillation"] = "tuning"
-    """ct is consistency training as first published, with averaged weights as target; ict its improved form; tuning
-    starts from a denoiser (ECT); distillation learns, for one call, what a tuned run makes of the same noise in several
-    (Luhman and Luhman 2021)."""
+    kind: Literal["tuning", "distillation", "ict"] = "tuning"
+    """tuning closes the gap between compared levels in stages (ECT); distillation learns, for one call, what a tuned
+    run makes of the same noise in several (Luhman and Luhman 2021); ict is improved consistency training (Song and
+    Dhariwal 2023)."""
     path: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (2.5, 0.66, 0.4, 0.22, 0.1)
     """distillation. Levels of the teacher's calls, descending; the one call is at the first."""
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
@@ -137,9 +137,9 @@ class ConsistencyConfig(Group):
     """tuning. Below this level the target is the data itself in every stage, which keeps small levels
     precise."""
     first_levels: AtLeastTwo = 10
-    """ct, ict. Initial number of grid levels."""
+    """ict. Initial number of grid levels."""
     last_levels: AtLeastTwo = 160
-    """ct, ict. Final number of grid levels."""
+    """ict. Final number of grid levels."""
     weight: Literal["gap", "unit"] = "gap"
     """tuning. gap weights a pair with 1 / (t - r); unit equalises the gradients of all levels."""
     huber: NonNegativeFloat = 0.02

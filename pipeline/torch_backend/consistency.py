@@ -1,6 +1,6 @@
 """Consistency models: f(x_t, t) is where the path through x_t began, so that neighbours on a path agree.
 
-Song et al. 2023 (arXiv 2303.01469) for the idea and for kind ct, Song and Dhariwal 2023 (arXiv 2310.14189) for ict,
+Song et al. 2023 (arXiv 2303.01469) for the idea, Song and Dhariwal 2023 (arXiv 2310.14189) for ict,
 Geng et al. 2024 (ECT, arXiv 2406.14548) for tuning, Luhman and Luhman 2021 (arXiv 2101.02388) for distillation. Which
 levels are compared, and how a pair is weighed, is ``pipeline.diffusion.training_levels``.
 """
@@ -16,7 +16,6 @@ from pipeline.study.config import ConsistencyConfig
 from pipeline.torch_backend.denoiser import Preconditioned, at_level
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
-from pipeline.torch_backend.objective import Frozen
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -40,11 +39,11 @@ class Consistency(Preconditioned):
         super().__init__(model, sigma_data, epsilon=epsilon, preconditioning=preconditioning)
         self.config = config
 
-    def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> Tensor:
+    def losses(self, batch: NoisyBatch[Tensor], teacher: EGNN) -> Tensor:
         """Return weight(t, r) d(f(x_t, t), f(x_r, r)), [B]; the second, the target, gets no gradient.
 
         x_r lies on the straight line from x_t to the data, with the same noise (an unbiased step of the probability
-        flow). The target's weights are the trained ones themselves, or for kind ct their average.
+        flow). The target's weights are the trained ones themselves.
 
         For kind distillation x_t is pure noise, and the target is the molecule that the teacher makes of it.
         """
@@ -53,11 +52,10 @@ class Consistency(Preconditioned):
         with torch.no_grad():
             if self.config.kind == "distillation":
                 noisy = self._first_cloud(noise)
-                target = self._teacher_sample(frozen.teacher, mask, noise, condition)
+                target = self._teacher_sample(teacher, mask, noise, condition)
             else:
-                network = frozen.averaged if self.config.kind == "ct" else self.model
                 noisy = at_level(data, noise, t)
-                target, _ = self.raw(network, mask, at_level(data, noise, r), r, condition)
+                target, _ = self.raw(self.model, mask, at_level(data, noise, r), r, condition)
         estimate, _ = self.raw(self.model, mask, noisy, t, condition)
         return weight * self._distance(estimate, target, mask)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, combine
-from pipeline.torch_backend.objective import Frozen, GenerativeObjective
+from pipeline.torch_backend.objective import GenerativeObjective
 from pipeline.training.constants import SMALLEST_LEVEL
 from pipeline.training.noisy_batches import NoisyBatch
 
@@ -76,9 +76,9 @@ def unit_errors(clean: Cloud, data: Cloud, c_out: Cloud, mask: Tensor) -> Tensor
 class Denoiser(Preconditioned):
     """The denoiser's training."""
 
-    def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> Tensor:
+    def losses(self, batch: NoisyBatch[Tensor], teacher: EGNN) -> Tensor:
         """Return the loss of every molecule at the levels sigma, see ``unit_errors``."""
-        del frozen
+        del teacher
         noisy = at_level(batch.data, batch.noise, batch.t)
         clean, c_out = self.raw(self.model, batch.mask, noisy, batch.t, batch.condition)
         return unit_errors(clean, batch.data, c_out, batch.mask)

@@ -10,7 +10,7 @@ from pipeline.diffusion.feature_scales import CHARGE_SCALE, TYPE_SCALE, Scales
 from pipeline.diffusion.schedules import VariancePreserving
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud
-from pipeline.torch_backend.objective import Frozen, GenerativeObjective
+from pipeline.torch_backend.objective import GenerativeObjective
 from pipeline.training.noisy_batches import NoisyBatch
 
 
@@ -81,9 +81,9 @@ class EDM(GenerativeObjective):
 
     # --- the loss -----------------------------------------------------------------------------------------------------
 
-    def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen | None = None) -> Tensor:
+    def losses(self, batch: NoisyBatch[Tensor], teacher: EGNN | None = None) -> Tensor:
         """Return the loss of every molecule, [B]."""
-        del frozen
+        del teacher
         if self.loss == "vlb":
             return (self.schedule.steps + 1) * self.bound_losses(batch)
         error_x, error_h, types = self._errors(batch)

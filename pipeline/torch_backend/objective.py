@@ -1,26 +1,12 @@
 """What training and sampling ask of an objective, whatever it minimises."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud
 from pipeline.training.noisy_batches import NoisyBatch
-
-
-class Frozen(NamedTuple):
-    """Networks that a loss compares with and that get no gradient.
-
-    Attributes:
-      averaged: with the moving average of the trained parameters.
-      teacher: with those of the run that this one's configuration names as its teacher; of no meaning where it names
-        none.
-    """
-
-    averaged: EGNN
-    teacher: EGNN
 
 
 class Objective(nn.Module, ABC):
@@ -48,8 +34,12 @@ class Objective(nn.Module, ABC):
         return self.model.output.kernel.shape[-1]
 
     @abstractmethod
-    def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> Tensor:
-        """Return the loss of every molecule, [B]."""
+    def losses(self, batch: NoisyBatch[Tensor], teacher: EGNN) -> Tensor:
+        """Return the loss of every molecule, [B].
+
+        ``teacher`` is the network of the run that this one's configuration names as its teacher, without gradient; of
+        no meaning where it names none.
+        """
 
 
 class GenerativeObjective(Objective):

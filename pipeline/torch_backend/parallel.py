@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from pipeline.study.config import ModelConfig
-from pipeline.torch_backend.objective import Frozen, Objective
+from pipeline.torch_backend.egnn import EGNN
+from pipeline.torch_backend.objective import Objective
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.weights import use_gradient, use_vector
 from pipeline.training.noisy_batches import NoisyBatch
@@ -114,7 +115,7 @@ class Replicas:
                 replica.model.compile_layers()
         self._seen: set[int] = set()
 
-    def value_and_gradient(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(self, batch: NoisyBatch[Tensor], teacher: EGNN) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, a scalar, and its gradient [P]; their sums are in a fixed order."""
         batch_size, width = batch.mask.shape
         share_size = len(self._shares[0])
@@ -126,7 +127,7 @@ class Replicas:
             gradient.zero_()
             total = gradient.new_zeros(())
             for start in share[::chunk]:
-                loss = replica.losses(take(batch, slice(start, start + chunk)), frozen).sum()
+                loss = replica.losses(take(batch, slice(start, start + chunk)), teacher).sum()
                 torch.autograd.backward(loss)
                 total += loss.detach()
             return total

@@ -11,7 +11,7 @@ from pipeline.data.batches import PaddedMolecules
 from pipeline.diffusion.feature_scales import TYPE_SCALE
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import Cloud, atom_features, combine, node_mask, to_tensor
-from pipeline.torch_backend.objective import Frozen, Objective
+from pipeline.torch_backend.objective import Objective
 from pipeline.torch_backend.parallel import Workers
 from pipeline.training.constants import REGRESSOR_OUTPUTS, TYPICAL_SIZE
 from pipeline.training.noisy_batches import NoisyBatch
@@ -35,9 +35,9 @@ class PropertyRegressor(Objective):
         """K: the one-hot types."""
         return len(self._elements)
 
-    def losses(self, batch: NoisyBatch[Tensor], frozen: Frozen) -> Tensor:
+    def losses(self, batch: NoisyBatch[Tensor], teacher: EGNN) -> Tensor:
         """Return the mean absolute error of the normalised properties, [B]."""
-        del frozen
+        del teacher
         assert batch.condition is not None
         predicted = self.predict(batch.data, batch.mask)
         return (predicted - batch.condition[:, : predicted.shape[1]]).abs().mean(dim=1)

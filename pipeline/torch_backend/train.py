@@ -16,7 +16,7 @@ from pipeline.chemistry.molecules import Molecules
 from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.features import noisy_batch
-from pipeline.torch_backend.objective import Frozen, GenerativeObjective
+from pipeline.torch_backend.objective import GenerativeObjective
 from pipeline.torch_backend.optimizer import GradientClip, Optimizer, ema_decay, learning_rate, update
 from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
@@ -55,7 +55,7 @@ class TorchTrainer:
             from_arrays(teacher, pretrained.teacher)
         self._objective = objective.to(machine.device)
         self._averaged = deepcopy(objective).requires_grad_(False)
-        self._frozen = Frozen(self._averaged.model, teacher.to(machine.device).requires_grad_(False))
+        self._teacher = teacher.to(machine.device).requires_grad_(False)
         self._weights = to_vector(objective)
         self._ema = self._weights.clone()
         use_vector(self._averaged, self._ema)
@@ -90,7 +90,7 @@ class TorchTrainer:
     def step(self, batch: HostBatch, step: int) -> Tensor:
         """Take a step; return its mean loss and gradient norm [2], perhaps not computed yet."""
         loss, gradient = self._replicas.value_and_gradient(
-            noisy_batch(batch, self._objective.elements, self._objective.features, self._weights), self._frozen
+            noisy_batch(batch, self._objective.elements, self._objective.features, self._weights), self._teacher
         )
         decay = ema_decay(step, self._config.training.ema_decay)
         norm = update(self._optimizer, self._clip, gradient, self._ema, rate=self._rate(step), decay=decay)
@@ -109,7 +109,7 @@ class TorchTrainer:
         tensors = noisy_batch(batch, self._objective.elements, self._objective.features, self._weights)
 
         def losses(part: slice) -> Tensor:
-            return self._averaged.losses(take(tensors, part), self._frozen)
+            return self._averaged.losses(take(tensors, part), self._teacher)
 
         count, width = tensors.mask.shape
         chunk = self._workers.chunk(self._config.model, width)

@@ -71,14 +71,12 @@ class Problem:
     Attributes:
       config: of the run.
       weights: of the network by name; so large that every part of it matters.
-      averaged: the same of their average, where a loss compares with it.
       teacher: the same of the teacher.
       batch: in double precision; the lowest levels that there may be are among its.
     """
 
     config: RunConfig
     weights: Arrays = field(init=False)
-    averaged: Arrays = field(init=False)
     teacher: Arrays = field(init=False)
     batch: NoisyBatch[npt.NDArray[Any]] = field(init=False)
 
@@ -89,7 +87,6 @@ class Problem:
         noise = self.draw(generator, mask)
         values: dict[str, Any] = {
             "weights": self.some_weights(generator),
-            "averaged": self.some_weights(generator),
             "teacher": self.some_weights(generator),
         }
         positions = self.centred(1.4 * generator.normal(size=(len(SIZES), WIDTH, 3)), mask)
@@ -176,11 +173,9 @@ class InJax:
         return self.layout.from_arrays(arrays)
 
     @cached_property
-    def frozen(self) -> pipeline.jax_backend.objective.Frozen:
-        """The average and the teacher."""
-        return pipeline.jax_backend.objective.Frozen(
-            *(self.layout.unravel(self.flat(weights)) for weights in (self.problem.averaged, self.problem.teacher))
-        )
+    def teacher(self) -> Any:
+        """The teacher's parameters."""
+        return self.layout.unravel(self.flat(self.problem.teacher))
 
     def array(self, value: npt.NDArray[Any]) -> jax.Array:
         """Return an array, in the precision if it has floating-point numbers."""
@@ -203,18 +198,18 @@ class InTorch:
     problem: Problem
     dtype: torch.dtype
     objective: Any
-    frozen: pipeline.torch_backend.objective.Frozen
+    teacher: pipeline.torch_backend.egnn.EGNN
 
     @classmethod
     def of(cls, problem: Problem, precision: str) -> "InTorch":
         """Return it in a precision."""
         dtype: torch.dtype = getattr(torch, precision)
         objective = pipeline.torch_backend.build.build_objective(problem.config, STATISTICS).to(dtype)
-        frozen = pipeline.torch_backend.objective.Frozen(deepcopy(objective.model), deepcopy(objective.model))
-        weights: Any = (problem.weights, problem.averaged, problem.teacher)
-        for network, arrays in zip((objective.model, *frozen), weights, strict=True):
+        teacher = deepcopy(objective.model)
+        weights: Any = (problem.weights, problem.teacher)
+        for network, arrays in zip((objective.model, teacher), weights, strict=True):
             pipeline.torch_backend.weights.from_arrays(network, arrays)
-        return cls(problem, dtype, objective, frozen)
+        return cls(problem, dtype, objective, teacher)
 
     def array(self, value: npt.NDArray[Any]) -> torch.Tensor:
         """Return an array, in the precision if it has floating-point numbers."""

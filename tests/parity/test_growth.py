@@ -47,7 +47,7 @@ def test_a_deeper_network_computes_the_same_in_pytorch() -> None:
     for problem in problems("estimate"):
         here = InTorch.of(problem, "float32")
         with torch.no_grad():
-            losses.append(here.objective.losses(here.batch, here.frozen))
+            losses.append(here.objective.losses(here.batch, here.teacher))
     assert_close(losses[1], losses[0], 1e-6)
 
 
@@ -55,7 +55,7 @@ def test_every_new_layer_has_a_gradient() -> None:
     here = InJax(problems("estimate")[1], np.dtype("float32"))
 
     def loss(vector: jax.Array) -> jax.Array:
-        found = here.objective.losses(here.layout.unravel(vector), here.batch, here.frozen)
+        found = here.objective.losses(here.layout.unravel(vector), here.batch, here.teacher)
         return jax.numpy.sum(found)
 
     gradients = here.layout.to_arrays(jax.jit(jax.grad(loss))(here.vector))

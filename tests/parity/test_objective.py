@@ -47,8 +47,7 @@ PROBLEMS = {
         f"denoiser, {form}": run_of(objective="denoiser", model={"layers": 2}, levels={"preconditioning": form})
         for form in ("karras", "estimate")
     },
-    "consistency, ct": consistency(kind="ct", huber=0.0),
-    "consistency, ict": consistency(kind="ict"),
+    "consistency, ict": consistency(kind="ict", huber=0.0),
     "consistency, tuning": consistency(kind="tuning"),
     "consistency, distillation": consistency(kind="distillation"),
     # A teacher is asked under the same condition.
@@ -77,24 +76,24 @@ def test_outputs_losses_and_gradients(name: str, precision: str) -> None:
     level = (problem.batch.t / problem.batch.t.max())[:, None, None]
 
     @jax.jit
-    def in_jax(vector: jax.Array, frozen: Any) -> Any:
+    def in_jax(vector: jax.Array, teacher: Any) -> Any:
         model = layout.unravel(vector)
         features = jax.numpy.concatenate([batch.data.h, theirs.array(level) * batch.mask[..., None]], axis=-1)
         x, h = objective.model.apply(model, batch.data.x, features, batch.mask, condition=batch.condition)
 
         def total(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
-            losses = objective.losses(layout.unravel(vector), batch, frozen)
+            losses = objective.losses(layout.unravel(vector), batch, teacher)
             return losses.sum(), losses
 
         gradient, losses = jax.grad(total, has_aux=True)(vector)
         return x, h, losses, gradient
 
-    x, h, losses, gradient = in_jax(theirs.vector, theirs.frozen)
+    x, h, losses, gradient = in_jax(theirs.vector, theirs.teacher)
 
     data, mask = ours.batch.data, ours.batch.mask
     features = torch.cat([data.h, ours.array(level) * mask[..., None]], dim=-1)
     out = ours.objective.model(data.x, features, mask, condition=ours.batch.condition)
-    found = ours.objective.losses(ours.batch, ours.frozen)
+    found = ours.objective.losses(ours.batch, ours.teacher)
     torch.autograd.backward(found.sum())
 
     tolerance = TOLERANCE[precision]
@@ -123,14 +122,14 @@ def compare_predictions(precision: str) -> None:
     @jax.jit
     def in_jax(vector: jax.Array) -> Any:
         def total(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
-            losses = objective.losses(layout.unravel(vector), batch, theirs.frozen)
+            losses = objective.losses(layout.unravel(vector), batch, theirs.teacher)
             return losses.sum(), losses
 
         gradient, losses = jax.grad(total, has_aux=True)(vector)
         return objective.predict(layout.unravel(vector), batch.data, batch.mask), losses, gradient
 
     predicted, losses, gradient = in_jax(theirs.vector)
-    found = ours.objective.losses(ours.batch, ours.frozen)
+    found = ours.objective.losses(ours.batch, ours.teacher)
     torch.autograd.backward(found.sum())
     assert predicted.shape == (5, 2)
     assert_close(ours.objective.predict(ours.batch.data, ours.batch.mask).detach(), predicted, TOLERANCE[precision])
@@ -181,13 +180,13 @@ def test_products_in_bfloat16() -> None:
     @jax.jit
     def in_jax(vector: jax.Array) -> Any:
         def total(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
-            losses = theirs.objective.losses(theirs.layout.unravel(vector), theirs.batch, theirs.frozen)
+            losses = theirs.objective.losses(theirs.layout.unravel(vector), theirs.batch, theirs.teacher)
             return losses.sum(), losses
 
         return jax.grad(total, has_aux=True)(vector)
 
     gradient, losses = in_jax(theirs.vector)
-    in_torch = [problem.objective.losses(problem.batch, problem.frozen) for problem in (ours, exact)]
+    in_torch = [problem.objective.losses(problem.batch, problem.teacher) for problem in (ours, exact)]
     torch.autograd.backward(torch.cat(in_torch).sum())
     found, float32 = (one.detach().numpy() for one in in_torch)
     assert_close(found, losses, LOSS_IN_BFLOAT16)

@@ -35,7 +35,7 @@ STUDY: dict[str, Any] = {
         "denoiser": {"objective": "denoiser", "samplers": {"heun": {"kind": "heun", "steps": 9}}} | TRAINING,
         "alone": {
             "objective": "consistency",
-            "consistency": {"kind": "ct"},
+            "consistency": {"kind": "ict"},
             "samplers": {"given": {"kind": "consistency", "levels": [20.0]}},
         }
         | TRAINING,

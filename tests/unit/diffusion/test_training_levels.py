@@ -21,7 +21,7 @@ from pipeline.diffusion.training_levels import (
 from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig, run_config
 
 SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5, elements=(1, 6, 7, 8, 9))
-KINDS = ["ct", "ict", "tuning"]
+KINDS = ["ict", "tuning"]
 
 
 def run_of(**run: Any) -> RunConfig:
@@ -144,7 +144,7 @@ def test_weights_of_pairs() -> None:
     t, r = np.array([0.4, 2.0, 9.0]), np.array([0.0, 0.8, 7.5])
     for kind in KINDS:
         found = pair_weight(t, r, consistency_of(kind=kind), SCALES)
-        np.testing.assert_allclose(found, 1.0 if kind == "ct" else 1 / (t - r))
+        np.testing.assert_allclose(found, 1 / (t - r))
     # One over c_out of the coordinates.
     unit = pair_weight(t, r, consistency_of(kind="tuning", weight="unit"), SCALES)
     np.testing.assert_allclose(unit, np.sqrt(t**2 + 1.4**2) / (t * 1.4))
@@ -162,12 +162,11 @@ def test_the_first_stage_compares_with_the_data() -> None:
 
 @pytest.mark.parametrize(("first", "last"), [(10, 160), (2, 3), (10, 10), (3, 100)])
 def test_grids_grow_from_the_first_size_to_the_last(first: int, last: int) -> None:
-    for kind, at_first, at_last in [("ct", first, last + 1), ("ict", first + 1, last + 1)]:
-        config = consistency_of(kind=kind, first_levels=first, last_levels=last)
-        sizes = [grid_size(config, step / 500) for step in range(501)]
-        assert sizes == sorted(sizes)
-        assert (sizes[0], sizes[-1]) == (at_first, at_last)
-        assert len(set(sizes)) > (1 if last > first else 0)
+    config = consistency_of(kind="ict", first_levels=first, last_levels=last)
+    sizes = [grid_size(config, step / 500) for step in range(501)]
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1]) == (first + 1, last + 1)
+    assert len(set(sizes)) > (1 if last > first else 0)
 
 
 def test_ict_doubles_its_grid_in_stages_that_are_equally_long() -> None:
@@ -177,17 +176,8 @@ def test_ict_doubles_its_grid_in_stages_that_are_equally_long() -> None:
     assert [sizes.count(size) for size in (11, 21, 41, 81, 161)] == [200] * 5
 
 
-def test_ct_grows_its_grid_with_the_root_of_the_steps() -> None:
-    config = consistency_of(kind="ct", first_levels=2, last_levels=150)
-    # Song et al. 2023, appendix C, with K = 100 steps.
-    for k in (0, 1, 25, 99, 100):
-        expected = math.ceil(math.sqrt(k / 100 * (151**2 - 2**2) + 2**2) - 1) + 1
-        assert grid_size(config, k / 100) == expected
-
-
-@pytest.mark.parametrize("kind", ["ct", "ict"])
-def test_pairs_of_a_grid_are_neighbours_drawn_as_published(kind: str) -> None:
-    config = consistency_of(kind=kind, first_levels=6, last_levels=6)
+def test_pairs_of_a_grid_are_neighbours_drawn_as_published() -> None:
+    config = consistency_of(kind="ict", first_levels=6, last_levels=6)
     # The share of training that is done makes no difference when the grid does not grow.
     sigmas = grid(LEVELS, grid_size(config, 0.3))
     t, r = pairs(np.random.default_rng(0), 20_000, LEVELS, config, progress=0.3)
@@ -195,7 +185,7 @@ def test_pairs_of_a_grid_are_neighbours_drawn_as_published(kind: str) -> None:
     assert (sigmas[place] == t).all()
     assert (sigmas[place - 1] == r).all()
     counts = np.bincount(place - 1, minlength=len(sigmas) - 1)
-    mass = np.ones(len(sigmas) - 1) if kind == "ct" else np.diff(probability(sigmas))
+    mass = np.diff(probability(sigmas))
     expected = mass / mass.sum() * 20_000
     seen = expected > 5
     assert stats.chisquare(counts[seen], expected[seen] * counts[seen].sum() / expected[seen].sum()).pvalue > 1e-3
@@ -207,7 +197,6 @@ def test_pairs_of_a_grid_are_neighbours_drawn_as_published(kind: str) -> None:
 
 def test_what_goes_on_from_a_denoiser_keeps_its_boundary() -> None:
     given_levels = {"sigma_min": 0.004}
-    for kind in ("ct", "ict"):
-        assert boundary_level(run_of(consistency={"kind": kind}, levels=given_levels)) == 0.004
+    assert boundary_level(run_of(consistency={"kind": "ict"}, levels=given_levels)) == 0.004
     assert boundary_level(run_of(consistency={"kind": "tuning"}, init="denoiser", levels=given_levels)) == 0.0
     assert boundary_level(run_of(consistency={"kind": "distillation"}, teacher="tuned")) == 0.0

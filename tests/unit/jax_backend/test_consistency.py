@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pipeline.jax_backend.consistency import Consistency
-from pipeline.jax_backend.objective import Frozen
 from pipeline.study.config import ConsistencyConfig
 from pipeline.training.noisy_batches import NoisyBatch
 
@@ -27,10 +26,9 @@ from .conftest import (
     widened,
 )
 
-KINDS = ["ct", "ict", "tuning", "distillation"]
+KINDS = ["ict", "tuning", "distillation"]
 T, R, WEIGHT = np.array([0.4, 2.0, 9.0]), np.array([0.0, 0.8, 7.5]), np.array([2.5, 1.0, 0.6])
-PARAMS, AVERAGED, TEACHER = jnp.array([0.3, 0.5]), jnp.array([-0.2, 0.9]), jnp.array([0.6, 0.1])
-FROZEN = Frozen(AVERAGED, TEACHER)
+PARAMS, TEACHER = jnp.array([0.3, 0.5]), jnp.array([0.6, 0.1])
 
 
 def config_of(**changes: Any) -> ConsistencyConfig:
@@ -53,8 +51,8 @@ def pairs(t: Any = T, r: Any = R, weight: Any = WEIGHT) -> NoisyBatch[jax.Array]
     return NoisyBatch(cloud(DATA), cloud(unit_noise(0)), MASK, *levels)
 
 
-def losses(objective: Consistency, params: jax.Array = PARAMS, frozen: Frozen = FROZEN, **levels: Any) -> Doubles:
-    return np.asarray(objective.losses(params, pairs(**levels), frozen), np.float64)
+def losses(objective: Consistency, params: jax.Array = PARAMS, teacher: jax.Array = TEACHER, **levels: Any) -> Doubles:
+    return np.asarray(objective.losses(params, pairs(**levels), teacher), np.float64)
 
 
 def square(estimate: Pair, target: Pair, type_weight: float = 4.0) -> Doubles:
@@ -81,19 +79,6 @@ def test_at_r_0_the_target_is_the_data() -> None:
     np.testing.assert_allclose(found, WEIGHT * square(estimate, DATA) / (3 * SIZES), rtol=1e-4)
 
 
-def test_ct_compares_with_the_averaged_weights_and_the_others_with_their_own() -> None:
-    noise = unit_noise(0)
-    estimate = plainly(PARAMS, noisy(DATA, noise, T), T)
-    target = plainly(AVERAGED, noisy(DATA, noise, R), R)
-    found = losses(build_step_objective(kind="ct"))
-    np.testing.assert_allclose(found, WEIGHT * square(estimate, target) / (3 * SIZES), rtol=1e-4)
-    other = Frozen(2.0 * AVERAGED, TEACHER)
-    # At r = 0 the target is the data, whatever the weights.
-    assert (losses(build_step_objective(kind="ct"), frozen=other)[1:] != found[1:]).all()
-    for kind in ("ict", "tuning", "distillation"):
-        assert (losses(build_step_objective(kind=kind), frozen=other) == losses(build_step_objective(kind=kind))).all()
-
-
 def test_distillation_learns_what_the_teacher_makes_of_the_same_noise() -> None:
     path, noise = (2.5, 0.6, 0.2), unit_noise(0)
     first = np.full(3, path[0])
@@ -105,20 +90,20 @@ def test_distillation_learns_what_the_teacher_makes_of_the_same_noise() -> None:
     expected = square(plainly(PARAMS, start, first), target) / (3 * SIZES)
     found = losses(objective, t=first, r=np.zeros(3), weight=np.ones(3))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    for kind in ("ct", "ict", "tuning"):
-        other = Frozen(AVERAGED, 2.0 * TEACHER)
-        assert (losses(build_step_objective(kind=kind), frozen=other) == losses(build_step_objective(kind=kind))).all()
+    for kind in ("ict", "tuning"):
+        other = losses(build_step_objective(kind=kind), teacher=2.0 * TEACHER)
+        assert (other == losses(build_step_objective(kind=kind))).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_target_has_no_gradient(kind: str) -> None:
     objective = build_step_objective(kind=kind, huber=0.02)
 
-    def total(params: jax.Array, frozen: Frozen) -> jax.Array:
-        return objective.losses(params, pairs(), frozen).sum()
+    def total(params: jax.Array, teacher: jax.Array) -> jax.Array:
+        return objective.losses(params, pairs(), teacher).sum()
 
-    of_params, of_frozen = jax.grad(total, argnums=(0, 1))(PARAMS, FROZEN)
-    assert all((gradient == 0).all() for gradient in of_frozen)
+    of_params, of_teacher = jax.grad(total, argnums=(0, 1))(PARAMS, TEACHER)
+    assert (of_teacher == 0).all()
 
     # That of the loss with the target held where these weights put it.
     noise = unit_noise(0)
@@ -126,7 +111,7 @@ def test_the_target_has_no_gradient(kind: str) -> None:
 
     def held(params: Doubles) -> float:
         earlier = noisy(DATA, noise, R)
-        target = plainly(AVERAGED if kind == "ct" else PARAMS, earlier, R)
+        target = plainly(PARAMS, earlier, R)
         c = 0.02 * np.sqrt(3 * SIZES)
         distance = np.sqrt(square(plainly(params, state, T), target) + c**2) - c
         return float((WEIGHT * distance / (3 * SIZES)).sum())
@@ -154,7 +139,7 @@ class Oracle:
 
 
 @pytest.mark.parametrize("huber", [0.0, 0.02])
-@pytest.mark.parametrize("kind", ["ct", "ict", "tuning"])
+@pytest.mark.parametrize("kind", ["ict", "tuning"])
 def test_a_consistent_network_has_no_loss(kind: str, huber: float) -> None:
     found = losses(build_step_objective(Oracle(), kind=kind, huber=huber))
     np.testing.assert_allclose(found, 0, atol=1e-6)
@@ -178,6 +163,6 @@ def test_the_distance_is_pseudo_huber_with_a_constant_for_each_dimension(type_we
 def test_padding_changes_no_loss(kind: str) -> None:
     objective = build_step_objective(kind=kind, huber=0.02)
     expected = losses(objective)
-    np.testing.assert_allclose(objective.losses(PARAMS, widened(pairs()), FROZEN), expected, rtol=1e-5)
+    np.testing.assert_allclose(objective.losses(PARAMS, widened(pairs()), TEACHER), expected, rtol=1e-5)
     alone = pairs().map(lambda part: part[1:2])
-    np.testing.assert_allclose(objective.losses(PARAMS, alone, FROZEN), expected[1:2], rtol=1e-5)
+    np.testing.assert_allclose(objective.losses(PARAMS, alone, TEACHER), expected[1:2], rtol=1e-5)

@@ -13,7 +13,6 @@ from pipeline.jax_backend.build import build_layout, build_objective
 from pipeline.jax_backend.denoiser import Denoiser, Preconditioned
 from pipeline.jax_backend.egnn import EGNN
 from pipeline.jax_backend.features import Cloud, node_mask
-from pipeline.jax_backend.objective import Frozen
 from pipeline.jax_backend.weights import Layout
 from pipeline.study.config import RunConfig
 from pipeline.training.noisy_batches import NoisyBatch
@@ -35,7 +34,6 @@ from .conftest import (
 )
 
 SIGMA = np.array([0.05, 0.7, 6.0])
-NONE = Frozen(None, None)
 
 
 def zero(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -192,7 +190,7 @@ def test_neither_padding_nor_other_molecules_take_part(model: Model) -> None:
 
 def test_the_loss_of_a_network_that_says_nothing() -> None:
     data, noise = DATA, unit_noise(0)
-    losses = around(FakeNetwork(zero)).losses({}, BATCH, NONE)
+    losses = around(FakeNetwork(zero)).losses({}, BATCH, None)
     state, expected = noisy(data, noise, SIGMA), np.zeros(3)
     for x, of_x, scale in zip(state, data, (SCALES.coordinates, SCALES.types), strict=True):
         c_skip, c_out, _ = factors(SIGMA, scale)
@@ -209,7 +207,7 @@ def test_the_loss_of_a_perfect_network_is_zero() -> None:
             state, DATA, (factors(SIGMA, scale) for scale in (SCALES.coordinates, SCALES.types)), strict=True
         )
     ]
-    losses = around(FakeNetwork(lambda x, h: (target[0], target[1]))).losses({}, BATCH, NONE)
+    losses = around(FakeNetwork(lambda x, h: (target[0], target[1]))).losses({}, BATCH, None)
     np.testing.assert_allclose(losses, 0, atol=1e-9)
 
 
@@ -223,12 +221,12 @@ def test_the_target_of_the_network_counts_alike_at_every_level() -> None:
             state, DATA, (factors(SIGMA, scale) for scale in (SCALES.coordinates, SCALES.types)), strict=True
         )
     ]
-    losses = around(FakeNetwork(lambda x, h: (off[0], off[1]))).losses({}, BATCH, NONE)
+    losses = around(FakeNetwork(lambda x, h: (off[0], off[1]))).losses({}, BATCH, None)
     np.testing.assert_allclose(losses, 0.5, rtol=1e-4)
 
 
 def test_padding_changes_no_loss(model: Model) -> None:
-    evaluate = jax.jit(lambda batch: model.objective.losses(model.params, batch, NONE))
+    evaluate = jax.jit(lambda batch: model.objective.losses(model.params, batch, None))
     narrow = evaluate(BATCH)
     np.testing.assert_allclose(evaluate(widened(BATCH)), narrow, rtol=2e-4)
     np.testing.assert_allclose(evaluate(BATCH.map(lambda part: part[1:2])), narrow[1:2], rtol=2e-4)

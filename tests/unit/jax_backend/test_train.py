@@ -13,7 +13,6 @@ from pipeline.data.batches import Batch
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import Statistics
 from pipeline.jax_backend.features import noisy_batch
-from pipeline.jax_backend.objective import Frozen
 from pipeline.jax_backend.train import JaxTrainer, train
 from pipeline.study.config import RunConfig
 from pipeline.training.loop import Interrupted, Trained, TrainingRun, steps_from, validation_molecules
@@ -162,7 +161,7 @@ def test_a_step_is_a_mean_over_its_molecules(
     def mean(flat: jax.Array) -> jax.Array:
         params = trainer._layout.unravel(flat)
         noisy = noisy_batch(batch, trainer._objective.elements, trainer._objective.features)
-        return trainer._objective.losses(params, noisy, Frozen(params, params)).mean()
+        return trainer._objective.losses(params, noisy, params).mean()
 
     loss, gradient = jax.jit(jax.value_and_grad(mean))(start)
     found = trainer.read([trainer.step(batch, 7)])
@@ -228,7 +227,6 @@ def test_samples_of_a_running_training(
 RUNS: dict[str, dict[str, Any]] = {
     "denoiser": {"objective": "denoiser", "levels": {"alignment": "permutation"}},
     "tuned": {"objective": "consistency", "init": "denoiser", "levels": {"alignment": "full"}},
-    "ct": {"objective": "consistency", "consistency": {"kind": "ct", "last_levels": 20}},
     "ict": {"objective": "consistency", "consistency": {"kind": "ict", "last_levels": 20}},
     "distilled": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "tuned"},
 }
@@ -254,8 +252,7 @@ def test_every_objective_trains(
     config = make_config(**RUNS[name], training={"steps": 6, "sample_interval": 6})
     pretrained = pretrained_of(config, denoiser)
     whole = run(config, molecules, tmp_path / "whole", pretrained=pretrained)
-    # The target of one is of the averaged weights, that of the other of the teacher's.
-    if name in ("ct", "distilled"):
+    if name == "distilled":
         with pytest.raises(Interrupted, match="stopped at step 3 of 6"):
             run(config, molecules, tmp_path / "parts", pretrained=pretrained, stop=after(3))
         assert bits(run(config, molecules, tmp_path / "parts", pretrained=pretrained)) == bits(whole)

@@ -11,7 +11,7 @@ from pipeline.study.config import RunConfig
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.egnn import EGNN
 from pipeline.torch_backend.features import noisy_batch
-from pipeline.torch_backend.objective import Frozen, Objective
+from pipeline.torch_backend.objective import Objective
 from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.weights import to_vector
@@ -42,23 +42,23 @@ def test_cores_and_parts_change_rounding_only(
     # A study would also need the run that it starts from.
     config = make_config().model_copy(update={"objective": objective})
     model, batch = noisy(config, data)
-    frozen = Frozen(deepcopy(model.model), deepcopy(model.model))
+    teacher = deepcopy(model.model)
 
-    losses = model.losses(batch, frozen)
+    losses = model.losses(batch, teacher)
     torch.autograd.backward(losses.mean())
     expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     weights = to_vector(model)
     replicas = Replicas(model, weights, workers(cores), batch_size=8, parts=parts)
     for _ in range(2):
-        loss, gradient = replicas.value_and_gradient(batch, frozen)
+        loss, gradient = replicas.value_and_gradient(batch, teacher)
         torch.testing.assert_close(loss, losses.detach().mean(), rtol=1e-6, atol=0)
         torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
-    again, same = replicas.value_and_gradient(batch, frozen)
+    again, same = replicas.value_and_gradient(batch, teacher)
     assert torch.equal(again, loss) and torch.equal(same, gradient)
 
     weights += 0.1
-    assert replicas.value_and_gradient(batch, frozen)[0] != loss
+    assert replicas.value_and_gradient(batch, teacher)[0] != loss
 
 
 def test_every_core_computes_with_compiled_layers(
@@ -102,8 +102,8 @@ def test_the_chunks_of_a_gpu_change_rounding_only(make_config: MakeConfig, data:
     gradients = []
     for device in ("cpu", "cuda"):
         model, batch = noisy(make_config(model={"edge_hidden": 512}), data)
-        frozen = Frozen(deepcopy(model.model), deepcopy(model.model))
+        teacher = deepcopy(model.model)
         chosen = Workers(Machine(torch.device(device), cores=1, compile=False))
         replicas = Replicas(model, to_vector(model), chosen, batch_size=8, parts=1)
-        gradients.append(replicas.value_and_gradient(batch, frozen)[1])
+        gradients.append(replicas.value_and_gradient(batch, teacher)[1])
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-5 * float(gradients[0].abs().max()))

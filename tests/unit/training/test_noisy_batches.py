@@ -45,7 +45,6 @@ RUNS = [
     run_of("denoiser"),
     run_of("denoiser", levels={"alignment": "permutation"}),
     run_of("denoiser", levels={"alignment": "full"}),
-    run_of("consistency", kind="ct"),
     run_of("consistency", kind="ict"),
     run_of("consistency", kind="tuning", levels={"alignment": "full"}),
     run_of("consistency", kind="distillation"),
@@ -171,13 +170,10 @@ def test_alignment_moves_the_molecules_and_leaves_noise_and_levels_alone(alignme
 
 
 def test_the_curriculum_goes_by_the_share_of_steps_done() -> None:
-    run = run_of("consistency", kind="ct", consistency={"first_levels": 2, "last_levels": 30})
+    run = run_of("consistency", kind="ict", consistency={"first_levels": 2, "last_levels": 32})
     noising = noising_of(run)
-    t, r, _ = noising.training(BATCH, 0).levels
-    assert r is not None
-    assert (t == np.float32(20.0)).all()
-    np.testing.assert_allclose(r, 0.002)
+    assert np.isin(noising.training(BATCH, 0).levels.t, grid(run.levels, 3).astype(np.float32)).all()
     # Validation is at the last stage, so that its losses can be compared.
     last = noising.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).levels.t
-    assert len(np.unique(last)) == 30
-    np.testing.assert_allclose(np.unique(last), grid(run.levels, 31)[1:], rtol=1e-6)
+    assert len(np.unique(last)) > 20
+    assert np.isin(last, grid(run.levels, 33).astype(np.float32)).all()
