@@ -130,7 +130,8 @@ class ConsistencyConfig(Group):
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
     """tuning. Each stage divides the gap between compared levels by q."""
     first_stage: NonNegativeInt = 2
-    """tuning. First stage; all stages are equally long."""
+    """tuning. First stage; all stages are equally long. 0 by default for a run without init: the target is then the
+    data, which is all that random weights can learn from."""
     last_stage: NonNegativeInt = 5
     """tuning. Last stage."""
     anchor: NonNegativeFloat = 0.1
@@ -286,8 +287,10 @@ class WeightsConfig(Group):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, raw: Any) -> Any:
-        tuned = isinstance(raw, Mapping) and raw.get("objective") == "consistency"
-        return _with_defaults(raw, _CONSISTENCY_DEFAULTS) if tuned else raw
+        if not isinstance(raw, Mapping) or raw.get("objective") != "consistency":
+            return raw
+        without_init = {} if raw.get("init") else {"consistency": {"first_stage": 0}}
+        return _with_defaults(raw, _CONSISTENCY_DEFAULTS | without_init)
 
     @model_validator(mode="after")
     def _check_objective(self) -> Self:

@@ -204,7 +204,7 @@ def test_levels_are_as_many_steps() -> None:
     ("overrides", "message"),
     [
         ({"runs__tuned__objective": "guess"}, '"guess" should be one of edm, denoiser, consistency'),
-        ({"runs__tuned__consistency__kind": "cm"}, '"cm" should be one of ct, ict, tuning, distillation'),
+        ({"runs__tuned__consistency__kind": "cm"}, '"cm" should be one of tuning, distillation, ict'),
         (
             {"runs__tuned__consistency__kind": "distillation"},
             "runs.tuned.teacher: is missing; distillation should name a run of objective consistency here",
@@ -495,6 +495,14 @@ def test_a_consistency_model_has_the_released_recipe_by_default() -> None:
     run = run_settings(resolve_study(given), "tuned")
     assert (run["levels"]["mean"], run["levels"]["std"]) == (-0.5, 1.8)
     assert (run["training"]["optimizer"]["warmup_steps"], run["training"]["optimizer"]["learning_rate"]) == (3, 1e-3)
+
+
+def test_random_weights_begin_with_the_data_as_their_target() -> None:
+    def first_stage(init: str | None, **consistency: int) -> int:
+        given = starting(runs__tuned__init=init, runs__tuned__consistency=consistency)
+        return int(run_settings(resolve_study(given), "tuned")["consistency"]["first_stage"])
+
+    assert [first_stage(None), first_stage(None, first_stage=1), first_stage("denoiser")] == [0, 1, 2]
 
 
 def test_a_warm_up_may_be_a_share_of_the_steps() -> None:
