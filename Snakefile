@@ -4,7 +4,10 @@ import sys
 
 from snakemake.utils import min_version
 
+from pipeline.benchmark.contestants import check_frameworks
 from pipeline.core.errors import InputError
+from pipeline.study import group
+from pipeline.study.benchmark import Benchmark
 from pipeline.study.study import check_installed, read_study, resolve_study
 from pipeline.study.supervision import supervise
 
@@ -23,6 +26,8 @@ try:
         read_study(path)
     config = resolve_study(config)
     check_installed(config)
+    if config["figures"]["benchmarks"]:
+        check_frameworks(group.parse(Benchmark, config["benchmark"]))
 except InputError as error:
     # `--configfile study.yaml results/file.json` takes both for studies.
     hint = "; put -- between the study and the targets" if len(workflow.configfiles) > 1 else ""

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pipeline.core.errors import InputError
+from pipeline.study.benchmark import Benchmark
 from pipeline.study.config import RunConfig, run_config
+from pipeline.study.frameworks import check_framework
 
 REFERENCE: Final = "edm"
 """The contestant that speed-ups are relative to."""
@@ -91,3 +94,27 @@ def is_reference_form(config: RunConfig) -> bool:
     model = config.model
     reference = run_config(reference_settings(hidden=model.hidden, layers=model.layers, batch_size=1)).model
     return model == reference
+
+
+def frameworks(settings: Benchmark) -> dict[str, str]:
+    """Return the frameworks that a benchmark needs, each with the first contestant that needs it."""
+    contestants = [
+        *(name for contest in settings.training.values() for name in contest.contestants),
+        *settings.sampling.contestants,
+        *settings.scaling.contestants,
+        *settings.startup,
+    ]
+    return {CONTESTANTS[name].framework: name for name in reversed(contestants)}
+
+
+def check_frameworks(settings: Benchmark) -> None:
+    """Check that the frameworks of the contestants are installed.
+
+    Raises:
+      InputError: one is not.
+    """
+    for framework, contestant in frameworks(settings).items():
+        try:
+            check_framework(framework, f"benchmark: the contestant {contestant}")
+        except InputError as error:
+            raise InputError(f"{error}, or leave it out") from None

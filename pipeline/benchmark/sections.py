@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.benchmark.contest import Arena, Outcome
-from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, is_reference_form, reference_settings
+from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, frameworks, is_reference_form, reference_settings
 from pipeline.benchmark.processes import ContestantFailed, Process
-from pipeline.benchmark.settings import frameworks
 from pipeline.benchmark.tasks import Task
 from pipeline.chemistry.intervals import USUAL, bootstrap_median
 from pipeline.core.errors import InputError

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.benchmark import sections
+from pipeline.benchmark.contestants import frameworks
 from pipeline.benchmark.machine import describe_machine, load_average
 from pipeline.benchmark.sections import Inputs, Json
-from pipeline.benchmark.settings import frameworks
 from pipeline.core.files import write_json
 
 VERSION: Final = 1

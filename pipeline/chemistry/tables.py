@@ -49,8 +49,9 @@ def comparison_table(evaluations: Mapping[str, Mapping[str, Any]], *, width: int
 
     Names omit the folder that they share, and are shortened at the start if a row is wider than ``width``.
     """
-    shared = os.path.commonpath([os.path.dirname(name) for name in evaluations])
-    names = [os.path.relpath(name, shared or ".") for name in evaluations]
+    paths = list(map(os.path.abspath, evaluations))
+    shared = os.path.commonpath(list(map(os.path.dirname, paths)))
+    names = [os.path.relpath(path, shared) for path in paths]
     keys = [key for key in _SUMMARY if any(one[key] for one in evaluations.values())]
     heads = [textwrap.wrap(label, _HEAD_WIDTH) for label in ("molecules", *(LABELS[key] for key in keys))]
     height = max(map(len, heads))

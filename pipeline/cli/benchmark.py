@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.api import load_run
+from pipeline.benchmark.contestants import check_frameworks
 from pipeline.benchmark.sections import Inputs, trained_contestants
-from pipeline.benchmark.settings import check_installed
 from pipeline.benchmark.study import run_benchmark
 from pipeline.benchmark.tables import tables
 from pipeline.cli.common import check_folder, run, stage_parser
@@ -49,7 +49,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     if (args.weights is None) != (args.sampler is None):
         raise InputError("--weights and --sampler should be given together")
     settings = parse(Benchmark, _parsed(args.settings))
-    check_installed(settings)
+    check_frameworks(settings)
     cores = available_cores() if args.cores is None else args.cores
     if not 1 <= cores <= available_cores():
         raise InputError(f"--cores {cores} should be from 1 to {available_cores()}, the available cores")

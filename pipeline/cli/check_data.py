@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_data(args: argparse.Namespace) -> None:
     path, is_smiles = args.input, format_suffix(args.input) in SUFFIXES
-    with progress(total=None, description="check-data", unit="molecules") as bar:
+    with progress(total=None, description="check-data", unit="molecules", log=args.log) as bar:
         if is_smiles:
             with tempfile.TemporaryDirectory() as folder:
                 reading = read_smiles_file(

@@ -88,8 +88,9 @@ def run(
     """Parse ``argv``, run ``stage`` and return the exit status; adds ``--log``, which receives progress and error.
 
     The status is 0 on success; 2, with one line on stderr, for errors that the user can fix (``InputError``, a missing
-    or unreadable file, a full disk, too little memory); and 128 plus the signal number, with one line, after a signal,
-    without one when nobody reads the output any more. Any other exception is a bug and keeps its traceback.
+    or unreadable file, a full disk, too little memory); 128 plus the signal number after a signal, with one line on
+    stderr; and 128 + SIGPIPE, without a line, when nobody reads the output any more. Any other exception is a bug and
+    keeps its traceback.
     """
     prepare_environment()
     parser.add_argument("--log", type=Path, help="also write progress and errors to this file")

@@ -4,7 +4,7 @@
         --curves results/runs/edm/metrics.jsonl --metrics results/runs/edm/metrics.json \
         --samples results/runs/edm/samples/heun-50.parquet --molecules results/data/qm9/molecules.parquet \
         --floor results/reference/noise.json --ceiling results/reference/qm9.json \
-        --trajectory results/runs/edm/trajectory.parquet --output results/figures
+        --trajectory results/runs/edm/trajectories/heun-50.parquet --output results/figures
 """
 
 import argparse

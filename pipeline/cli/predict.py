@@ -30,7 +30,9 @@ KEPT = 2000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; return its exit status."""
     parser = stage_parser(__doc__)
-    parser.add_argument("--weights", required=True, help="weights.safetensors of a run of objective property")
+    parser.add_argument(
+        "--weights", required=True, type=Path, help="weights.safetensors of a run of objective property"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--samples", type=Path, help="samples of a conditional run")
     what.add_argument(
@@ -50,7 +52,7 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError(f"{args.weights}: a run of objective {weights.config.objective}, not property")
     properties, name = weights.properties, weights.config.name
     molecules = read_molecules(args.samples or args.molecules)
-    asked = _asked(args.samples, properties) if args.samples else _known(args.molecules, properties)
+    asked = _values(args.samples or args.molecules, properties)
     chosen, trained = np.arange(len(molecules)), np.zeros(0, np.int64)
     if args.molecules:
         chosen, trained = _split(args.molecules, weights.config.training.half)
@@ -77,21 +79,14 @@ def _predict(args: argparse.Namespace) -> None:
     write_json(args.output, {**of, "regressor": name, "properties": result})
 
 
-def _asked(path: Path, properties: PropertyStatistics) -> dict[str, Any]:
-    """Return the values that samples were asked for, those that the regressor predicts."""
-    columns = [name for name in properties.names if name in property_columns(path)]
-    if not columns:
-        raise InputError(f"{path}: was not sampled for {' or '.join(properties.names)}, which the regressor predicts")
-    return read_columns(path, columns)
-
-
-def _known(path: Path, properties: PropertyStatistics) -> dict[str, Any]:
-    """Return the values of the data."""
+def _values(path: Path, properties: PropertyStatistics) -> dict[str, Any]:
+    """Return the values that molecules have, or were asked for, of what the regressor predicts."""
     columns = property_columns(path)
-    if missing := [name for name in properties.names if name not in columns]:
-        raise InputError(f"{path}: has no property {missing[0]}")
-    found = read_columns(path, [columns[name] for name in properties.names])
-    return {name: found[columns[name]] for name in properties.names}
+    known = {name: columns[name] for name in properties.names if name in columns}
+    if not known:
+        raise InputError(f"{path}: has no values of {' or '.join(properties.names)}, which the regressor predicts")
+    found = read_columns(path, list(known.values()))
+    return {name: found[column] for name, column in known.items()}
 
 
 def _split(path: Path, half: str | None) -> tuple[Any, Any]:

@@ -101,7 +101,7 @@ def _sample(args: argparse.Namespace) -> None:
         "backend": backend,
         "sampler": sampler.name,
         "sampler_kind": sampler.kind,
-        "alignment": sampler.alignment,
+        "alignment": None if sampler.alignment == weights.config.levels.alignment else sampler.alignment,
         "steps": sampler.steps,
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.benchmark.contestants import frameworks
 from pipeline.cli.common import run
 from pipeline.core.files import write_text
+from pipeline.study.benchmark import Benchmark
+from pipeline.study.group import parse
 from pipeline.study.settings_table import schema_file, settings_table, with_settings_table
 from pipeline.study.study import read_study, resolve_study
 
@@ -30,8 +33,11 @@ def _settings(args: argparse.Namespace) -> None:
     if args.schema:
         write_text(args.schema, schema_file())
     if args.backends:
-        runs = resolve_study(read_study(args.backends))["runs"].values()
-        print(*sorted({run["backend"] for run in runs}))
+        study = resolve_study(read_study(args.backends))
+        backends = {run["backend"] for run in study["runs"].values()}
+        if study["figures"]["benchmarks"]:
+            backends |= frameworks(parse(Benchmark, study["benchmark"])).keys()
+        print(*sorted(backends))
     if not (args.readme or args.schema or args.backends):
         print(settings_table())
 

@@ -14,7 +14,7 @@ CHARGE_SCALE: Final = 10.0
 
 @dataclass(frozen=True)
 class Scales:
-    """Root mean square of coordinates (angstrom), scaled types and scaled charges, measured on the training split.
+    """Root mean square of coordinates (angstrom), scaled types and scaled charges: of the training split, or given.
 
     Attributes:
       elements: the atomic number of each type.

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.data.statistics import Statistics
 from pipeline.diffusion.feature_scales import Scales, given_scales
 from pipeline.diffusion.schedules import VariancePreserving, polynomial_schedule
-from pipeline.diffusion.training_levels import Levels, boundary_level, lognormal, pair_weight, pairs
+from pipeline.diffusion.training_levels import Levels, lognormal, pair_weight, pairs
 from pipeline.study.config import Objective, RunConfig, SamplerConfig, sampler_config
 
 
@@ -20,7 +20,6 @@ class Preconditioning(TypedDict):
     """Arguments of ``Preconditioned`` in each backend."""
 
     sigma_data: Scales
-    epsilon: float
     preconditioning: str
 
 
@@ -90,7 +89,6 @@ def preconditioning(run: RunConfig, statistics: Statistics) -> Preconditioning:
     """Return how the network of a denoiser or consistency model is preconditioned, the arguments of its class."""
     return {
         "sigma_data": given_scales(run.levels.sigma_data, statistics),
-        "epsilon": boundary_level(run),
         "preconditioning": run.levels.preconditioning,
     }
 

@@ -13,7 +13,7 @@ from scipy.special import expit, ndtr, ndtri
 
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.diffusion.schedules import karras_levels
-from pipeline.study.config import ConsistencyConfig, LevelsConfig, RunConfig
+from pipeline.study.config import ConsistencyConfig, LevelsConfig
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,7 +58,8 @@ def pairs(
         sigmas = grid(levels, grid_size(config, progress))
         mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))
         place = generator.choice(len(mass), size=count, p=mass / mass.sum())
-        return sigmas[place + 1], sigmas[place]
+        # The lowest level stands for the data.
+        return sigmas[place + 1], np.where(place > 0, sigmas[place], 0.0)
     if config.kind == "distillation":
         return np.full(count, config.path[0]), np.zeros(count)
     t = lognormal(generator, count, levels)
@@ -69,22 +70,13 @@ def pairs(
 
 
 def pair_weight(t: Floats, r: Floats, config: ConsistencyConfig, sigma_data: Scales) -> Floats:
-    """Return the weight of each pair's loss, [B]: 1 / (t - r), and 1 for distillation."""
+    """Return the weight of each pair's loss, [B]: 1 / (t - r), for weight unit 1 / c_out, and 1 for distillation."""
     if config.kind == "distillation":
         return np.ones_like(t)
     if config.weight == "unit":
         # 1 / c_out: the gradient that reaches the network's output is then of one size at every level.
         return np.asarray(np.sqrt(t**2 + sigma_data.coordinates**2) / (t * sigma_data.coordinates))
     return 1.0 / (t - r)
-
-
-def boundary_level(config: RunConfig) -> float:
-    """Return the level at which a model is the identity (``epsilon`` of arXiv 2303.01469, eq. 5): 0 for a denoiser.
-
-    What goes on from a denoiser keeps the denoiser's own boundary at 0, and with it the meaning of its weights.
-    """
-    grid = config.objective == "consistency" and config.consistency.kind == "ict"
-    return config.levels.sigma_min if grid else 0.0
 
 
 def stage(config: ConsistencyConfig, progress: float) -> int:

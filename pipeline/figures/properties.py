@@ -109,7 +109,7 @@ def draw(one: PropertyErrors, *, dataset: str, colour: str) -> style.Picture:
     if dataset == "QM9":
         caption += " Published results were judged by a regressor of their own, trained for 1,000 epochs."
     return style.Picture(
-        name=f"properties-{one.run}-{one.name}",
+        name=style.file_name(f"properties-{one.run}-{one.name}"),
         title=f"{one.name} asked for: {one.run}",
         caption=caption,
         figure=figure,

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,6 +109,11 @@ def new_figure(height: float, *, layout: Literal["constrained"] | None = "constr
     figure = Figure(figsize=(PAGE_WIDTH, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+def file_name(text: str) -> str:
+    """Return a text with the name of a property as a file may be called: a column of data can have any name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
 
 
 def save(picture: Picture, folder: Path) -> None:

@@ -77,7 +77,7 @@ def draw(one: PropertyErrors, run: Run, sampler: str, columns: Sequence[Sequence
     drawing.element_legend(figure, drawing.elements_of(*(view.molecule for view in views.values())))
     size = len(next(iter(views.values())).unstable)
     return style.Picture(
-        name=f"sweep-{run.name}-{one.name}",
+        name=style.file_name(f"sweep-{run.name}-{one.name}"),
         title=f"Molecules for rising {one.name}: {run.name}",
         caption=(
             f"Samples of {sampler} of {run.name} with {size} atoms, asked for {one.name} from low (left) to high. "

@@ -113,10 +113,14 @@ def _caption(trajectory: Trajectory, unstable: int, *, begins: float) -> str:
     shown = _SHOWN.get(str(metadata.get("shows")), "")
     atoms = len(trajectory.frames[0][0])
     end = "all of its atoms are stable" if not unstable else f"{unstable} of its {atoms} atoms are not stable (ringed)"
+    start = trajectory.sigma[0]
+    later = (
+        f" They start at σ = {style.noise_level(begins)}, with half of the atoms in view, not at the "
+        f"{style.noise_level(start)} that sampling starts from."
+    )
     return (
         f"One molecule{who} from noise to sample, left to right; the first one sampled, not a selected one. {shown}"
-        f"All frames have the same scale. They start at σ = {style.noise_level(begins)}, with half of the atoms in "
-        f"view, not at the {style.noise_level(trajectory.sigma[0])} that sampling starts from. Below each frame is its "
+        f"All frames have the same scale.{later if begins < start else ''} Below each frame is its "
         f"noise level σ, shown on a logarithmic scale by the grey band. In the last frame {end}."
     )
 

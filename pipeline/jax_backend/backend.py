@@ -31,7 +31,7 @@ class JaxBackend:
 
     @property
     def gpu(self) -> str | None:
-        """Name of the GPU that it computes on; None for the CPU. Not asked before several processes have joined."""
+        """Name of the GPU that it computes on; None for the CPU. Ask only after ``join``."""
         return gpu_name()
 
     def train(self, run: TrainingRun) -> Trained:

@@ -25,20 +25,17 @@ from pipeline.training.noisy_batches import NoisyBatch
 
 @dataclass(frozen=True)
 class Preconditioned:
-    """A network under Karras's preconditioning (table 1), the skip exact at the smallest level.
+    """A network under Karras's preconditioning (table 1): D(x, 0) = x exactly.
 
     Attributes:
       model: the network.
       sigma_data: root mean squares of coordinates and of types.
-      epsilon: the level at which D is the identity: 0 for a denoiser and for what is tuned from one; sigma_min for the
-        consistency models of arXiv 2303.01469 (appendix C), which are never asked below it.
       preconditioning: of the coordinates: karras, or estimate for the form above.
     """
 
     model: EGNN
     sigma_data: Scales
-    epsilon: float = 0.0
-    preconditioning: str = "karras"
+    preconditioning: str
 
     @property
     def features(self) -> int:
@@ -60,9 +57,8 @@ class Preconditioned:
         """Return D(noisy, sigma), and the factor c_out [B, 1, 1] of coordinates and of types (table 1)."""
         sigma = jnp.broadcast_to(sigma, mask.shape[:1])[:, None, None]
         scales = Cloud(jnp.asarray(self.sigma_data.coordinates), jnp.asarray(self.sigma_data.types))
-        above = sigma - self.epsilon
-        c_skip = jax.tree.map(lambda data: data**2 / (above**2 + data**2), scales)
-        c_out = jax.tree.map(lambda data: above * data * jax.lax.rsqrt(sigma**2 + data**2), scales)
+        c_skip = jax.tree.map(lambda data: data**2 / (sigma**2 + data**2), scales)
+        c_out = jax.tree.map(lambda data: sigma * data * jax.lax.rsqrt(sigma**2 + data**2), scales)
         c_in = jax.tree.map(lambda data: jax.lax.rsqrt(sigma**2 + data**2), scales)
         # A level of 0 occurs only where c_out is 0.
         level = jnp.log(jnp.maximum(sigma, SMALLEST_LEVEL)) / 4.0 * mask[..., None]

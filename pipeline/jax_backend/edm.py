@@ -68,7 +68,7 @@ class EDM:
           t: the step divided by T, [B].
           alpha: [B].
           sigma: [B].
-          condition: see ``Objective.denoise``.
+          condition: see ``GenerativeObjective.denoise``.
         """
         if not self.model.config.preconditioned:
             time = t[:, None, None] * mask[..., None]

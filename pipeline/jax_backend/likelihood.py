@@ -4,7 +4,6 @@ Hoogeboom et al. 2022 (arXiv 2203.17003), section 3 and appendix A.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from pipeline.data.statistics import Statistics
 from pipeline.diffusion.likelihood import BATCH, Bound, gather_bound
 from pipeline.jax_backend.edm import EDM
 from pipeline.jax_backend.features import Cloud, atom_features, draw_noise, node_mask
-from pipeline.jax_backend.parallel import make_mesh, mapped, replicated
+from pipeline.jax_backend.parallel import chunk_size, make_mesh, mapped, replicated
 from pipeline.jax_backend.weights import Layout
 from pipeline.training.noisy_batches import NoisyBatch
 
@@ -44,7 +43,11 @@ def variational_bound(
         keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
         return bound_terms(objective, layout.unravel(flat), data, mask, keys)
 
-    program: Callable[..., Array] = jax.jit(lambda flat, part: mapped(terms, mesh)(flat, part, None))
+    @jax.jit
+    def program(flat: Array, part: Any) -> Any:
+        chunk = chunk_size(mesh, BATCH, part.atomic_numbers.shape[1], objective.model.config)
+        return mapped(terms, mesh, chunk=chunk)(flat, part, None)
+
     return gather_bound(
         lambda molecules: np.asarray(program(weights, molecules)),
         shards,

@@ -15,6 +15,8 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
+from pipeline.study.config import ModelConfig
+
 AXIS = "data"
 # Molecules that a core takes at a time, and how many elements an array of all their pairs may then have.
 CPU_CHUNK, CPU_CHUNK_ELEMENTS = 4, 2**19
@@ -44,52 +46,50 @@ def update_sharding(mesh: Mesh) -> Sharding:
     return SingleDeviceSharding(mesh.devices.flat[0]) if is_cpu(mesh) else replicated(mesh)
 
 
-def chunk_size(mesh: Mesh, share: int, *, parts: int = 1, elements: int = 1) -> int:
-    """Return how many of its ``share`` of molecules a device takes at a time, an equal part of them.
+def chunk_size(mesh: Mesh, molecules: int, width: int, model: ModelConfig, *, parts: int = 1) -> int:
+    """Return how many molecules of its share of a batch a device takes at a time, an equal part of them.
 
     On a CPU at most four; on a GPU all, unless their pairs would fill its memory.
 
     Args:
       mesh: the devices.
-      share: molecules of a device. Where it cannot be divided into ``parts``, the next larger number that it can be
-        divided into counts.
-      parts: what it is divided into to save memory, for other devices than CPUs.
-      elements: of the largest array that the network makes of one molecule; fewer large molecules than small ones fit a
-        core's cache, or a GPU's memory.
+      molecules: of the batch.
+      width: atoms that they are padded to; fewer large molecules than small ones fit a core's cache, or a GPU's memory.
+      model: the network, of which the features of all pairs are the largest array.
+      parts: what a share is divided into to save memory, for other devices than CPUs. Where it cannot be, the next
+        larger number that it can be divided into counts.
     """
+    share, elements = molecules // mesh.size, width**2 * model.edge_hidden
     most, fitting = (CPU_CHUNK, CPU_CHUNK_ELEMENTS) if is_cpu(mesh) else (share // parts, GPU_CHUNK_ELEMENTS)
     largest = max(1, min(most, fitting // elements))
     return max(n for n in range(1, largest + 1) if share % n == 0)
 
 
-def partial_value_and_grad(
-    loss: Callable[..., Array], mesh: Mesh, *, chunk: int | None = None
-) -> Callable[..., tuple[Array, Array]]:
+def partial_value_and_grad(loss: Callable[..., Array], mesh: Mesh, *, chunk: int) -> Callable[..., tuple[Array, Array]]:
     """Return ``(params, batch, constants) -> (sums of losses [D], gradients of those sums [D, P])`` over D devices.
 
     Args:
       loss: maps ``(params, batch, constants)`` to losses [B]; ``params`` is one flat vector [P], and every leaf of
         ``batch`` has B first.
       mesh: the D devices; B is a multiple of D.
-      chunk: molecules a device takes at a time; None for ``chunk_size``'s choice.
+      chunk: molecules a device takes at a time, see ``chunk_size``.
     """
 
     def on_device(params: Array, batch: Any, constants: Any) -> tuple[Array, Array]:
         share = jax.tree.leaves(batch)[0].shape[0]
-        size = chunk or chunk_size(mesh, share)
 
         def add_chunk(total: tuple[Array, Array], part: Any) -> tuple[tuple[Array, Array], None]:
             value, gradient = jax.value_and_grad(lambda p: jnp.sum(loss(p, part, constants)))(params)
             return (total[0] + value, total[1] + gradient), None
 
         zero = (jnp.zeros((), params.dtype), jnp.zeros_like(params))
-        (value, gradient), _ = lax.scan(add_chunk, zero, _chunks(batch, share, size))
+        (value, gradient), _ = lax.scan(add_chunk, zero, _chunks(batch, share, chunk))
         return value[None], gradient[None]
 
     return _on_devices(on_device, mesh)
 
 
-def mapped(function: Callable[..., Any], mesh: Mesh, *, chunk: int | None = None) -> Callable[..., Any]:
+def mapped(function: Callable[..., Any], mesh: Mesh, *, chunk: int) -> Callable[..., Any]:
     """Return ``function(params, batch, constants)`` on every device's share of the batch, in chunks.
 
     Every leaf of the batch and of the result has the molecules first.
@@ -97,8 +97,7 @@ def mapped(function: Callable[..., Any], mesh: Mesh, *, chunk: int | None = None
 
     def on_device(params: Any, batch: Any, constants: Any) -> Any:
         share = jax.tree.leaves(batch)[0].shape[0]
-        size = chunk or chunk_size(mesh, share)
-        results = lax.map(lambda part: function(params, part, constants), _chunks(batch, share, size))
+        results = lax.map(lambda part: function(params, part, constants), _chunks(batch, share, chunk))
         return jax.tree.map(lambda leaf: leaf.reshape(share, *leaf.shape[2:]), results)
 
     return _on_devices(on_device, mesh)

@@ -78,8 +78,7 @@ def predictor(
 
     @jax.jit
     def program(flat: Array, part: Any) -> Any:
-        elements = part[1].shape[1] ** 2 * regressor.model.config.edge_hidden
-        chunk = chunk_size(mesh, batch // mesh.size, elements=elements)
+        chunk = chunk_size(mesh, batch, part[1].shape[1], regressor.model.config)
         return mapped(predict, mesh, chunk=chunk)(flat, part, None)
 
     return lambda molecules: np.asarray(program(weights, tuple(molecules[1:])))

@@ -1,16 +1,20 @@
 """How JAX is set up for every stage: cores as devices, and compiled programs kept between runs."""
 
+import contextlib
+
 import jax
 
 from pipeline.core.files import cache_directory
 
 
 def start(*, cores: int) -> None:
-    """Set JAX up to use ``cores`` CPU cores, each a device, or a GPU where there is one; call before it computes.
+    """Set JAX up to use ``cores`` CPU cores, each a device, or a GPU where there is one; call before anything computes.
 
     Compiled programs are kept (see ``pipeline.core.files.cache_directory``): the second start of a study takes seconds.
     """
-    jax.config.update("jax_num_cpu_devices", cores)
+    with contextlib.suppress(RuntimeError):
+        # Where JAX has started already, as in a notebook, it keeps the devices that it has.
+        jax.config.update("jax_num_cpu_devices", cores)
     # Dispatched asynchronously, a program's parts for two devices run one after the other as often as side by side, at
     # half the throughput (measured): they wait for each other where the same thread has started both.
     jax.config.update("jax_cpu_enable_async_dispatch", False)

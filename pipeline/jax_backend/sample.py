@@ -104,8 +104,7 @@ class JaxSampler(MoleculeSampler):
         mesh, key = make_mesh(batch), (function.__name__, width, batch)
         weights = jax.device_put(self.weights, replicated(mesh))
         if key not in self._programs:
-            elements = width**2 * self._objective.model.config.edge_hidden
-            chunk = chunk_size(mesh, batch // mesh.size, elements=elements)
+            chunk = chunk_size(mesh, batch, width, self._objective.model.config)
             self._programs[key] = jax.jit(mapped(function, mesh, chunk=chunk)).lower(weights, *example).compile()
         return partial(self._programs[key], weights)
 

@@ -84,11 +84,11 @@ class Stepper:
         layout: Layout,
         teacher: Array,
         mesh: Mesh,
-        processes: Processes | None = None,
+        processes: Processes,
     ):
         """Prepare the step of a run with the parameters ``teacher`` [P] to learn from; nothing is compiled yet."""
         self._config, self._objective, self._layout, self._mesh = config, objective, layout, mesh
-        self._processes = processes or Processes()
+        self._processes = processes
         self._optimizer = make_optimizer(config.training, layout)
         # Weights that are of no use to a loss are dropped by the compiler.
         self.teacher = jax.device_put(teacher, replicated(mesh))
@@ -96,14 +96,10 @@ class Stepper:
         self._update = jax.jit(self._update_state, donate_argnums=0)
         self._sums = jax.jit(lambda losses, gradients: jnp.append(jnp.sum(gradients, axis=0), jnp.sum(losses)))
 
-    @property
-    def compiled(self) -> int:
-        """Number of compiled gradient programs: the number of buckets visited."""
-        return len(self._gradients)
-
     def initial_state(self, params: Array) -> State:
         """Return the state before step 0, from the parameters [P]."""
-        state = State(jnp.zeros((), jnp.int32), params, self._optimizer.init(params), params.copy())
+        # Copies: a step consumes its state, and these parameters may be the teacher's, too.
+        state = State(jnp.zeros((), jnp.int32), params.copy(), self._optimizer.init(params), params.copy())
         return State(*jax.device_put(state, update_sharding(self._mesh)))
 
     def __call__(self, state: State, batch: HostBatch) -> tuple[State, Array, Array]:
@@ -130,8 +126,7 @@ class Stepper:
     def chunk(self, batch: HostBatch, mesh: Mesh, *, parts: int = 1) -> int:
         """Return how many molecules of a batch a device takes at a time, see ``chunk_size``."""
         molecules, width = batch.noise.shape[:2]
-        elements = width**2 * self._config.model.edge_hidden
-        return chunk_size(mesh, molecules // mesh.size, parts=parts, elements=elements)
+        return chunk_size(mesh, molecules, width, self._config.model, parts=parts)
 
     def losses(self, flat: Array, batch: HostBatch, teacher: Array) -> Array:
         """Return the losses [B] of a noisy batch.

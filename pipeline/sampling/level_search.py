@@ -69,7 +69,7 @@ def search(score: Score, calls: int, *, sigma_max: float, start: Spacing | None 
         # The levels after a low first one lie below it.
         low = min(best.second, best.first / 2)
         best = replace(best, second=low, last=low)
-    if calls == 4 or (calls > 2 and best.last == best.second):
+    if calls > 2 and best.last == best.second:
         # Two levels and more now lie between second and last.
         best = replace(best, second=min(1.5 * best.second, best.first / 1.5), last=best.second / 3)
     starts, many = [best], start is not None and calls > FEW_CALLS

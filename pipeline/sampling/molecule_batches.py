@@ -143,7 +143,7 @@ def group_by_width(sizes: npt.NDArray[np.int32], buckets: Iterable[int]) -> list
 
     Args:
       sizes: numbers of atoms, [M].
-      buckets: the widths to use; a molecule larger than all of them sets its own.
+      buckets: the widths to use, beside the size of the largest molecule.
     """
     widths = sorted({*buckets, int(sizes.max())})
     groups, waiting = [], np.zeros(0, np.int64)

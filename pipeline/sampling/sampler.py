@@ -29,7 +29,10 @@ ConditionalDenoise = Callable[[Floats, float, Sizes, Floats | None], Floats]
 
 
 class MoleculeSampler(ABC):
-    """Samples a trained run. Molecule i depends only on the seed, i and its size."""
+    """Samples a trained run.
+
+    Molecule i depends on the seed, i, its size and what is asked of it; to the last bit also on the rest of its batch.
+    """
 
     def __init__(
         self,
@@ -78,8 +81,7 @@ class MoleculeSampler(ABC):
         Raises:
           InputError: a molecule has no more atoms than are fixed.
         """
-        if self._fixed and sizes.min() <= len(self._fixed):
-            raise InputError(f"fixed atoms: {len(self._fixed)}; a molecule of {sizes.min()} atoms has no others")
+        self._check_sizes(sizes)
         return sample_in_batches(
             self._draw,
             sizes,
@@ -164,9 +166,14 @@ class MoleculeSampler(ABC):
         return other
 
     def trajectory(self, size: int, *, frames: int) -> tuple[Molecules, npt.NDArray[np.float32]]:
-        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels."""
+        """Return one molecule on its way from noise as up to ``frames`` molecules, and their noise levels.
+
+        Raises:
+          InputError: it has no more atoms than are fixed.
+        """
         if self._few_step:
             number, sizes = np.zeros(1, np.int32), np.array([size], np.int32)
+            self._check_sizes(sizes)
             states = np.concatenate(self._few_step_states(self._calls(size, 1), number, sizes, size))
             positions, types = states[..., :3], states[..., 3:].argmax(axis=-1)
         else:
@@ -184,6 +191,10 @@ class MoleculeSampler(ABC):
     @abstractmethod
     def states(self, size: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return positions [S + 1, N, 3] and types [S + 1, N] of one molecule on the way of these, the sample last."""
+
+    def _check_sizes(self, sizes: npt.NDArray[np.int32]) -> None:
+        if self._fixed and sizes.min() <= len(self._fixed):
+            raise InputError(f"fixed atoms: {len(self._fixed)}; a molecule of {sizes.min()} atoms has no others")
 
     def _draw(self, width: int) -> Draw:
         if not self._few_step:

@@ -260,12 +260,13 @@ class WeightsConfig(Group):
     """Framework for training and sampling; torch requires PyTorch."""
     precision: Precision = "float32"
     """Precision of the factors of matrix products in linear layers, in training and sampling. tf32 and bfloat16, with
-    10 and 7 bits of mantissa and sums in float32, are faster on a GPU; on a CPU tf32 is computed in float32."""
+    10 and 7 bits of mantissa, are faster on a GPU; sums are in float32, and PyTorch rounds results to bfloat16. On a
+    CPU tf32 is computed in float32."""
     seed: Seed = 0
     """Seed of the initial weights, the order of the molecules and the noise."""
     init: str | None = None
     """Name of the run whose weights this one starts from, with the same model or fewer layers; added layers start as
-    the identity. null starts from random weights. For kind tuning a denoiser."""
+    the identity. null starts from random weights."""
     teacher: str | None = None
     """Name of the consistency run that kind distillation learns from, with the same model or fewer layers."""
     condition: UniqueTuple[str] = ()
@@ -336,7 +337,7 @@ class WeightsConfig(Group):
             raise ValueError("levels.alignment: should be left out; objective property has no levels")
 
 
-# Those of the released model.
+# Those of the released model, which was trained with Adam.
 _CONSISTENCY_DEFAULTS: Final[Json] = {
     "levels": {"mean": -0.8, "std": 1.8, "alignment": "full"},
     "training": {"optimizer": {"learning_rate": 1e-3, "warmup_steps": 200}},

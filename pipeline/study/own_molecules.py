@@ -23,7 +23,7 @@ def own_path(data: Json, base: str) -> str | None:
 
 
 def own_version(path: str) -> str:
-    """Return a digest that is another one after any file of the user's was changed, replaced, added or removed.
+    """Return a digest that changes when one of the user's files is changed, replaced, added or removed.
 
     It is empty if there is no such file or folder. The newest time in a folder would not do, since an older file may
     replace one.

@@ -85,11 +85,13 @@ class Data(Group):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.name in _RESERVED:
-            raise ValueError(f"name: {format_value(self.name)} should be another name than {' and '.join(_RESERVED)}")
+        if self.name in RESERVED:
+            raise ValueError(f"name: {format_value(self.name)} should be another name than {' and '.join(RESERVED)}")
         own = self.source in ("path", "smiles")
         if own and not self.path:
             raise ValueError(f"path: is missing; for the source {self.source} it should name a file of molecules")
+        if own and "name" not in self.model_fields_set:
+            raise ValueError("name: is missing; molecules of your own should have a name")
         if not own and self.path is not None:
             raise ValueError(
                 f"path: {format_value(self.path)} should be left out, or data.source should be path or smiles"
@@ -129,7 +131,7 @@ class Data(Group):
 
 
 # Names that would collide with other files in results/data and results/reference.
-_RESERVED: Final = ("raw", "noise")
+RESERVED: Final = ("raw", "noise")
 
 
 class Resources(Group):
@@ -151,7 +153,7 @@ class Run(WeightsConfig):
 
     released: StrictBool = False
     """Whether to sample the released model of this name, such as few-step, instead of training one.
-    Only samplers and resources can be set."""
+    Only samplers, regressor and resources can be set."""
     seeds: Annotated[UniqueTuple[Seed], Field(min_length=1)] | None = None
     """Instead of seed: one run for each of these seeds, named NAME-seed-0 and so on. Figures show their mean and
     standard deviation. A run that names NAME, as init, teacher, regressor or first, takes the one of its own seed."""
@@ -227,7 +229,7 @@ class Trajectory(SamplerName):
     """One molecule from noise to sample."""
 
     frames: AtLeastTwo = 8
-    """Frames in the strip."""
+    """Frames of the trajectory; the page shows all, the strip at most eight."""
     seed: Seed = 0
     """Seed of the molecule."""
 
@@ -236,7 +238,7 @@ class Figures(Group):
     """What the figures show."""
 
     gallery_molecules: PositiveInt = 12
-    """Molecules in each run's gallery."""
+    """Molecules in each run's gallery; with several samplers, at least six of each."""
     benchmarks: StrictBool = False
     """Whether to measure the benchmarks for the figures. If not, they are drawn only if results/benchmarks exists."""
     trajectory: Trajectory | None = None

@@ -51,7 +51,7 @@ def _denoiser(config: RunConfig, statistics: Statistics) -> Denoiser:
 
 def _consistency(config: RunConfig, statistics: Statistics) -> Consistency:
     settings = preconditioning(config, statistics)
-    return Consistency(_network(config, statistics), **settings, config=config.consistency)
+    return Consistency(_network(config, statistics), config=config.consistency, **settings)
 
 
 _GENERATIVE: Final[Mapping[ObjectiveName, Callable[[RunConfig, Statistics], GenerativeObjective]]] = {

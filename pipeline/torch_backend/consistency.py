@@ -26,17 +26,9 @@ class Consistency(Preconditioned):
       config: the kind of pairs, and the distance.
     """
 
-    def __init__(
-        self,
-        model: EGNN,
-        sigma_data: Scales,
-        *,
-        epsilon: float,
-        preconditioning: str = "karras",
-        config: ConsistencyConfig,
-    ):
+    def __init__(self, model: EGNN, *, config: ConsistencyConfig, sigma_data: Scales, preconditioning: str):
         """Make the objective."""
-        super().__init__(model, sigma_data, epsilon=epsilon, preconditioning=preconditioning)
+        super().__init__(model, sigma_data=sigma_data, preconditioning=preconditioning)
         self.config = config
 
     def losses(self, batch: NoisyBatch[Tensor], teacher: EGNN) -> Tensor:

@@ -14,11 +14,10 @@ from pipeline.training.noisy_batches import NoisyBatch
 class Preconditioned(GenerativeObjective):
     """A network under Karras's preconditioning; the attributes are those of the class of the other backend."""
 
-    def __init__(self, model: EGNN, sigma_data: Scales, *, epsilon: float = 0.0, preconditioning: str = "karras"):
+    def __init__(self, model: EGNN, *, sigma_data: Scales, preconditioning: str):
         """Make the objective."""
         super().__init__()
-        self.model, self.sigma_data = model, sigma_data
-        self.epsilon, self.preconditioning = epsilon, preconditioning
+        self.model, self.sigma_data, self.preconditioning = model, sigma_data, preconditioning
 
     @property
     def elements(self) -> tuple[int, ...]:
@@ -42,10 +41,10 @@ class Preconditioned(GenerativeObjective):
           condition: see ``GenerativeObjective.denoise``.
         """
         sigma = sigma[:, None, None]
-        scales, above = (self.sigma_data.coordinates, self.sigma_data.types), sigma - self.epsilon
-        c_skip = Cloud(*(data**2 / (above.square() + data**2) for data in scales))
+        scales = (self.sigma_data.coordinates, self.sigma_data.types)
+        c_skip = Cloud(*(data**2 / (sigma.square() + data**2) for data in scales))
         c_in = Cloud(*(torch.rsqrt(sigma.square() + data**2) for data in scales))
-        c_out = Cloud(*(above * data * factor for data, factor in zip(scales, c_in, strict=True)))
+        c_out = Cloud(*(sigma * data * factor for data, factor in zip(scales, c_in, strict=True)))
         # A level of 0 occurs only where c_out is 0.
         level = sigma.clamp(min=SMALLEST_LEVEL).log() / 4.0 * mask[..., None]
         features = torch.cat([noisy.h * c_in.h, level], dim=-1)

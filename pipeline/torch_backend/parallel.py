@@ -74,11 +74,7 @@ class Workers:
 
 
 class Replicas:
-    """Copies of an objective with the same weights and gradients of their own, one for each share of a batch.
-
-    Attributes:
-      weights: of all copies, one vector [P]; they follow when it is changed in place.
-    """
+    """Copies of an objective with the same weights and gradients of their own, one for each share of a batch."""
 
     def __init__(
         self,
@@ -94,7 +90,7 @@ class Replicas:
 
         Args:
           objective: whose losses to minimise; on the device already.
-          weights: see the class.
+          weights: of all copies, one vector [P]; they follow when it is changed in place.
           workers: who computes.
           batch_size: molecules a step; split evenly over as many workers as divide it.
           parts: what each share is computed in one after the other, to save memory.
@@ -102,7 +98,7 @@ class Replicas:
         """
         count = max(n for n in range(1, workers.count + 1) if batch_size % n == 0)
         share = batch_size // count
-        self.weights, self._workers = weights, workers
+        self._workers = workers
         self._shares = [range(start, start + share) for start in range(0, batch_size, share)]
         self._largest_chunk = max(1, share // parts)
         self._objectives = [objective] + [deepcopy(objective) for _ in range(count - 1)]

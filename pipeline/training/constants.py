@@ -16,7 +16,7 @@ RADIAL_COUNT: Final = 16
 """Centres of the Gaussian radial functions: evenly spaced, each function as wide as their spacing."""
 
 SMALLEST_LEVEL: Final = 1e-4
-"""The noise level that replaces 0 as an input of the network and as a divisor."""
+"""The noise level that replaces 0 as an input of the network."""
 
 REGRESSOR_OUTPUTS: Final = 2
 """Numbers of a property regressor's node for each property."""

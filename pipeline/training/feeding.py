@@ -64,7 +64,7 @@ def _processes(draw: Draw, count: int) -> Iterator[Prepare]:
     """Yield ``draw.training`` as ``count`` processes compute it, for as many threads; they end with the block."""
     # Not forked: this process has the threads of its backend.
     context = multiprocessing.get_context("spawn")
-    # Where a first process starts it, signals are unblocked (Python 3.11).
+    # Otherwise the first process starts it and unblocks the signals that are blocked around that (Python 3.11).
     resource_tracker.ensure_running()
     idle: SimpleQueue[Connection] = SimpleQueue()
     with contextlib.ExitStack() as stack:

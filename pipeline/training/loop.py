@@ -67,7 +67,7 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome of a training that reached its last step: averaged weights by name, and seconds spent training.
+    """The outcome of a training that reached its last step: averaged weights by name, and the seconds it took in all.
 
     Of several processes that train together, one leads: it is the one to write this down.
     """
@@ -258,7 +258,7 @@ class _Observer:
         progress_sampler = OBJECTIVES[config.objective].progress_sampler
         self._trainer, self._sampler = trainer, progress_sampler(config) if progress_sampler else None
         molecules = validation_molecules(run.shards["validation"], max(statistics.buckets), config.seed)
-        self._validation = (noising.validation(molecules[0]), molecules[1]) if molecules else None
+        self._validation = (noising.draw.validation(molecules[0]), molecules[1]) if molecules else None
         self._sizes = draw_sizes(statistics, training.sample_count, config.seed)
         properties = run.properties.statistics if run.properties else None
         self._context = properties.drawn_context(self._sizes, config.seed) if properties else None

@@ -38,7 +38,8 @@ class HostBatch(NamedTuple):
       sizes: atoms, [B].
       noise: standard normal, [B, N, 3 + K]; coordinates centred, 0 in the padding.
       levels: how much noise.
-      condition: of a conditional run, normalised properties and 1 for given, [B, 2 P + 1]; all 0 where withheld.
+      condition: of a conditional run, normalised properties, what is left of them after the mean for the size, and 1
+        for given, [B, 2 P + 1]; all 0 where withheld.
     """
 
     positions: Floats
@@ -99,10 +100,6 @@ class Noising:
         """Return the molecules of a training step with the random numbers of that step."""
         return self.draw.training(self.molecules(batch), step)
 
-    def validation(self, molecules: PaddedMolecules) -> HostBatch:
-        """Return molecules with the same random numbers every time, as at the end of the training."""
-        return self.draw.validation(molecules)
-
 
 class Draw:
     """Draws noise and levels for molecules and aligns them; small, so that it can be sent to another process."""
@@ -125,7 +122,8 @@ class Draw:
         traits = OBJECTIVES[config.objective]
         levels = traits.draw_levels(generator, len(sizes), config, self._sigma_data, progress)
         noise = draw_noise(generator, sizes, positions.shape[1], traits.features(self._sigma_data.elements))
-        if config.levels.alignment != "none":
+        # Distillation learns from noise alone.
+        if config.levels.alignment != "none" and not config.distils:
             types = one_hot(atomic_numbers, self._sigma_data.elements) / TYPE_SCALE
             positions, order = align(positions, types, noise, sizes, rotate=config.levels.alignment == "full")
             atomic_numbers = np.take_along_axis(atomic_numbers, order, axis=1)

@@ -79,5 +79,5 @@ def test_weights_and_losses(name: str, tmp_path: Path) -> None:
     for one in init:
         np.testing.assert_allclose(weights[one], their_weights[one], rtol=0, atol=TOLERANCE * moved)
 
-    validation = noising.validation(PaddedMolecules.of(shard, np.arange(8)))
+    validation = noising.draw.validation(PaddedMolecules.of(shard, np.arange(8)))
     assert_close(ours.validation_loss(validation), theirs.validation_loss(validation), LOSSES)

@@ -1,12 +1,14 @@
 """How jobs share the machine. Stages are replaced by stubs."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .conftest import ROOT, STUDY, TINY, Workflow, stand_in
 
@@ -51,6 +53,13 @@ def test_more_gpus_train_more_runs(pretending: Workflow) -> None:
 def test_every_profile_is_understood(workflow: Workflow, profile: Path) -> None:
     done = workflow.run("--profile", profile, "--dry-run", study=TINY)
     assert done.returncode == 0, done.stderr
+
+
+def test_jobs_with_a_network_go_to_the_gpu_partition() -> None:
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    named = (re.search("\n        gpu=", text) and text.split(":")[0] for text in rules.split("\nrule ")[1:])
+    profile = yaml.safe_load((ROOT / "workflow" / "profiles" / "slurm" / "config.yaml").read_text())
+    assert set(filter(None, named)) == set(profile["set-resources"])
 
 
 def test_snakemake_needs_no_activated_environment(tmp_path: Path) -> None:

@@ -144,10 +144,14 @@ def training_launch(wildcards):
     return f"srun --ntasks={tasks} --cpus-per-task={all_cores(wildcards)}{gpus}"
 
 
+def weights_of(run):
+    """Return the weights of a run, or none for None."""
+    return f"results/runs/{run}/weights.safetensors" if run else []
+
+
 def first_file(wildcards):
     """Return the weights of the run that makes a sampler's first call, or none."""
-    first = config["runs"][wildcards.run]["samplers"][wildcards.sampler]["first"]
-    return f"results/runs/{first}/weights.safetensors" if first else []
+    return weights_of(config["runs"][wildcards.run]["samplers"][wildcards.sampler]["first"])
 
 
 def sampling_inputs(wildcards, input):
@@ -248,12 +252,6 @@ def property_file(wildcards):
 def condition_check(wildcards):
     """Return what tells that a run's data have the properties it is conditioned on, or none."""
     return "results/runs/{run}/condition.checked" if config["runs"][wildcards.run]["condition"] else []
-
-
-def start_file(run, key):
-    """Return the weights of the run that a run's ``init`` or ``teacher`` names, or none."""
-    other = config["runs"][run][key]
-    return f"results/runs/{other}/weights.safetensors" if other else []
 
 
 def start_levels(wildcards):

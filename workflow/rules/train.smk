@@ -121,8 +121,8 @@ rule train:
         molecules=property_file,
         checked=condition_check,
         # Runs that are trained first: the one it starts from and the one it learns from.
-        init=lambda wildcards: start_file(wildcards.run, "init"),
-        teacher=lambda wildcards: start_file(wildcards.run, "teacher"),
+        init=lambda wildcards: weights_of(config["runs"][wildcards.run]["init"]),
+        teacher=lambda wildcards: weights_of(config["runs"][wildcards.run]["teacher"]),
     output:
         weights="results/runs/{run}/weights.safetensors",
         metrics="results/runs/{run}/metrics.jsonl",

@@ -1,4 +1,5 @@
 import csv
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,8 @@ def test_many_files_are_a_line_each_that_fits_the_terminal() -> None:
     narrow = comparison_table({name: evaluation(0.5) for name in names}, width=60).splitlines()
     assert narrow[-1].split()[0] == "...heun-50.parquet"[:3] + "un-50.parquet"
     assert comparison_table({"a.xyz": evaluation(0.5), "b/c.xyz": evaluation(0.5)}, width=100).count("b/c.xyz") == 1
+    mixed = comparison_table({"a.xyz": evaluation(0.5), str(Path("b.xyz").resolve()): evaluation(0.5)}, width=100)
+    assert [line.split()[0] for line in mixed.splitlines()[-2:]] == ["a.xyz", "b.xyz"]
 
 
 def test_markdown_has_the_floor_above_and_the_ceiling_below() -> None:

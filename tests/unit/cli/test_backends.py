@@ -84,3 +84,9 @@ def test_what_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frameworks, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="PyTorch, which is not installed: make torch"):
         backends.load_backend("torch")
+
+
+def test_a_notebook_may_have_used_jax_before() -> None:
+    words = "import jax; jax.numpy.ones(3); from pipeline.jax_backend.runtime import start; start(cores=3)"
+    done = subprocess.run([sys.executable, "-c", f"{words}; print(jax.device_count())"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

@@ -57,6 +57,14 @@ def test_one_molecule_is_shown_all_the_same(name: str, tmp_path: Path, capsys: p
     assert study["data"] | {"source": "path"} == study["data"]  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("stem", ["noise", "raw", "ä", 120 * "x"])
+def test_the_study_of_a_file_with_any_name_is_valid(
+    stem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"{stem}.xyz").write_text("3\nwater\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
+    check(tmp_path / f"{stem}.xyz", capsys)
+
+
 @pytest.mark.parametrize("name", ["mine.smi", "MINE.SMI"])
 def test_smiles_get_conformers(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / name

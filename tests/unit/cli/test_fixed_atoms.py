@@ -47,6 +47,7 @@ def test_what_cannot_hold_atoms_is_refused(
     for words, message in (
         (["--weights", str(denoiser), "--calls", "3"], "should be of a few-step model"),
         (["--weights", "few-step", "--calls", "4", "--sizes", "9", "3"], "a molecule of 3 atoms has no others"),
+        (["--weights", "few-step", "--calls", "4", "--sizes", "3", "--trajectory", "4"], "3 atoms has no others"),
         (["--weights", "few-step", "--calls", "4", "--formula", "CH4O"], "they have more C than the formula"),
         (["--weights", "few-step", "--calls", "4", "--formula", "C2O"], "a molecule of 3 atoms has no others"),
     ):

@@ -52,6 +52,10 @@ def test_lists_in_words() -> None:
     assert style.join_or([1000, 500, 1000]) == "500 or 1,000"
 
 
+def test_a_property_of_any_name_has_a_file() -> None:
+    assert style.file_name("properties-run-E/eV (0 K)") == "properties-run-E-eV-0-K-"
+
+
 def test_runs_have_colours_of_their_own_and_samplers_shades_of_it() -> None:
     assert [style.run_colour(place) for place in range(8)] == list(style.RUN_COLOURS)
     assert len({style.run_colour(place) for place in range(16)}) == 16

@@ -116,19 +116,19 @@ def noisy(data: Pair, noise: Pair, sigma: Any) -> Pair:
     return Pair(data.x + column * noise.x, data.h + column * noise.h)
 
 
-def factors(sigma: Any, scale: float, epsilon: float = 0.0) -> tuple[Doubles, Doubles, Doubles]:
-    """Return c_skip, c_out and c_in of Karras et al. (table 1) with the boundary at ``epsilon``, each [B, 1, 1]."""
+def factors(sigma: Any, scale: float) -> tuple[Doubles, Doubles, Doubles]:
+    """Return c_skip, c_out and c_in of Karras et al. (table 1), each [B, 1, 1]."""
     column = np.asarray(sigma, np.float64)[:, None, None]
-    c_skip = scale**2 / ((column - epsilon) ** 2 + scale**2)
-    c_out = (column - epsilon) * scale / np.sqrt(column**2 + scale**2)
+    c_skip = scale**2 / (column**2 + scale**2)
+    c_out = column * scale / np.sqrt(column**2 + scale**2)
     return c_skip, c_out, 1 / np.sqrt(column**2 + scale**2)
 
 
-def plainly(params: Any, state: Pair, sigma: Any, epsilon: float = 0.0) -> Pair:
+def plainly(params: Any, state: Pair, sigma: Any) -> Pair:
     """Return what a ``LinearNetwork`` with ``SCALES`` makes of a noisy cloud at the levels ``sigma`` [B]."""
     of_x, of_h = np.asarray(params, np.float64)
     (skip_x, out_x, in_x), (skip_h, out_h, in_h) = (
-        factors(sigma, scale, epsilon) for scale in (SCALES.coordinates, SCALES.types)
+        factors(sigma, scale) for scale in (SCALES.coordinates, SCALES.types)
     )
     return Pair(skip_x * state.x + out_x * of_x * 2 * in_x * state.x, skip_h * state.h + out_h * of_h * in_h * state.h)
 

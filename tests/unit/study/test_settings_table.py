@@ -54,6 +54,9 @@ def test_the_command_says_what_a_study_needs_however_it_is_spelt(
     study.write_text(f"runs:\n  one: &one {rest}\n  two:\n    <<: *one\n    {backend}\n")
     assert main(["--backends", str(study)]) == 0
     assert capsys.readouterr().out == f"{backends}\n"
+    study.write_text(f"figures: {{benchmarks: true}}\nruns: {{one: {rest}}}\n")
+    assert main(["--backends", str(study)]) == 0
+    assert capsys.readouterr().out == "jax torch\n"
     study.write_text("runs: {}\n")
     assert main(["--backends", str(study)]) == 2
     assert capsys.readouterr().err == "settings: error: runs: is empty; it should have at least one entry\n"

@@ -129,8 +129,15 @@ def test_edge_features_follow_hidden_unless_given() -> None:
             "data.split.train: 1.0 should be a whole number, at least 1",
         ),
         ({"data__split": {"train": "1.0"}}, "data.split.train: 1.0 should be a whole number, at least 1"),
-        ({"data": {"source": "path", "path": "x", "split": {"train": 0.95}}}, "on should be at most 1 together"),
-        ({"data": {"source": "path", "path": "~nobody-of-this-name/x.sdf"}}, 'x.sdf" should be written out; the home'),
+        (
+            {"data": {"name": "x", "source": "path", "path": "x", "split": {"train": 0.95}}},
+            "on should be at most 1 together",
+        ),
+        ({"data": {"name": "x", "source": "path", "path": "~nobody-of-this-name/x.sdf"}}, 'x.sdf" should be written'),
+        (
+            {"data": {"source": "path", "path": "x.sdf"}},
+            "data.name: is missing; molecules of your own should have a name",
+        ),
         ({"data__name": "noise"}, 'data.name: "noise" should be another name than raw and noise'),
         ({"data__name": "a/b"}, 'data.name: "a/b" should be text of at most 100 lowercase letters'),
         ({"data__name": "x" * 101}, "xxx... should be text of at most 100 lowercase letters"),

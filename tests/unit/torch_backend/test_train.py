@@ -118,7 +118,7 @@ def test_validation_is_of_the_average_and_has_the_same_noise_every_time(
     trainer = TorchTrainer(TrainingRun(make_config(), "this", shards, statistics, tmp_path), CPU)
     found = validation_molecules(shards["validation"], 29, 0)
     assert found is not None
-    batch = Noising(make_config(), shards["train"], statistics).validation(found[0])
+    batch = Noising(make_config(), shards["train"], statistics).draw.validation(found[0])
     losses = trainer.validation_loss(batch)
     np.testing.assert_array_equal(losses, trainer.validation_loss(batch))
     trainer._weights += 1.0

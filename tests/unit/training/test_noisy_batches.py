@@ -96,9 +96,9 @@ def test_a_batch_depends_on_the_seed_and_the_step_alone(run: RunConfig) -> None:
 def test_validation_is_the_same_whatever_was_trained_and_unlike_training(run: RunConfig) -> None:
     noising = noising_of(run)
     molecules = PaddedMolecules.of(SHARDS[1], BATCH.indices)
-    first = noising.validation(molecules)
+    first = noising.draw.validation(molecules)
     noising.training(BATCH, 0)
-    assert bits(noising.validation(molecules)) == bits(first)
+    assert bits(noising.draw.validation(molecules)) == bits(first)
     assert (noising.training(BATCH, 0).noise != first.noise).any()
 
 
@@ -174,6 +174,6 @@ def test_the_curriculum_goes_by_the_share_of_steps_done() -> None:
     noising = noising_of(run)
     assert np.isin(noising.training(BATCH, 0).levels.t, grid(run.levels, 3).astype(np.float32)).all()
     # Validation is at the last stage, so that its losses can be compared.
-    last = noising.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).levels.t
+    last = noising.draw.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).levels.t
     assert len(np.unique(last)) > 20
     assert np.isin(last, grid(run.levels, 33).astype(np.float32)).all()

@@ -2,8 +2,13 @@ from typing import Any, get_args
 
 import pytest
 
-from pipeline.benchmark.contestants import CONTESTANTS, REFERENCE, is_reference_form, reference_settings
-from pipeline.benchmark.settings import check_installed
+from pipeline.benchmark.contestants import (
+    CONTESTANTS,
+    REFERENCE,
+    check_frameworks,
+    is_reference_form,
+    reference_settings,
+)
 from pipeline.core.errors import InputError
 from pipeline.figures import benchmark_results
 from pipeline.study import frameworks
@@ -40,16 +45,16 @@ def test_a_contestant_that_does_not_exist_is_named() -> None:
 
 
 def test_a_framework_that_is_missing_is_named_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_installed(benchmark_settings({}))
+    check_frameworks(benchmark_settings({}))
     monkeypatch.setattr(frameworks, "find_spec", lambda name: None if name == "torch" else object())
     with pytest.raises(InputError, match="the contestant edm needs PyTorch, which is not installed: make torch, or"):
-        check_installed(benchmark_settings({}))
+        check_frameworks(benchmark_settings({}))
     without: dict[str, Any] = {
         "training": {"small": {"hidden": 8, "layers": 1, "contestants": ["jax"]}},
         "sampling": {"contestants": ["jax"]},
         "scaling": {"contestants": []},
     }
-    check_installed(benchmark_settings(without))
+    check_frameworks(benchmark_settings(without))
 
 
 def test_the_form_of_the_reference_is_told_from_others() -> None:
