@@ -36,23 +36,32 @@ def claim_results(study: Json, *, owner: str, molecules: str | None, results: Pa
     data_set = results / "data" / data["name"]
     if molecules:
         _check_molecules(molecules, data_set, data)
-    claims = {data_set: {"study": owner, "settings": data, "samplers": {}}} | {
+    claims = {data_set: {"study": owner, "settings": data, "drawn": {}}} | {
         results / "runs" / run: {
             "study": owner,
             "settings": run_settings(study, run) | {"data": data},
-            "samplers": {name: sampler_settings(study, run, name) for name in study["runs"][run]["samplers"]},
+            "drawn": {
+                name: {"study": owner, "settings": sampler_settings(study, run, name)}
+                for name in study["runs"][run]["samplers"]
+            },
         }
         for run in study["runs"]
     }
     for folder, claim in claims.items():
-        earlier = _read(folder)
-        if earlier and earlier["study"] != owner:
-            _check(folder, earlier, claim)
+        _check(folder, _read(folder), claim)
     for folder, claim in claims.items() if record else ():
-        earlier = _read(folder)
         # What two studies share belongs to the first.
-        if not earlier or earlier["study"] == owner or earlier["settings"] != claim["settings"]:
-            write_json(folder / CLAIM, claim)
+        earlier = _read(folder)
+        write_json(folder / CLAIM, _joined(earlier, claim) if earlier else claim)
+
+
+def _joined(earlier: Json, claim: Json) -> Json:
+    """Return the record of a folder that has one: a run, and each sampler, keeps its study unless settings differ."""
+    if earlier["settings"] != claim["settings"]:
+        return claim
+    drawn = earlier.get("drawn", {})
+    kept = {name: one for name, one in drawn.items() if one["settings"] == claim["drawn"].get(name, one)["settings"]}
+    return {**claim, "study": earlier["study"], "drawn": {**claim["drawn"], **kept}}
 
 
 def _read(folder: Path) -> Json | None:
@@ -76,18 +85,26 @@ def _check_molecules(molecules: str, folder: Path, data: Json) -> None:
         raise InputError(f"data.path: {molecules}: no such file or folder")
 
 
-def _check(folder: Path, earlier: Json, claim: Json) -> None:
-    """Raise InputError if the claim of another study would overwrite results in a folder."""
-    differences = list(_differences(earlier["settings"], claim["settings"])) if _is_made(folder) else []
-    for name in earlier["samplers"].keys() & claim["samplers"].keys():
-        if (folder / "samples" / f"{name}.parquet").exists():
-            differences += _differences(earlier["samplers"][name], claim["samplers"][name], f"samplers.{name}.")
+def _check(folder: Path, earlier: Json | None, claim: Json) -> None:
+    """Raise InputError if a claim would overwrite what another study made in a folder."""
+    if not earlier:
+        return
+    made = [("", earlier, claim)] if _is_made(folder) else []
+    for name, one in earlier.get("drawn", {}).items():
+        if name in claim["drawn"] and (folder / "samples" / f"{name}.parquet").exists():
+            made.append((f"samplers.{name}.", one, claim["drawn"][name]))
+    differences = [
+        (one["study"], *difference)
+        for path, one, now in made
+        if one["study"] != claim["study"]
+        for difference in _differences(one["settings"], now["settings"], path)
+    ]
     if differences:
-        key, was, now = differences[0]
+        study, key, was, now = differences[0]
         others = f" ({len(differences) - 1} more differ)" if len(differences) > 1 else ""
         what = "data.name" if folder.parent.name == "data" else f"runs.{folder.name}"
         raise InputError(
-            f"{what}: {folder} was made by {earlier['study']} with {key} {was}, not {now}{others}; give it another name"
+            f"{what}: {folder} was made by {study} with {key} {was}, not {now}{others}; give it another name"
             " to keep both, or delete that folder"
         )
 

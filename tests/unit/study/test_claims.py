@@ -50,6 +50,15 @@ def test_two_studies_share_a_run_that_they_agree_on(results: Path) -> None:
     more = study(ddim={"kind": "ddim", "steps": 4})
     claim_results(more, owner="yours.yaml", results=results, record=True)
     claim_results(study(), owner="mine.yaml", results=results, record=True)
+    # What the second drew stays its own.
+    (results / "runs" / "edm" / "samples" / "ddim.parquet").touch()
+    other = study(ddim={"kind": "ddim", "steps": 5})
+    for owner in ("mine.yaml", "theirs.yaml"):
+        with pytest.raises(InputError, match=r"was made by yours.yaml with samplers.ddim.steps 4, not 5; "):
+            claim_results(other, owner=owner, results=results, record=True)
+    claim_results(other, owner="yours.yaml", results=results, record=True)
+    with pytest.raises(InputError, match=r"was made by yours.yaml with samplers.ddim.steps 5, not 4; "):
+        claim_results(more, owner="mine.yaml", results=results, record=True)
 
 
 @pytest.mark.parametrize("lost", ["runs/edm/study.json", "runs/edm/weights.safetensors"])
