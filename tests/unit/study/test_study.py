@@ -475,6 +475,7 @@ def test_the_training_of_a_released_model_includes_those_behind_it() -> None:
     assert minutes["one-step"] == pytest.approx(41 + 16 + 109 + 64, abs=1)
     assert released_training("few-step")["step"] == 21_000 + 7_000
     assert released_training("few-step-large")["seconds"] == pytest.approx(139.4 + 60.9)
+    assert released_training("few-step-deep")["seconds"] == pytest.approx(1343.2 + 2194.4)
 
 
 @pytest.mark.parametrize(("switch", "kind"), [(True, "amsgrad"), (False, "adam")])
