@@ -130,8 +130,6 @@ def _draw_checkups(
 ) -> None:
     x = getattr(checkups, quantity) / per_unit
     value, low, high = 100 * getattr(checkups, metric).T
-    if len(x) == 1:  # a band needs two points
-        axes.errorbar(x, value, yerr=[value - low, high - value], color=colour, capsize=2)
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
     size = look["markersize"] if len(x) <= 30 else look["markersize"] / 2
     axes.plot(x, value, color=colour, zorder=4, clip_on=False, **{**look, "markersize": size})
