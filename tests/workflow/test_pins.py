@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -88,3 +89,13 @@ def test_the_container_is_built_from_what_is_here() -> None:
     assert done.returncode == 0, done.stderr
     # The user that the container runs as is made before anything of the project's is run.
     assert lines.index("USER user") < lines.index(f"RUN make {' '.join(made)}")
+
+
+def test_the_container_is_built_and_samples_for_any_user() -> None:
+    if not shutil.which("docker") or run(["docker", "info"]).returncode:
+        pytest.skip("no container engine is running")
+    built = run(["docker", "build", "--quiet", str(ROOT)])
+    assert built.returncode == 0, built.stderr
+    sample = [".venv/bin/consistent-edm", "sample", "--weights", "few-step", "--calls", "1", "--num", "2"]
+    done = run(["docker", "run", "--rm", "--user", "12345", built.stdout.strip(), *sample, "--output", "/tmp/two.sdf"])
+    assert done.returncode == 0, done.stderr
