@@ -52,7 +52,7 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError(f"{args.weights}: a run of objective {weights.config.objective}, not property")
     properties, name = weights.properties, weights.config.name
     molecules = read_molecules(args.samples or args.molecules)
-    asked = _values(args.samples or args.molecules, properties)
+    asked = _values(args.samples or args.molecules, properties, every=args.molecules is not None)
     chosen, trained = np.arange(len(molecules)), np.zeros(0, np.int64)
     if args.molecules:
         chosen, trained = _split(args.molecules, weights.config.training.half)
@@ -79,12 +79,14 @@ def _predict(args: argparse.Namespace) -> None:
     write_json(args.output, {**of, "regressor": name, "properties": result})
 
 
-def _values(path: Path, properties: PropertyStatistics) -> dict[str, Any]:
-    """Return the values that molecules have, or were asked for, of what the regressor predicts."""
+def _values(path: Path, properties: PropertyStatistics, *, every: bool) -> dict[str, Any]:
+    """Return the values that molecules have, or were asked for, of ``every`` property that the regressor predicts."""
     columns = property_columns(path)
     known = {name: columns[name] for name in properties.names if name in columns}
+    if every and (missing := [name for name in properties.names if name not in known]):
+        raise InputError(f"{path}: has no property {missing[0]}")
     if not known:
-        raise InputError(f"{path}: has no values of {' or '.join(properties.names)}, which the regressor predicts")
+        raise InputError(f"{path}: was not sampled for {' or '.join(properties.names)}, which the regressor predicts")
     found = read_columns(path, list(known.values()))
     return {name: found[column] for name, column in known.items()}
 

@@ -48,11 +48,12 @@ def claim_results(study: Json, *, owner: str, molecules: str | None, results: Pa
         for run in study["runs"]
     }
     for folder, claim in claims.items():
-        _check(folder, _read(folder), claim)
+        if earlier := _read(folder):
+            _check(folder, earlier, claim)
+            # What two studies share belongs to the first.
+            claims[folder] = _joined(earlier, claim)
     for folder, claim in claims.items() if record else ():
-        # What two studies share belongs to the first.
-        earlier = _read(folder)
-        write_json(folder / CLAIM, _joined(earlier, claim) if earlier else claim)
+        write_json(folder / CLAIM, claim)
 
 
 def _joined(earlier: Json, claim: Json) -> Json:
@@ -85,10 +86,8 @@ def _check_molecules(molecules: str, folder: Path, data: Json) -> None:
         raise InputError(f"data.path: {molecules}: no such file or folder")
 
 
-def _check(folder: Path, earlier: Json | None, claim: Json) -> None:
+def _check(folder: Path, earlier: Json, claim: Json) -> None:
     """Raise InputError if a claim would overwrite what another study made in a folder."""
-    if not earlier:
-        return
     made = [("", earlier, claim)] if _is_made(folder) else []
     for name, one in earlier.get("drawn", {}).items():
         if name in claim["drawn"] and (folder / "samples" / f"{name}.parquet").exists():

@@ -7,6 +7,7 @@ from pipeline.cli.main import main
 from pipeline.study.study import resolve_study
 
 SDF = Path(__file__).parents[2] / "data" / "molecules64.sdf"
+OWN_MOLECULES = Path(__file__).parents[3] / "workflow" / "studies" / "own-molecules.yaml"
 
 
 def check(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -55,6 +56,16 @@ def test_one_molecule_is_shown_all_the_same(name: str, tmp_path: Path, capsys: p
     assert "split       none; data.split.train: 0.8 of 1 molecules is none; too few to train on" in lines
     assert "elements    H 66.7%, O 33.3%" in lines
     assert study["data"] | {"source": "path"} == study["data"]  # type: ignore[operator]
+
+
+def test_the_study_is_the_recipe_for_own_molecules(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = resolve_study(yaml.safe_load(OWN_MOLECULES.read_text()))["runs"]["mine"]
+    (run,) = check(SDF, capsys)[1]["runs"].values()  # type: ignore[attr-defined]
+    looks = {"validation_interval", "sample_interval"}
+    assert run["training"] | dict.fromkeys(looks) == recipe["training"] | dict.fromkeys(looks)
+    assert {key: run[key] for key in ("objective", "model", "levels", "consistency")} == {
+        key: recipe[key] for key in ("objective", "model", "levels", "consistency")
+    }
 
 
 @pytest.mark.parametrize("stem", ["noise", "raw", "ä", 120 * "x"])

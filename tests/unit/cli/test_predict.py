@@ -45,10 +45,12 @@ def test_what_cannot_be_judged_is_refused(
     samples, output = tmp_path / "m.parquet", tmp_path / "errors.json"
     assert sample(["--weights", str(denoiser), "--calls", "3", "--num", "2", "--output", str(samples)]) == 0
     capsys.readouterr()
-    for weights, message in ((regressor, "has no values of QM9_INDEX"), (denoiser, "objective denoiser, not prop")):
+    for weights, message in ((regressor, "was not sampled for QM9_INDEX"), (denoiser, "objective denoiser, not prop")):
         assert main(["--weights", str(weights), "--samples", str(samples), "--output", str(output)]) == 2
         error = capsys.readouterr().err
         assert message in error and len(error.splitlines()) == 1
+    assert main(["--weights", str(regressor), "--molecules", str(samples), "--output", str(output)]) == 2
+    assert "has no property QM9_INDEX" in capsys.readouterr().err
     assert sample(["--weights", str(regressor), "--calls", "3", "--output", str(samples)]) == 2
     assert "predicts properties and generates no molecules" in capsys.readouterr().err
 

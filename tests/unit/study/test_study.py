@@ -133,7 +133,10 @@ def test_edge_features_follow_hidden_unless_given() -> None:
             {"data": {"name": "x", "source": "path", "path": "x", "split": {"train": 0.95}}},
             "on should be at most 1 together",
         ),
-        ({"data": {"name": "x", "source": "path", "path": "~nobody-of-this-name/x.sdf"}}, 'x.sdf" should be written'),
+        (
+            {"data": {"name": "x", "source": "path", "path": "~nobody-of-this-name/x.sdf"}},
+            'x.sdf" should be written out; the home',
+        ),
         (
             {"data": {"source": "path", "path": "x.sdf"}},
             "data.name: is missing; molecules of your own should have a name",
