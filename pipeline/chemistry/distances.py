@@ -29,7 +29,7 @@ from scipy.sparse import csr_array
 
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.geometry import Values, bond_angles, dihedral_angles, heavy_bonds
-from pipeline.chemistry.intervals import USUAL, Resampling
+from pipeline.chemistry.intervals import USUAL, Z95, Resampling
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.parallel import map_molecules
 
@@ -40,7 +40,6 @@ _LARGEST_RING: Final = 9
 _LARGEST_SIZE: Final = 512
 """Larger molecules count as this large."""
 
-_Z95: Final = 1.959964
 _AT_ONCE: Final = 50
 
 
@@ -162,7 +161,7 @@ def distances(
         if np.isnan(middle):
             found[name] = None
             continue
-        error = _Z95 * float(np.nanstd(np.concatenate([one[name] for one in drawn])))
+        error = Z95 * float(np.nanstd(np.concatenate([one[name] for one in drawn])))
         found[name] = {
             "value": middle,
             "low": max(0.0, middle - error),

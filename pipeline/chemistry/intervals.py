@@ -1,4 +1,4 @@
-"""Fractions with a 95 % interval."""
+"""Fractions, medians and means with a 95 % interval."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 _LEVEL: Final = 0.95
+Z95: Final = 1.959964
+"""Standard deviations within which a normal distribution has 95 % of its mass."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,12 @@ def bootstrap_median(values: npt.NDArray[np.float64], resampling: Resampling) ->
     low, high = _percentiles(np.array(drawn))
     middle = float(np.median(values))
     return Estimate(value=middle, low=min(low, middle), high=max(high, middle))
+
+
+def mean_estimate(values: npt.NDArray[np.float64]) -> Estimate:
+    """Return the mean of many values, [K], with its interval from the standard error."""
+    mean, margin = float(values.mean()), Z95 * float(values.std()) / len(values) ** 0.5
+    return Estimate(value=mean, low=mean - margin, high=mean + margin)
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> tuple[float, float]:

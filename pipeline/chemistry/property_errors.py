@@ -7,12 +7,13 @@ its values in random order (U-bound). A generator that knows no more than the nu
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chemistry.intervals import Estimate
+from pipeline.chemistry.intervals import Estimate, mean_estimate
 
 Values = npt.NDArray[np.float64]
 
@@ -40,10 +41,8 @@ def shown_unit(unit: str | None) -> tuple[str, float]:
 
 def mean_error(predicted: Values, asked: Values) -> Estimate:
     """Return the mean absolute error [M] with its 95 % interval, that of a mean of many."""
-    errors = np.abs(predicted - asked)
-    value = float(errors.mean())
-    margin = 1.96 * float(errors.std()) / len(errors) ** 0.5
-    return Estimate(value, max(0.0, value - margin), value + margin)
+    found = mean_estimate(np.abs(predicted - asked))
+    return replace(found, low=max(0.0, found.low))
 
 
 def baselines(

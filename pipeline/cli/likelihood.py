@@ -9,10 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline.backends import load_backend
+from pipeline.chemistry.intervals import mean_estimate
 from pipeline.cli.common import add_backend, run, stage_parser
 from pipeline.core.errors import InputError
 from pipeline.core.files import write_json
@@ -57,17 +55,11 @@ def _likelihood(args: argparse.Namespace) -> None:
             "split": args.split,
             "num_molecules": count,
             "unit": "nats per molecule",
-            "nll": _mean(bound.without_size + bound.size),
-            "nll_without_size": _mean(bound.without_size),
+            "nll": mean_estimate(bound.without_size + bound.size).to_json(),
+            "nll_without_size": mean_estimate(bound.without_size).to_json(),
             "terms": {name: float(getattr(bound, name).mean()) for name in terms},
         },
     )
-
-
-def _mean(values: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Return the mean over molecules with its 95 % interval, from the standard error."""
-    mean, error = float(values.mean()), 1.96 * float(values.std()) / len(values) ** 0.5
-    return {"value": mean, "low": mean - error, "high": mean + error}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from pipeline.chemistry.bonds import THRESHOLDS_PM, near_pairs
 from pipeline.chemistry.elements import SYMBOLS
 from pipeline.chemistry.geometry import Values, bond_angles
+from pipeline.chemistry.intervals import Z95
 from pipeline.chemistry.molecules import Molecules
 from pipeline.figures import style
 from pipeline.figures.inputs import Floats, Run
@@ -35,8 +36,6 @@ ANGLES: Final = (45, 180)
 """Range of angles drawn, in degrees: from three-membered rings to alkynes."""
 
 BIN_DEGREES: Final = 3
-Z95: Final = 1.959964
-"""Standard deviations within which a normal distribution has 95 % of its mass."""
 
 
 @dataclass(frozen=True, eq=False)

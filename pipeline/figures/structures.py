@@ -13,11 +13,12 @@ from rdkit import Chem, DataStructs, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
 from pipeline.chemistry.geometry import dihedral_angles
+from pipeline.chemistry.intervals import Z95
 from pipeline.chemistry.metrics import Judgement
 from pipeline.chemistry.molecules import Molecules
 from pipeline.chemistry.rdkit_molecules import perceive
 from pipeline.figures import style
-from pipeline.figures.distributions import Z95, Mean, binned_mean, draw_steps, samples_figure, side_by_side
+from pipeline.figures.distributions import Mean, binned_mean, draw_steps, samples_figure, side_by_side
 from pipeline.figures.inputs import Run
 
 TORSION_BIN: Final = 6
