@@ -26,7 +26,7 @@ from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.jax_backend.build import build_layout, build_objective, build_weights
 from pipeline.jax_backend.features import noisy_batch
 from pipeline.jax_backend.objective import Objective
-from pipeline.jax_backend.optimizer import ema_decay, learning_rate, make_optimizer
+from pipeline.jax_backend.optimizer import ema_decay, make_optimizer
 from pipeline.jax_backend.parallel import (
     chunk_size,
     is_cpu,
@@ -188,7 +188,6 @@ class JaxTrainer:
         self._state = self._stepper.initial_state(params)
         self._sharding = update_sharding(mesh)
         self._checkpoints = CheckpointFiles(run.directory / "checkpoints", config_digest=run.config_digest)
-        self._schedule = learning_rate(config.training)
         progress_sampler = OBJECTIVES[config.objective].progress_sampler
         self._sampler = progress_sampler and JaxSampler(
             config,
@@ -214,10 +213,6 @@ class JaxTrainer:
     def read(self, outcomes: Sequence[tuple[Array, Array]]) -> npt.NDArray[np.float64]:
         """Return losses and norms of steps, [K, 2]."""
         return np.array(jax.device_get(list(outcomes)), np.float64)
-
-    def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return float(self._schedule(step))
 
     def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""

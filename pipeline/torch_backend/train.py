@@ -17,7 +17,7 @@ from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.torch_backend.build import build_objective
 from pipeline.torch_backend.features import noisy_batch
 from pipeline.torch_backend.objective import GenerativeObjective
-from pipeline.torch_backend.optimizer import GradientClip, Optimizer, ema_decay, learning_rate, update
+from pipeline.torch_backend.optimizer import GradientClip, Optimizer, ema_decay, update
 from pipeline.torch_backend.parallel import Replicas, Workers, take
 from pipeline.torch_backend.runtime import Machine
 from pipeline.torch_backend.sample import TorchSampler
@@ -25,6 +25,7 @@ from pipeline.torch_backend.weights import from_arrays, to_arrays, to_vector, us
 from pipeline.training.array_files import Arrays
 from pipeline.training.checkpoint_files import CheckpointFiles
 from pipeline.training.feeding import worker_processes
+from pipeline.training.learning_rate import learning_rate
 from pipeline.training.loop import PROGRESS_BATCH, Trained, TrainingRun, run_training
 from pipeline.training.noisy_batches import HostBatch
 
@@ -99,10 +100,6 @@ class TorchTrainer:
     def read(self, outcomes: Sequence[Tensor]) -> npt.NDArray[np.float64]:
         """Return losses and norms of steps, [K, 2]."""
         return torch.stack(list(outcomes)).double().cpu().numpy()
-
-    def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return self._rate(step)
 
     def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""

@@ -28,6 +28,7 @@ from pipeline.diffusion.objectives import OBJECTIVES
 from pipeline.sampling.molecule_batches import draw_sizes
 from pipeline.study.config import RunConfig
 from pipeline.training.feeding import prepared
+from pipeline.training.learning_rate import learning_rate
 from pipeline.training.noisy_batches import HostBatch, Noising
 from pipeline.training.run_folder import MetricsLog, PretrainedWeights
 
@@ -96,9 +97,6 @@ class Trainer(Protocol):
     def read(self, outcomes: Sequence[Any]) -> npt.NDArray[np.float64]:
         """Return what some steps returned as numbers: losses and norms, [K, 2]."""
 
-    def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-
     def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         """Return the losses [B] of the averaged weights."""
 
@@ -160,7 +158,7 @@ def run_training(
     config, shards = run.config, run.shards["train"]
     if not shards:
         raise InputError("shards: there is no training molecule")
-    training, total = config.training, config.training.steps
+    training, total, rate_at = config.training, config.training.steps, learning_rate(config.training)
     counts = {shard.bucket: len(shard) for shard in shards}
     noising = Noising(config, shards, run.statistics, run.properties)
     observer = _Observer(trainer, run, noising)
@@ -201,7 +199,7 @@ def run_training(
                     seconds=round(seconds, 2),
                     loss=float(losses.mean()),
                     gradient_norm=float(np.median(norms)),
-                    learning_rate=trainer.learning_rate(step),
+                    learning_rate=rate_at(step),
                     molecules_per_second=round(rate, 1),
                 )
                 bar.update(len(pending), loss=f"{losses.mean():.4f}", molecules_per_second=f"{rate:.0f}")

@@ -11,6 +11,7 @@ import torch
 
 import pipeline.jax_backend.optimizer
 import pipeline.torch_backend.optimizer
+import pipeline.training.learning_rate
 from pipeline.jax_backend.weights import Layout
 
 from .conftest import TOLERANCE, assert_close, run_of
@@ -64,7 +65,7 @@ def test_weights_and_average(name: str, precision: str) -> None:
     our_average = ours.clone()
     clip = pipeline.torch_backend.optimizer.GradientClip(training.optimizer.clip, like=ours)
     ours_optimizer = pipeline.torch_backend.optimizer.Optimizer(training, ours, SHAPES)
-    schedule = pipeline.torch_backend.optimizer.learning_rate(training)
+    schedule = pipeline.training.learning_rate.learning_rate(training)
     for number, gradient in enumerate(gradients):
         theirs, state, their_average = step(
             theirs, state, their_average, jnp.asarray(gradient, precision), jnp.asarray(number)
@@ -86,7 +87,7 @@ def test_weights_and_average(name: str, precision: str) -> None:
 @pytest.mark.parametrize("warmup", [0, 7])
 def test_learning_rate(schedule: str, warmup: int) -> None:
     training = run_of(training={"steps": 30, "optimizer": {"schedule": schedule, "warmup_steps": warmup}}).training
-    ours = pipeline.torch_backend.optimizer.learning_rate(training)
+    ours = pipeline.training.learning_rate.learning_rate(training)
     theirs = pipeline.jax_backend.optimizer.learning_rate(training)
     steps = range(35)
     np.testing.assert_allclose([ours(step) for step in steps], [theirs(step) for step in steps], rtol=1e-6, atol=1e-9)

@@ -45,7 +45,4 @@ def test_the_drug_like_study_starts_from_its_smiles(workflow: Workflow) -> None:
         "parse data=drug-like",
         "shard data=drug-like",
     ]
-    assert [job for job in planned if job.startswith("train")] == [
-        "train run=drug-like-denoiser",
-        "train run=drug-like-tuned",
-    ]
+    assert [job for job in planned if job.startswith("train")] == ["train run=drug-like"]

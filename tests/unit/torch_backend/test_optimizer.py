@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.study.config import ClipConfig, RunConfig
-from pipeline.torch_backend.optimizer import GradientClip, Optimizer, learning_rate, update
+from pipeline.torch_backend.optimizer import GradientClip, Optimizer, update
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("norm", 2.0), ("none", 5.0), ("adaptive", 5.0)])
@@ -25,14 +25,6 @@ def test_adaptive_clipping_remembers_fifty_norms() -> None:
     gradient = torch.tensor([10.0])
     clip(gradient)
     assert gradient.item() == pytest.approx(1.5 * 2.0, rel=1e-3)
-
-
-def test_the_first_step_has_a_learning_rate_and_the_last_is_followed_by_none(
-    make_config: Callable[..., RunConfig],
-) -> None:
-    rate = learning_rate(make_config().training)
-    assert 0 < rate(0) < rate(1) < rate(2) == 2e-3
-    assert rate(12) == 0
 
 
 def test_an_update_is_in_place(make_config: Callable[..., RunConfig]) -> None:

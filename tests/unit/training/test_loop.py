@@ -80,9 +80,6 @@ class FakeTrainer:
     def read(self, outcomes: Sequence[Any]) -> npt.NDArray[np.float64]:
         return np.array(outcomes)
 
-    def learning_rate(self, step: int) -> float:
-        return 0.5**step
-
     def validation_loss(self, batch: HostBatch) -> npt.NDArray[np.floating[Any]]:
         self.looked_at.append(batch)
         # What only fills the batch up must not count.
@@ -225,7 +222,8 @@ def test_lines_of_training(tmp_path: Path) -> None:
     # Of the steps since the line before: 50 to 69.
     assert lines[1]["loss"] == pytest.approx(np.mean(1 / np.arange(51, 71)))
     assert lines[1]["gradient_norm"] == pytest.approx(2 + np.median(np.arange(50, 70)))
-    assert lines[1]["learning_rate"] == 0.5**69
+    # Falling to 0 after 120 steps, at that of index 69.
+    assert lines[1]["learning_rate"] == pytest.approx(2e-3 * (120 - 69) / 120)
 
 
 def test_the_rate_is_that_of_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
