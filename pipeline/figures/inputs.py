@@ -26,6 +26,8 @@ from pipeline.training.run_folder import read_weights
 Floats = npt.NDArray[np.float64]
 
 _OBJECTIVES: Final = {"edm": "EDM"}
+GUIDED: Final = "guided-"
+"""Suffix of a sampler's kind before the weight of its guidance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +134,12 @@ class Run:
     def kind(self, sampler: str) -> str:
         """Return a sampler's kind, such as "heun"; empty if its file does not state it.
 
-        The kind has a suffix, as in "consistency-none", if fresh noise is aligned differently than in training.
+        The kind has a suffix, as in "consistency-none", if fresh noise is aligned differently than in training, and one
+        with guidance its weight, as in "heun-guided-0.5".
         """
         metadata = self.samples[sampler].metadata
-        return "-".join(str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None)
+        parts = [str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None]
+        return "-".join([*parts, *([f"{GUIDED}{weight:g}"] if (weight := metadata.get("guidance")) else [])])
 
     @property
     def first_calls(self) -> str:

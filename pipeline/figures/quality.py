@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from pipeline.chemistry.intervals import Estimate
 from pipeline.figures import style
-from pipeline.figures.inputs import Run, estimate
+from pipeline.figures.inputs import GUIDED, Run, estimate
 from pipeline.study.frameworks import FRAMEWORKS
 
 _PANELS: Final = (
@@ -40,6 +40,9 @@ _LINES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ancestral": ("ancestral", {"marker": "D", "linestyle": (0, (5, 1.5, 1.2, 1.5)), "markersize": 5.2}),
 }
 """Label, marker and line of each kind of sampler, see ``Run.kind``."""
+_EDGE: Final[dict[str, Any]] = {"markeredgecolor": "white", "markeredgewidth": 0.6}
+_GUIDED: Final = ", guided"
+"""Suffix of a label."""
 _OTHER: Final[tuple[str, dict[str, Any]]] = ("other", {"marker": "P", "linestyle": (0, (1, 2.5)), "markersize": 6.5})
 
 
@@ -52,7 +55,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
       ceiling: the evaluation of the data.
       dataset: name of the data.
     """
-    looks = {name: look for name, look in (*_LINES.values(), _OTHER) if name in _names(runs)}
+    looks = _looks(runs)
     header = 0.24 + 0.17 * (len(runs) + -(-len(looks) // _LEGEND_COLUMNS))
     figure = style.new_figure(sum(height for *_, height in _PANELS) + header + 0.4)
     style.reserve_header(figure, header)
@@ -98,12 +101,20 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
 
 
 def _look(kind: str) -> tuple[str, dict[str, Any]]:
-    return _LINES.get(kind, _OTHER)
+    base, guided, _ = kind.partition(f"-{GUIDED}")
+    name, look = _LINES.get(base, _OTHER)
+    return (
+        (name + _GUIDED, {**look, "markerfacecolor": "white", "markeredgecolor": None, "markeredgewidth": 1.4})
+        if guided
+        else (name, look)
+    )
 
 
-def _names(runs: Sequence[Run]) -> set[str]:
-    """Return the labels of the kinds of samplers in the runs."""
-    return {_look(kind)[0] for run in runs for kind in _kinds(run)}
+def _looks(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Return the lines of the kinds of samplers in the runs by their labels, in the order of the known kinds."""
+    order = [name for name, _ in (*_LINES.values(), _OTHER)]
+    found = {name: look for run in runs for name, look in map(_look, _kinds(run))}
+    return dict(sorted(found.items(), key=lambda item: (order.index(item[0].removesuffix(_GUIDED)), item[0])))
 
 
 def _kinds(run: Run) -> dict[str, list[str]]:
@@ -123,8 +134,8 @@ def _draw_line(axes: Axes, run: Run, kind: str, samplers: Sequence[str], metric:
     value, low, high = 100 * np.array([(one.value, one.low, one.high) for _, one in known]).T
     axes.errorbar(
         [x for x, _ in known], value, yerr=[value - low, high - value], color=run.colour, capsize=2, elinewidth=1.1,
-        capthick=1.1, markeredgecolor="white", markeredgewidth=0.6, zorder=4, clip_on=False,
-        label=f"{run.name}, {name}", **look,
+        capthick=1.1, zorder=4, clip_on=False, label=f"{run.name}, {name}",
+        **{**_EDGE, **look},
     )  # fmt: skip
 
 
@@ -177,10 +188,12 @@ def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str
     numbers = style.join_or(len(molecules) for run in runs for molecules in run.samples.values())
     spent = sorted(one for run in runs if (one := run.all_seconds) is not None)
     times = " to ".join(dict.fromkeys(style.duration(one) for one in (spent[0], spent[-1]))) if spent else ""
-    odd = " and ".join(f"'{name}'" for kind, (name, _) in _LINES.items() if "-" in kind and name in _names(runs))
+    odd = " and ".join(f"'{name}'" for kind, (name, _) in _LINES.items() if "-" in kind and name in _looks(runs))
     other = (
         f" Few-step samplers labelled {odd} add fresh noise with a different alignment than in training." if odd else ""
     )
+    if any(name.endswith(_GUIDED) for name in _looks(runs)):
+        other += " Hollow markers: guided, at two network calls for each estimate."
     trained = f" Each run was trained for {times} in all, including the runs it started from." if times else ""
     trained += "".join(f" {run.name} was trained on one {run.gpu}." for run in runs if run.gpu)
     firsts = "".join(run.first_calls for run in runs)

@@ -177,6 +177,23 @@ def test_quality_draws_a_line_of_its_own_for_what_samples_in_another_way_than_it
     assert len(steps.few_step_samplers(dataclasses.replace(run, samples=samples))) == 3
 
 
+def test_quality_does_not_join_samplers_of_different_guidance(many_runs: FakeStudy) -> None:
+    run = runs_of(many_runs)[2]
+    samples = {
+        name: dataclasses.replace(molecules, metadata={**molecules.metadata, "guidance": guidance})
+        for guidance, (name, molecules) in zip([0.0, 0.5, 1.0] * 2, run.samples.items(), strict=True)
+    }
+    guided = dataclasses.replace(run, samples=samples)
+    with style.project_style():
+        picture = quality.draw([guided], **bounds_of(many_runs), dataset="QM9")
+    containers: Any = picture.figure.axes[0].containers
+    first, *others = containers
+    assert [line.lines[0].get_xdata().tolist() for line in (first, *others)] == [[1, 8], [2, 16], [4, 32]]
+    assert {line.get_label() for line in others} == {"run-2, few-step, guided"}
+    assert "Hollow markers: guided" in picture.caption
+    assert steps.few_step_samplers(guided) == [name for name in samples if run.calls(name) in (1, 8)]
+
+
 def samplers_of(run: Run, molecules: Molecules, **metadata: tuple[int, int]) -> list[str]:
     """Return the few-step samplers of a run whose samplers have these network calls and seeds."""
     samples = {
