@@ -26,7 +26,7 @@ from pipeline.training.run_folder import read_weights
 Floats = npt.NDArray[np.float64]
 
 _OBJECTIVES: Final = {"edm": "EDM"}
-GUIDED: Final = "guided-"
+GUIDED: Final = "-guided-"
 """Suffix of a sampler's kind before the weight of its guidance."""
 
 
@@ -139,7 +139,8 @@ class Run:
         """
         metadata = self.samples[sampler].metadata
         parts = [str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None]
-        return "-".join([*parts, *([f"{GUIDED}{weight:g}"] if (weight := metadata.get("guidance")) else [])])
+        weight = self._number(sampler, "guidance")
+        return "-".join(parts) + (f"{GUIDED}{weight:g}" if weight else "")
 
     @property
     def first_calls(self) -> str:

@@ -41,8 +41,6 @@ _LINES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 }
 """Label, marker and line of each kind of sampler, see ``Run.kind``."""
 _EDGE: Final[dict[str, Any]] = {"markeredgecolor": "white", "markeredgewidth": 0.6}
-_GUIDED: Final = ", guided"
-"""Suffix of a label."""
 _OTHER: Final[tuple[str, dict[str, Any]]] = ("other", {"marker": "P", "linestyle": (0, (1, 2.5)), "markersize": 6.5})
 
 
@@ -101,10 +99,13 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
 
 
 def _look(kind: str) -> tuple[str, dict[str, Any]]:
-    base, guided, _ = kind.partition(f"-{GUIDED}")
+    base, guided, weight = kind.partition(GUIDED)
     name, look = _LINES.get(base, _OTHER)
     return (
-        (name + _GUIDED, {**look, "markerfacecolor": "white", "markeredgecolor": None, "markeredgewidth": 1.4})
+        (
+            f"{name}, guided {weight}",
+            {**look, "markerfacecolor": "white", "markeredgecolor": None, "markeredgewidth": 1.4},
+        )
         if guided
         else (name, look)
     )
@@ -114,7 +115,11 @@ def _looks(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """Return the lines of the kinds of samplers in the runs by their labels, in the order of the known kinds."""
     order = [name for name, _ in (*_LINES.values(), _OTHER)]
     found = {name: look for run in runs for name, look in map(_look, _kinds(run))}
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[0].removesuffix(_GUIDED)), item[0])))
+    return dict(sorted(found.items(), key=lambda item: (order.index(_unguided(item[0])), item[0])))
+
+
+def _unguided(label: str) -> str:
+    return label.partition(", ")[0]
 
 
 def _kinds(run: Run) -> dict[str, list[str]]:
@@ -188,12 +193,14 @@ def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str
     numbers = style.join_or(len(molecules) for run in runs for molecules in run.samples.values())
     spent = sorted(one for run in runs if (one := run.all_seconds) is not None)
     times = " to ".join(dict.fromkeys(style.duration(one) for one in (spent[0], spent[-1]))) if spent else ""
-    odd = " and ".join(f"'{name}'" for kind, (name, _) in _LINES.items() if "-" in kind and name in _looks(runs))
+    labels = list(_looks(runs))
+    shown = {_unguided(label) for label in labels}
+    odd = " and ".join(f"'{name}'" for kind, (name, _) in _LINES.items() if "-" in kind and name in shown)
     other = (
         f" Few-step samplers labelled {odd} add fresh noise with a different alignment than in training." if odd else ""
     )
-    if any(name.endswith(_GUIDED) for name in _looks(runs)):
-        other += " Hollow markers: guided, at two network calls for each estimate."
+    if shown != set(labels):
+        other += " Hollow markers: guided with this weight, at two network calls for each estimate."
     trained = f" Each run was trained for {times} in all, including the runs it started from." if times else ""
     trained += "".join(f" {run.name} was trained on one {run.gpu}." for run in runs if run.gpu)
     firsts = "".join(run.first_calls for run in runs)

@@ -27,9 +27,9 @@ _HEADER: Final = 0.55
 def few_step_samplers(run: Run) -> list[str]:
     """Return a run's few-step samplers that start from the same noise, in the order of their network calls.
 
-    Samplers must have the alignment of training. Molecule i of two samplers starts from the same noise if they have the
-    same seed; of several seeds, the one with the most samplers is taken. If there are more samplers than columns,
-    evenly spaced ones are returned, including the first and the last; if fewer than two, none.
+    Samplers must have the alignment of training and no guidance. Molecule i of two samplers starts from the same noise
+    if they have the same seed; of several seeds, the one with the most samplers is taken. If there are more samplers
+    than columns, evenly spaced ones are returned, including the first and the last; if fewer than two, none.
     """
     seeds: dict[int, dict[int, str]] = {}
     for sampler, molecules in run.samples.items():

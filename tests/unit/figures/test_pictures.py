@@ -189,8 +189,8 @@ def test_quality_does_not_join_samplers_of_different_guidance(many_runs: FakeStu
     containers: Any = picture.figure.axes[0].containers
     first, *others = containers
     assert [line.lines[0].get_xdata().tolist() for line in (first, *others)] == [[1, 8], [2, 16], [4, 32]]
-    assert {line.get_label() for line in others} == {"run-2, few-step, guided"}
-    assert "Hollow markers: guided" in picture.caption
+    assert [line.get_label() for line in others] == ["run-2, few-step, guided 0.5", "run-2, few-step, guided 1"]
+    assert "Hollow markers: guided with this weight" in picture.caption
     assert steps.few_step_samplers(guided) == [name for name in samples if run.calls(name) in (1, 8)]
 
 
