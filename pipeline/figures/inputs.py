@@ -26,8 +26,6 @@ from pipeline.training.run_folder import read_weights
 Floats = npt.NDArray[np.float64]
 
 _OBJECTIVES: Final = {"edm": "EDM"}
-GUIDED: Final = "-guided-"
-"""Suffix of a sampler's kind before the weight of its guidance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +132,14 @@ class Run:
     def kind(self, sampler: str) -> str:
         """Return a sampler's kind, such as "heun"; empty if its file does not state it.
 
-        The kind has a suffix, as in "consistency-none", if fresh noise is aligned differently than in training, and one
-        with guidance its weight, as in "heun-guided-0.5".
+        The kind has a suffix, as in "consistency-none", if fresh noise is aligned differently than in training.
         """
         metadata = self.samples[sampler].metadata
-        parts = [str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None]
-        weight = self._number(sampler, "guidance")
-        return "-".join(parts) + (f"{GUIDED}{weight:g}" if weight else "")
+        return "-".join(str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None)
+
+    def guidance(self, sampler: str) -> float:
+        """Return the weight of a sampler's guidance; 0 for none."""
+        return self._number(sampler, "guidance") or 0.0
 
     @property
     def first_calls(self) -> str:

@@ -5,7 +5,7 @@ A line joins the samplers of one kind of a run in the order of their calls.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from pipeline.chemistry.intervals import Estimate
 from pipeline.figures import style
-from pipeline.figures.inputs import GUIDED, Run, estimate
+from pipeline.figures.inputs import Run, estimate
 from pipeline.study.frameworks import FRAMEWORKS
 
 _PANELS: Final = (
@@ -40,8 +40,17 @@ _LINES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ancestral": ("ancestral", {"marker": "D", "linestyle": (0, (5, 1.5, 1.2, 1.5)), "markersize": 5.2}),
 }
 """Label, marker and line of each kind of sampler, see ``Run.kind``."""
-_EDGE: Final[dict[str, Any]] = {"markeredgecolor": "white", "markeredgewidth": 0.6}
 _OTHER: Final[tuple[str, dict[str, Any]]] = ("other", {"marker": "P", "linestyle": (0, (1, 2.5)), "markersize": 6.5})
+_EDGE: Final[dict[str, Any]] = {"markeredgecolor": "white", "markeredgewidth": 0.6}
+_HOLLOW: Final[dict[str, Any]] = {"markerfacecolor": "white", "markeredgecolor": None, "markeredgewidth": 1.4}
+
+
+class Kind(NamedTuple):
+    """Samplers of a run that a line joins."""
+
+    name: str
+    """See ``Run.kind``."""
+    guidance: float
 
 
 def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str, Any], dataset: str) -> style.Picture:
@@ -53,7 +62,7 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
       ceiling: the evaluation of the data.
       dataset: name of the data.
     """
-    looks = _looks(runs)
+    looks = dict(map(_look, _shown_kinds(runs)))
     header = 0.24 + 0.17 * (len(runs) + -(-len(looks) // _LEGEND_COLUMNS))
     figure = style.new_figure(sum(height for *_, height in _PANELS) + header + 0.4)
     style.reserve_header(figure, header)
@@ -98,39 +107,28 @@ def draw(runs: Sequence[Run], *, floor: Mapping[str, Any], ceiling: Mapping[str,
     return style.Picture(name="quality", title="Quality against cost", caption=caption, figure=figure)
 
 
-def _look(kind: str) -> tuple[str, dict[str, Any]]:
-    base, guided, weight = kind.partition(GUIDED)
-    name, look = _LINES.get(base, _OTHER)
-    return (
-        (
-            f"{name}, guided {weight}",
-            {**look, "markerfacecolor": "white", "markeredgecolor": None, "markeredgewidth": 1.4},
-        )
-        if guided
-        else (name, look)
-    )
+def _look(kind: Kind) -> tuple[str, dict[str, Any]]:
+    """Return the label, and the marker and line, of a kind of sampler; hollow if it is guided."""
+    name, look = _LINES.get(kind.name, _OTHER)
+    return (f"{name}, guided {kind.guidance:g}", {**look, **_HOLLOW}) if kind.guidance else (name, look)
 
 
-def _looks(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """Return the lines of the kinds of samplers in the runs by their labels, in the order of the known kinds."""
-    order = [name for name, _ in (*_LINES.values(), _OTHER)]
-    found = {name: look for run in runs for name, look in map(_look, _kinds(run))}
-    return dict(sorted(found.items(), key=lambda item: (order.index(_unguided(item[0])), item[0])))
-
-
-def _unguided(label: str) -> str:
-    return label.partition(", ")[0]
-
-
-def _kinds(run: Run) -> dict[str, list[str]]:
+def _kinds(run: Run) -> dict[Kind, list[str]]:
     """Return a run's samplers by kind, in the order of network calls; those of unknown calls are left out."""
-    kinds: dict[str, list[str]] = {}
+    kinds: dict[Kind, list[str]] = {}
     for sampler in sorted((name for name in run.samples if run.calls(name)), key=lambda name: run.calls(name) or 0):
-        kinds.setdefault(run.kind(sampler), []).append(sampler)
+        kinds.setdefault(Kind(run.kind(sampler), run.guidance(sampler)), []).append(sampler)
     return kinds
 
 
-def _draw_line(axes: Axes, run: Run, kind: str, samplers: Sequence[str], metric: str, *, seconds: bool) -> None:
+def _shown_kinds(runs: Sequence[Run]) -> list[Kind]:
+    """Return the kinds of samplers in the runs, in the order of the known kinds, guided ones after the others."""
+    order = list(_LINES)
+    kinds = {kind for run in runs for kind in _kinds(run)}
+    return sorted(kinds, key=lambda kind: (order.index(kind.name) if kind.name in order else len(order), kind.guidance))
+
+
+def _draw_line(axes: Axes, run: Run, kind: Kind, samplers: Sequence[str], metric: str, *, seconds: bool) -> None:
     name, look = _look(kind)
     cost: Callable[[str], float | None] = run.seconds_per_molecule if seconds else run.calls
     known = [(x, estimate(run.evaluations[one], metric)) for one in samplers if (x := cost(one)) is not None]
@@ -193,13 +191,13 @@ def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str
     numbers = style.join_or(len(molecules) for run in runs for molecules in run.samples.values())
     spent = sorted(one for run in runs if (one := run.all_seconds) is not None)
     times = " to ".join(dict.fromkeys(style.duration(one) for one in (spent[0], spent[-1]))) if spent else ""
-    labels = list(_looks(runs))
-    shown = {_unguided(label) for label in labels}
-    odd = " and ".join(f"'{name}'" for kind, (name, _) in _LINES.items() if "-" in kind and name in shown)
+    shown = _shown_kinds(runs)
+    names = {kind.name for kind in shown}
+    odd = " and ".join(f"'{label}'" for name, (label, _) in _LINES.items() if "-" in name and name in names)
     other = (
         f" Few-step samplers labelled {odd} add fresh noise with a different alignment than in training." if odd else ""
     )
-    if shown != set(labels):
+    if any(kind.guidance for kind in shown):
         other += " Hollow markers: guided with this weight, at two network calls for each estimate."
     trained = f" Each run was trained for {times} in all, including the runs it started from." if times else ""
     trained += "".join(f" {run.name} was trained on one {run.gpu}." for run in runs if run.gpu)

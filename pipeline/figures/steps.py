@@ -34,7 +34,8 @@ def few_step_samplers(run: Run) -> list[str]:
     seeds: dict[int, dict[int, str]] = {}
     for sampler, molecules in run.samples.items():
         seed, calls = molecules.metadata.get("seed"), run.calls(sampler)
-        if run.kind(sampler) == _KIND and isinstance(seed, int) and calls is not None:
+        comparable = run.kind(sampler) == _KIND and not run.guidance(sampler)
+        if comparable and isinstance(seed, int) and calls is not None:
             seeds.setdefault(seed, {}).setdefault(calls, sampler)
     calls_of = max(seeds.values(), key=len, default={})
     samplers = [calls_of[calls] for calls in sorted(calls_of)]
