@@ -7,7 +7,7 @@ of the edge network.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import flax.linen as nn
 import jax
@@ -119,9 +119,3 @@ class PlainTraining:
         key = jax.random.fold_in(self._key, state.step)
         loss, gradient = jax.value_and_grad(self.loss)(state.params, molecules, key)
         return next_state(state, gradient, self._optimizer, self._config.training), loss
-
-    def operations(self, molecules: PaddedMolecules) -> float:
-        """Return XLA's count of floating-point operations in the gradient of a batch's loss, before optimisation."""
-        lowered = jax.jit(jax.value_and_grad(self.loss)).lower(self._state.params, molecules, self._key)
-        analysis: Any = lowered.cost_analysis()
-        return float(analysis["flops"])

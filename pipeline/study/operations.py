@@ -5,37 +5,40 @@ the implementation, and they are few compared with the edge products (a tenth at
 The backward pass takes twice the forward pass: a product has a gradient for each of its two factors.
 """
 
+from collections.abc import Mapping
+from typing import Final
+
 from pipeline.study.config import ModelConfig
 
 FEATURES = 6
 """Features of an atom in EDM's form on QM9: its one-hot type and its charge; more elements cost next to nothing."""
 
-RADIAL_SQUARED = 2
-"""Features of an edge in EDM's form: its squared distance, now and at the input."""
+RADIAL_FEATURES: Final[Mapping[str, int]] = {"squared": 2, "gaussian": 36}
+"""Features of an edge by ``model.radial_features``: those of its distance, now and at the input."""
 
 
 def forward_operations(model: ModelConfig, width: int, *, factored: bool = True) -> int:
     """Return the operations of one network call on one molecule padded to ``width`` atoms.
 
     Args:
-      model: the network, in EDM's form.
+      model: the network.
       width: N; all N^2 ordered pairs are computed, as in every contestant of the benchmarks.
       factored: whether the first edge layer is a product of nodes and one of distances, rather than one product of the
         concatenation [h_i, h_j, a_ij] of every pair.
     """
     nodes, pairs = width, width * width
-    hidden, features = model.hidden, model.edge_hidden
+    hidden, features, radial = model.hidden, model.edge_hidden, RADIAL_FEATURES[model.radial_features]
     if factored:
-        first = nodes * 2 * hidden * features + pairs * RADIAL_SQUARED * features
+        first = nodes * 2 * hidden * features + pairs * radial * features
     else:
-        first = pairs * (2 * hidden + RADIAL_SQUARED) * features
+        first = pairs * (2 * hidden + radial) * features
     edge_network = first + pairs * features * features
     # Messages, their attention and their sum; the node update; the coordinate's weight and the sum of directions.
     messages = edge_network + pairs * features * (1 + 1)
     update = nodes * ((hidden + features) * hidden + hidden * hidden)
     if model.shared_edges:
-        # Sums of directions; angles; what the node update takes more; the coordinate's weights and the sum of vectors.
-        nodewise = 2 * 3 * features * features + features * hidden + (hidden + 2 * features + features + 3) * features
+        # Sums of directions; angles; what the node update takes more; the weights of the vectors.
+        nodewise = 2 * 3 * features * features + features * hidden + (hidden + 3 * features) * features
         coordinates = pairs * 3 * features + nodes * nodewise
     else:
         coordinates = edge_network + pairs * (features + 3)
