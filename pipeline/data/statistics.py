@@ -18,6 +18,9 @@ from pipeline.study.group import NonNegativeInt, PositiveFloat
 TYPE_FEATURE_SCALE: Final = 0.25
 """A one-hot atom type enters the model divided by four ("Scaling features" in Hoogeboom et al. 2022)."""
 
+RARE: Final = 0.01
+"""Share of training molecules with an odd number of electrons up to which samples have none."""
+
 
 class Statistics(BaseModel, frozen=True, allow_inf_nan=False):
     """Counts of a data set, and the scales of the model's inputs, measured on the training split."""
@@ -36,12 +39,19 @@ class Statistics(BaseModel, frozen=True, allow_inf_nan=False):
     """Standard deviation of the one-hot types divided by four: the root of their mean variance."""
     buckets: Mapping[int, NonNegativeInt]
     """Training molecules by size bucket."""
+    odd_electrons: NonNegativeInt | None = None
+    """Training molecules with an odd number of electrons if neutral; None was not counted."""
     length_unit: str = "angstrom"
 
     @property
     def elements(self) -> tuple[int, ...]:
         """The vocabulary: the atomic number of each of the network's types."""
         return tuple(ATOMIC_NUMBER_OF_SYMBOL[symbol] for symbol in self.atom_counts)
+
+    @property
+    def even_electrons(self) -> bool:
+        """Whether molecules have an even number of electrons, but for one in a hundred at most."""
+        return self.odd_electrons is not None and self.odd_electrons <= RARE * self.num_molecules["train"]
 
     def check_elements(self, shards: Iterable[Shard]) -> None:
         """Do nothing if a network with these types knows every atom.
@@ -116,6 +126,7 @@ def measure(shards: Mapping[str, Sequence[Shard]], *, dataset: str | None) -> St
         # A one-hot component is 1 with probability p: its variance is p (1 - p).
         type_scale=float(TYPE_FEATURE_SCALE * np.sqrt(np.mean(frequencies * (1 - frequencies)))),
         buckets={shard.bucket: len(shard) for shard in train},
+        odd_electrons=int(sum(np.sum(shard.atomic_numbers.sum(axis=1, dtype=int) % 2) for shard in train)),
     )
 
 

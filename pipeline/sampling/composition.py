@@ -1,4 +1,4 @@
-"""Molecules of a given composition: types by assignment, after every call of the network."""
+"""Compositions that are known before the sample is: types are moved to them after every call of the network."""
 
 from collections.abc import Sequence
 
@@ -26,6 +26,36 @@ def types_in(elements: Sequence[int], atomic_numbers: npt.ArrayLike) -> Floats:
         )
     types: Floats = one_hot(numbers, elements) / np.float32(TYPE_SCALE)
     return types
+
+
+def round_to_even_electrons(clouds: Floats, elements: Sequence[int], sizes: Sizes, *, free: int = 0) -> Floats:
+    """Return estimates whose types, rounded, make an even number of electrons: neutral closed-shell molecules.
+
+    In a molecule with an odd number, one atom's likeliest type changes places with another one, such as carbon with
+    nitrogen: those of all atoms and types for which that changes the estimate least. Hydrogen stays, since geometry
+    leaves no doubt about it. A molecule without another choice stays odd.
+
+    Args:
+      clouds: estimates, [B, N, 3 + K].
+      elements: the atomic number of each type, [K].
+      sizes: numbers of atoms, [B].
+      free: the first atom that may change.
+    """
+    rounded, numbers = clouds.copy(), np.array(elements)
+    # What has overflowed stays broken, and is counted at the end.
+    types = bounded(rounded[..., 3:])
+    likeliest = types.argmax(axis=-1)
+    places = np.arange(types.shape[1])
+    electrons = np.sum(numbers[likeliest] * (places < sizes[:, None]), axis=1)
+    cost = np.take_along_axis(types, likeliest[..., None], axis=-1) - types  # [B, N, K]
+    atoms = (places >= free) & (places < sizes[:, None]) & (numbers[likeliest] != 1)
+    other = (numbers != 1) & ((numbers - numbers[likeliest][..., None]) % 2 == 1)
+    cost = np.where(atoms[..., None] & other, cost, np.inf).reshape(len(cost), -1)
+    odd = np.flatnonzero((electrons % 2 == 1) & np.isfinite(cost.min(axis=1)))
+    atom, after = np.divmod(cost[odd].argmin(axis=1), len(numbers))
+    before = likeliest[odd, atom]
+    rounded[odd, atom, 3 + before], rounded[odd, atom, 3 + after] = types[odd, atom, after], types[odd, atom, before]
+    return rounded
 
 
 def assign_types(clouds: Floats, types: Floats, sizes: Sizes) -> Floats:

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.diffusion.alignment import align, bounded
 from pipeline.diffusion.clouds import Floats, Sizes
 from pipeline.diffusion.feature_scales import Scales
+from pipeline.sampling.composition import round_to_even_electrons
 from pipeline.sampling.fixed_atoms import FixedAtoms
 
 Denoise = Callable[[Floats, float, Sizes], Floats]
@@ -28,6 +29,7 @@ def few_step(
     alignment: str,
     sigma_data: Scales,
     fixed: FixedAtoms | None = None,
+    even_electrons: bool = False,
 ) -> list[Floats]:
     """Sample with as many network calls as there are levels.
 
@@ -42,15 +44,25 @@ def few_step(
       alignment: of the run's training: none, permutation or full.
       sigma_data: root mean squares of coordinates and types.
       fixed: atoms to hold in place.
+      even_electrons: whether types are rounded to an even number of electrons after every call.
 
     Returns:
       The cloud before every call, and at last the sample.
     """
     scales = np.array([sigma_data.coordinates] * 3 + [sigma_data.types] * len(sigma_data.elements))
     states = [np.hypot(levels[0], scales).astype(np.float32) * draw()]
+
+    def settled(estimate: Floats) -> Floats:
+        if fixed:
+            estimate = fixed.hold(estimate, sizes)
+        if even_electrons:
+            # A radical cannot be made stable by moving its atoms.
+            free = len(fixed) if fixed else 0
+            estimate = round_to_even_electrons(estimate, sigma_data.elements, sizes, free=free)
+        return estimate
+
     estimate = denoise(states[0], levels[0], sizes)
-    if fixed:
-        estimate = fixed.hold(fixed.fit(estimate, sizes), sizes)
+    estimate = settled(fixed.fit(estimate, sizes) if fixed else estimate)
     for sigma in levels[1:]:
         noise = draw()
         if alignment != "none":
@@ -59,7 +71,5 @@ def few_step(
             x, order = align(noise[..., :3], noise[..., 3:], bounded(estimate), sizes, rotate=alignment == "full")
             noise = np.concatenate([x, np.take_along_axis(noise[..., 3:], order[..., None], axis=1)], axis=-1)
         states.append(estimate + np.float32(sigma) * noise)
-        estimate = denoise(states[-1], sigma, sizes)
-        if fixed:
-            estimate = fixed.hold(estimate, sizes)
+        estimate = settled(denoise(states[-1], sigma, sizes))
     return [*states, estimate]

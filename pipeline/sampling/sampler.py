@@ -59,6 +59,7 @@ class MoleculeSampler(ABC):
         """
         self._config, self._batch, self._multiple = config, batch, multiple
         self._alignment = config.alignment or run.levels.alignment
+        self._even_electrons = statistics.even_electrons if config.even_electrons is None else config.even_electrons
         self._sigma_data = given_scales(run.levels.sigma_data, statistics)
         self._buckets = buckets or sorted(statistics.buckets)
         self._condition_features = run.condition_features
@@ -255,6 +256,7 @@ class MoleculeSampler(ABC):
     ) -> list[Floats]:
         generators = [np.random.default_rng((self._config.seed, int(number))) for number in numbers]
         condition, types = self._condition_of(numbers), self._composition
+        chosen = types is not None or (self._fixed is not None and len(self._fixed.others) > 0)
 
         def estimate(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
             clean = denoise(clouds, sigma, sizes, condition)
@@ -268,4 +270,5 @@ class MoleculeSampler(ABC):
             alignment=self._alignment,
             sigma_data=self._sigma_data,
             fixed=self._fixed,
+            even_electrons=self._even_electrons and not chosen,
         )

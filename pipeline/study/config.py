@@ -397,13 +397,16 @@ class Sampler(Group):
     that many steps."""
     alignment: Alignment | None = None
     """For consistency, how fresh noise is aligned to the estimate; null is the run's levels.alignment."""
+    even_electrons: bool | None = None
+    """For consistency, whether every call's types are rounded to a composition with an even number of electrons; null
+    does so where all but one in a hundred training molecules have one."""
     first: str | None = None
     """For consistency with two calls or more, the name of a distilled run whose network makes the first call, at its
     own level instead of the first of levels; null makes all calls with this run's network."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for key in ("levels", "alignment", "first"):
+        for key in ("levels", "alignment", "even_electrons", "first"):
             if getattr(self, key) is not None and self.kind != "consistency":
                 raise ValueError(f"{key}: should be left out, or kind should be consistency")
         if self.churn and self.kind != "heun":

@@ -82,6 +82,22 @@ def test_real_molecules_have_real_scales(test_data: Path) -> None:
     assert 0.08 < statistics.type_scale < 0.1
 
 
+@pytest.mark.parametrize(("odd", "even"), [(None, False), (0, True), (2, True), (3, False)])
+def test_electrons_are_even_where_one_in_a_hundred_molecules_has_an_odd_number(
+    measured: tuple[Molecules, Any, Statistics], odd: int | None, even: bool
+) -> None:
+    counts = {"odd_electrons": odd, "num_molecules": {"train": 200, "validation": 9, "test": 9}}
+    assert measured[-1].model_copy(update=counts).even_electrons is even
+
+
+def test_molecules_with_an_odd_number_of_electrons_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text("3\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n2\n\nO 0 0 0\nH 0 0 1\n2\n\nN 0 0 0\nO 0 0 1.2\n")
+    data = read_molecule_files(tmp_path / "a.xyz", invalid="refuse").data
+    split = np.array(["train", "train", "validation"], dtype=object)
+    statistics = measure(make_shards(data.molecules, index=data.index, split=split, buckets=[3]), dataset=None)
+    assert statistics.odd_electrons == 1
+
+
 def test_what_does_not_vary_or_is_not_there_cannot_be_measured(make_molecules: Callable[..., Molecules]) -> None:
     for sizes, split, message in [
         ([3], "test", r"data\.split\.train: the training split has no molecules"),
@@ -125,7 +141,7 @@ def test_other_json_is_refused(
     value = measured[-1].to_json()
     with pytest.raises(InputError, match=message):
         Statistics.from_json({**value, **changes})
-    for key in value.keys() - {"length_unit"}:
+    for key in value.keys() - {"length_unit", "odd_electrons"}:
         with pytest.raises(InputError, match=f"{key}: Field required"):
             Statistics.from_json({other: value[other] for other in value if other != key})
     others: list[Any] = [[], 3, "x", None]

@@ -1,10 +1,12 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sampling.composition import assign_types
+from pipeline.data.qm9 import ATOMIC_NUMBERS
+from pipeline.sampling.composition import assign_types, round_to_even_electrons
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5))
@@ -29,3 +31,48 @@ def test_what_has_overflowed_gets_types_and_stays_broken() -> None:
     found = assign_types(clouds, types, np.array([3]))
     assert sorted(found[0, :, 3:].tolist()) == sorted(types.tolist())
     assert np.isnan(found[..., :3]).all()
+
+
+def clouds_of(seed: int, *, width: int = 4, elements: int = 5) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(8, width, 3 + elements)).astype(np.float32)
+
+
+def electrons(clouds: np.ndarray, size: int) -> np.ndarray:
+    return np.array(ATOMIC_NUMBERS)[clouds[:, :size, 3:].argmax(axis=-1)].sum(axis=1)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(0, 2))
+def test_the_least_change_makes_the_electrons_even(seed: int, size: int, free: int) -> None:
+    clouds = clouds_of(seed)
+    rounded = round_to_even_electrons(clouds, ATOMIC_NUMBERS, np.full(8, size), free=free)
+    assert (rounded[..., :3] == clouds[..., :3]).all()
+    for before, after, was, is_ in zip(clouds, rounded, electrons(clouds, size), electrons(rounded, size), strict=True):
+        changed = np.flatnonzero((before != after).any(axis=1))
+        if was % 2 == 0:
+            assert not len(changed)
+            continue
+        # All exchanges of an atom's likeliest type with another one, where neither is hydrogen.
+        others = []
+        for atom in range(free, size):
+            now = before[atom, 3:].argmax()
+            for other in range(1, 5):
+                if now and (ATOMIC_NUMBERS[now] + ATOMIC_NUMBERS[other]) % 2:
+                    others.append(before[atom, 3 + now] - before[atom, 3 + other])
+        if others:
+            assert is_ % 2 == 0
+            assert len(changed) == 1
+            np.testing.assert_allclose(np.abs(before - after).max(), min(others))
+            assert sorted(before[changed[0], 3:]) == sorted(after[changed[0], 3:])
+        else:
+            assert not len(changed)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_an_overflow_does_not_spread_by_rounding(broken: float) -> None:
+    clouds = clouds_of(0)
+    rounded = round_to_even_electrons(clouds, ATOMIC_NUMBERS, np.full(8, 4))
+    clouds[3] = broken
+    found = round_to_even_electrons(clouds, ATOMIC_NUMBERS, np.full(8, 4))
+    assert not np.isfinite(found[3, :, :3]).any()
+    others = np.arange(8) != 3
+    assert (found[others] == rounded[others]).all()

@@ -7,10 +7,12 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from pipeline.chemistry.molecules import Molecules
 from pipeline.data.qm9 import ATOMIC_NUMBERS
 from pipeline.diffusion.clouds import Floats, Sizes, draw_noise, one_hot
 from pipeline.diffusion.feature_scales import Scales
 from pipeline.sampling.few_step import Denoise, few_step
+from pipeline.sampling.fixed_atoms import FixedAtoms
 
 ALIGNMENTS = ["none", "permutation", "full"]
 SCALES = Scales(coordinates=1.4, types=0.1, charges=0.5, elements=ATOMIC_NUMBERS)
@@ -147,3 +149,21 @@ def test_composition_and_order_of_the_atoms_are_kept(alignment: str) -> None:
     for state in states[1:]:
         assert (state[..., 3:].argmax(-1) == estimate[..., 3:].argmax(-1))[present].all()
         np.testing.assert_allclose(state[..., :3], estimate[..., :3], atol=0.06)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_types_are_rounded_after_every_call(held: bool) -> None:
+    # Methyl, of nine electrons: a fixed carbon leaves no choice.
+    types = one_hot(np.array([[6, 1, 1, 1]]), ATOMIC_NUMBERS) / 4
+    methyl = np.concatenate([draws(np.array([4]), 4)()[..., :3], types], axis=-1).astype(np.float32)
+    carbon = Molecules.from_padded(
+        positions=np.zeros((1, 1, 3), np.float32), atomic_numbers=np.array([[6]], np.uint8), sizes=np.array([1])
+    )
+    network = Recording(lambda *_: methyl)
+    states = few_step(
+        network, draws(np.array([4]), 4), [20.0, 1e-4, 1e-5], np.array([4]), alignment="full", sigma_data=SCALES,
+        fixed=FixedAtoms.of(carbon, ATOMIC_NUMBERS) if held else None, even_electrons=True,
+    )  # fmt: skip
+    for state in states[1:]:
+        numbers = sorted(np.array(ATOMIC_NUMBERS)[state[0, :, 3:].argmax(axis=-1)].tolist())
+        assert numbers == ([1, 1, 1, 6] if held else [1, 1, 1, 7])

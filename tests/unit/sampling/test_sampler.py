@@ -36,11 +36,22 @@ def shrinking(clouds: Floats, sigma: float, sizes: Sizes) -> Floats:
 class StandIn(MoleculeSampler):
     """A few-step sampler of a function."""
 
-    def __init__(self, denoise: Denoise, alignment: str, seed: int, batch: int, bucket: int):
+    def __init__(
+        self,
+        denoise: Denoise,
+        alignment: str,
+        seed: int,
+        batch: int,
+        bucket: int,
+        *,
+        statistics: Statistics = STATISTICS,
+        even_electrons: bool | None = None,
+    ):
         raw = {"name": "any", "data": "any", "objective": "consistency", "init": "any", "training": {"steps": 1000}}
         run = run_config(raw | {"levels": {"alignment": alignment}})
-        config = sampler_config({"name": "any", "kind": "consistency", "levels": [20.0, 2.0, 0.5], "seed": seed})
-        super().__init__(run, STATISTICS, config, batch=batch, buckets=[bucket])
+        few = {"name": "any", "kind": "consistency", "levels": [20.0, 2.0, 0.5], "seed": seed}
+        config = sampler_config(few | {"even_electrons": even_electrons})
+        super().__init__(run, statistics, config, batch=batch, buckets=[bucket])
         self._denoise = denoise
 
     def denoiser(self, width: int, batch: int) -> ConditionalDenoise:
@@ -142,3 +153,21 @@ def test_a_first_call_that_does_not_fit_is_refused() -> None:
     foreign._sigma_data = replace(foreign._sigma_data, elements=(1, 6, 7, 8, 16))
     with pytest.raises(InputError, match="the same elements and condition"):
         sampler().after(foreign)
+
+
+@pytest.mark.parametrize(
+    ("odd", "setting", "even"),
+    [(0, None, True), (1, None, False), (None, None, False), (0, False, False), (None, True, True)],
+)
+def test_electrons_are_even_as_in_the_data_or_as_set(odd: int | None, setting: bool | None, even: bool) -> None:
+    # Three types at random, which the network always estimates again.
+    generator = np.random.default_rng(0)
+    estimate = np.zeros((4, 9, 8), np.float32)
+    estimate[..., 3:6] = generator.normal(size=(4, 9, 3))
+    one = StandIn(
+        lambda *_: estimate, "full", 0, 4, 9, even_electrons=setting,
+        statistics=STATISTICS.model_copy(update={"odd_electrons": odd}),
+    )  # fmt: skip
+    molecules = one(np.full(4, 9, np.int32)).molecules
+    electrons = np.add.reduceat(molecules.atomic_numbers.astype(int), molecules.offsets[:-1])
+    assert (electrons % 2 == 0).all() == even

@@ -618,7 +618,14 @@ def test_a_sampler_reads_back(tmp_path: Path) -> None:
     write_json(tmp_path / "s.json", sampler_settings(resolve_study(study()), "edm", "heun-25"))
     sampler = read_settings(SamplerConfig, tmp_path / "s.json")
     numbers = {"num": 1000, "seed": 0, "sigma_max": 20.0, "sigma_min": 0.005, "rho": 7.0, "churn": 0.0}
-    rest = {"properties": None, "guidance": 0.0, "levels": None, "alignment": None, "first": None}
+    rest = {
+        "properties": None,
+        "guidance": 0.0,
+        "levels": None,
+        "alignment": None,
+        "even_electrons": None,
+        "first": None,
+    }
     assert sampler.model_dump() == {"name": "heun-25", "kind": "heun", "steps": 25} | numbers | rest
 
 
