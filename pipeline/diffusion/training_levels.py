@@ -12,7 +12,6 @@ import numpy.typing as npt
 from scipy.special import expit, ndtr, ndtri
 
 from pipeline.diffusion.feature_scales import Scales
-from pipeline.diffusion.schedules import karras_levels
 from pipeline.study.config import ConsistencyConfig, LevelsConfig
 
 Floats = npt.NDArray[np.float64]
@@ -53,13 +52,6 @@ def pairs(
 
     Distillation compares the first level of the path with its end.
     """
-    if config.kind == "ict":
-        # Neighbours of a grid, lognormal (eq. 10 of iCT).
-        sigmas = grid(levels, grid_size(config, progress))
-        mass = np.diff(ndtr((np.log(sigmas) - levels.mean) / levels.std))
-        place = generator.choice(len(mass), size=count, p=mass / mass.sum())
-        # The lowest level stands for the data.
-        return sigmas[place + 1], np.where(place > 0, sigmas[place], 0.0)
     if config.kind == "distillation":
         return np.full(count, config.path[0]), np.zeros(count)
     t = lognormal(generator, count, levels)
@@ -91,15 +83,3 @@ def gap(t: Floats, *, stage: int, q: float) -> Floats:
     A gap of 1 makes r = 0, where the target is the data.
     """
     return np.asarray(np.minimum(1.0, (1.0 + 8.0 * expit(-t)) / q**stage))
-
-
-def grid_size(config: ConsistencyConfig, progress: float) -> int:
-    """Return the number of levels of the grid: it doubles in stages (iCT, arXiv 2310.14189, eq. 17)."""
-    first, last = config.first_levels, config.last_levels
-    doublings = math.log2(last / first)
-    return min(int(first * 2 ** math.floor(progress * (math.floor(doublings) + 1))), last) + 1
-
-
-def grid(levels: LevelsConfig, count: int) -> Floats:
-    """Return ``count`` increasing levels from sigma_min to sigma_max, Karras's spacing (arXiv 2206.00364, eq. 5)."""
-    return karras_levels(steps=count, sigma_min=levels.sigma_min, sigma_max=levels.sigma_max)[-2::-1]

@@ -1,6 +1,6 @@
 """Consistency models: f(x_t, t) is where the path through x_t began, so that neighbours on a path agree.
 
-Song et al. 2023 (arXiv 2303.01469) for the idea, Song and Dhariwal 2023 (arXiv 2310.14189) for ict,
+Song et al. 2023 (arXiv 2303.01469) for the idea, Song and Dhariwal 2023 (arXiv 2310.14189) for the distance,
 Geng et al. 2024 (ECT, arXiv 2406.14548) for tuning, Luhman and Luhman 2021 (arXiv 2101.02388) for distillation. Which
 levels are compared, and how a pair is weighed, is ``pipeline.diffusion.training_levels``.
 """
@@ -71,7 +71,7 @@ class Consistency(Preconditioned):
         return sample
 
     def _distance(self, estimate: Cloud, target: Cloud, mask: Array) -> Array:
-        """Return the squared or pseudo-Huber distance (iCT, eq. 8) for each of 3 N dimensions, [B]."""
+        """Return the squared or pseudo-Huber distance (Song and Dhariwal, eq. 8) for each of 3 N dimensions, [B]."""
         squares: Cloud = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2, axis=(1, 2)), estimate, target)
         square = squares.x + self.config.type_weight * squares.h
         dimension = 3.0 * jnp.sum(mask, axis=1)

@@ -121,10 +121,9 @@ class LevelsConfig(Group):
 class ConsistencyConfig(Group):
     """The objective consistency: which levels it compares, and how."""
 
-    kind: Literal["tuning", "distillation", "ict"] = "tuning"
+    kind: Literal["tuning", "distillation"] = "tuning"
     """tuning closes the gap between compared levels in stages (ECT); distillation learns, for one call, what a tuned
-    run makes of the same noise in several (Luhman and Luhman 2021); ict is improved consistency training (Song and
-    Dhariwal 2023)."""
+    run makes of the same noise in several (Luhman and Luhman 2021)."""
     path: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (2.5, 0.66, 0.4, 0.22, 0.1)
     """distillation. Levels of the teacher's calls, descending; the one call is at the first."""
     q: Annotated[float, Field(strict=True, gt=1)] = 2.0
@@ -137,10 +136,6 @@ class ConsistencyConfig(Group):
     anchor: NonNegativeFloat = 0.1
     """tuning. Below this level the target is the data itself in every stage, which keeps small levels
     precise."""
-    first_levels: AtLeastTwo = 10
-    """ict. Initial number of grid levels."""
-    last_levels: AtLeastTwo = 160
-    """ict. Final number of grid levels."""
     weight: Literal["gap", "unit"] = "gap"
     """tuning. gap weights a pair with 1 / (t - r); unit equalises the gradients of all levels."""
     huber: NonNegativeFloat = 0.02
@@ -152,8 +147,6 @@ class ConsistencyConfig(Group):
     def _check(self) -> Self:
         if self.first_stage > self.last_stage:
             raise ValueError(f"first_stage: {self.first_stage} should be at most last_stage, {self.last_stage}")
-        if self.first_levels > self.last_levels:
-            raise ValueError(f"first_levels: {self.first_levels} should be at most last_levels, {self.last_levels}")
         _check_descending("path", self.path)
         return self
 

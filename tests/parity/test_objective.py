@@ -47,8 +47,8 @@ PROBLEMS = {
         f"denoiser, {form}": run_of(objective="denoiser", model={"layers": 2}, levels={"preconditioning": form})
         for form in ("karras", "estimate")
     },
-    "consistency, ict": consistency(kind="ict", huber=0.0),
     "consistency, tuning": consistency(kind="tuning"),
+    "consistency, tuning, squared distance": consistency(kind="tuning", huber=0.0),
     "consistency, distillation": consistency(kind="distillation"),
     # A teacher is asked under the same condition.
     "consistency, distillation, condition": consistency(kind="distillation").model_copy(

@@ -35,7 +35,6 @@ STUDY: dict[str, Any] = {
         "denoiser": {"objective": "denoiser", "samplers": {"heun": {"kind": "heun", "steps": 9}}} | TRAINING,
         "alone": {
             "objective": "consistency",
-            "consistency": {"kind": "ict"},
             "samplers": {"given": {"kind": "consistency", "levels": [20.0]}},
         }
         | TRAINING,

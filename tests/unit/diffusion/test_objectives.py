@@ -16,7 +16,7 @@ def run_of(objective: Objective, **settings: Any) -> RunConfig:
 
 
 def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
-    few = {"consistency": {"kind": "ict"}, "levels": {"sigma_max": 12.0}}
+    few = {"levels": {"sigma_max": 12.0}}
     kinds = {"edm": ("heun", 12), "denoiser": ("heun", 12), "consistency": ("consistency", 1)}
     found = {
         objective: traits.progress_sampler(run_of(objective, **few))

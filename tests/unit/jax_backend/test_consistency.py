@@ -26,16 +26,15 @@ from .conftest import (
     widened,
 )
 
-KINDS = ["ict", "tuning", "distillation"]
+KINDS = ["tuning", "distillation"]
 T, R, WEIGHT = np.array([0.4, 2.0, 9.0]), np.array([0.0, 0.8, 7.5]), np.array([2.5, 1.0, 0.6])
 PARAMS, TEACHER = jnp.array([0.3, 0.5]), jnp.array([0.6, 0.1])
 
 
 def config_of(**changes: Any) -> ConsistencyConfig:
     default = ConsistencyConfig(
-        kind="ict", q=2.0, first_stage=2, last_stage=4, anchor=0.2, first_levels=10, last_levels=160,
-        weight="gap", huber=0.0, type_weight=4.0,
-    )  # fmt: skip
+        kind="tuning", q=2.0, first_stage=2, last_stage=4, anchor=0.2, weight="gap", huber=0.0, type_weight=4.0
+    )
     return default.model_copy(update=changes)
 
 
@@ -62,13 +61,12 @@ def square(estimate: Pair, target: Pair, type_weight: float = 4.0) -> Doubles:
 # --- the loss ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["ict", "tuning"])
-def test_the_loss_compares_two_levels_of_the_same_noise(kind: str) -> None:
+def test_the_loss_compares_two_levels_of_the_same_noise() -> None:
     noise = unit_noise(0)
     estimate = plainly(PARAMS, noisy(DATA, noise, T), T)
     target = plainly(PARAMS, noisy(DATA, noise, R), R)
     expected = WEIGHT * square(estimate, target) / (3 * SIZES)
-    np.testing.assert_allclose(losses(build_step_objective(kind=kind)), expected, rtol=1e-4)
+    np.testing.assert_allclose(losses(build_step_objective(kind="tuning")), expected, rtol=1e-4)
 
 
 def test_at_r_0_the_target_is_the_data() -> None:
@@ -88,9 +86,8 @@ def test_distillation_learns_what_the_teacher_makes_of_the_same_noise() -> None:
     expected = square(plainly(PARAMS, start, first), target) / (3 * SIZES)
     found = losses(objective, t=first, r=np.zeros(3), weight=np.ones(3))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    for kind in ("ict", "tuning"):
-        other = losses(build_step_objective(kind=kind), teacher=2.0 * TEACHER)
-        assert (other == losses(build_step_objective(kind=kind))).all()
+    other = losses(build_step_objective(kind="tuning"), teacher=2.0 * TEACHER)
+    assert (other == losses(build_step_objective(kind="tuning"))).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -137,12 +134,11 @@ class Oracle:
 
 
 @pytest.mark.parametrize("huber", [0.0, 0.02])
-@pytest.mark.parametrize("kind", ["ict", "tuning"])
-def test_a_consistent_network_has_no_loss(kind: str, huber: float) -> None:
-    found = losses(build_step_objective(Oracle(), kind=kind, huber=huber))
+def test_a_consistent_network_has_no_loss(huber: float) -> None:
+    found = losses(build_step_objective(Oracle(), kind="tuning", huber=huber))
     np.testing.assert_allclose(found, 0, atol=1e-6)
     # A network that is not: the same levels.
-    assert (losses(build_step_objective(kind=kind, huber=huber)) > 1e-4).all()
+    assert (losses(build_step_objective(kind="tuning", huber=huber)) > 1e-4).all()
 
 
 # --- the distance and its weight --------------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ def test_samples_of_a_running_training(
 RUNS: dict[str, dict[str, Any]] = {
     "denoiser": {"objective": "denoiser", "levels": {"alignment": "permutation"}},
     "tuned": {"objective": "consistency", "init": "denoiser", "levels": {"alignment": "full"}},
-    "ict": {"objective": "consistency", "consistency": {"kind": "ict", "last_levels": 20}},
+    "isolated": {"objective": "consistency"},
     "distilled": {"objective": "consistency", "consistency": {"kind": "distillation"}, "teacher": "tuned"},
 }
 
@@ -265,7 +265,7 @@ def test_every_objective_trains(
     assert [line["sampler"] for line in lines if line["kind"] == "samples"] == [sampler]
 
 
-@pytest.mark.parametrize("name", ["tuned", "ict"])
+@pytest.mark.parametrize("name", ["tuned", "isolated"])
 def test_a_training_begins_with_the_weights_it_is_given(
     make_config: MakeConfig, molecules: tuple[Shards, Statistics], denoiser: Trained, tmp_path: Path, name: str
 ) -> None:

@@ -38,7 +38,7 @@ def clouds_of(seed: int, *, width: int = 4, elements: int = 5) -> np.ndarray:
 
 
 def electrons(clouds: np.ndarray, size: int) -> np.ndarray:
-    return np.array(ATOMIC_NUMBERS)[clouds[:, :size, 3:].argmax(axis=-1)].sum(axis=1)
+    return np.asarray(np.array(ATOMIC_NUMBERS)[clouds[:, :size, 3:].argmax(axis=-1)].sum(axis=1))
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(0, 2))

@@ -9,7 +9,7 @@ from pipeline.data.properties import Properties, PropertyStatistics
 from pipeline.data.shards import Shard
 from pipeline.data.statistics import measure
 from pipeline.diffusion.clouds import draw_noise, one_hot
-from pipeline.diffusion.training_levels import grid
+from pipeline.diffusion.training_levels import gap
 from pipeline.study.config import RunConfig, run_config
 from pipeline.training.noisy_batches import HostBatch, Noising
 
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.floating[Any]]
 STARTS = {"tuning": {"init": "denoiser"}, "distillation": {"teacher": "tuned"}}
 
 
-def run_of(objective: str = "denoiser", *, kind: str = "ict", **run: Any) -> RunConfig:
+def run_of(objective: str = "denoiser", *, kind: str = "tuning", **run: Any) -> RunConfig:
     start = STARTS.get(kind if objective == "consistency" else objective, {})
     raw = {"name": "run", "data": "test", "objective": objective, "training": {"steps": 1000}}
     consistency = {"kind": kind} | run.pop("consistency", {})
@@ -45,7 +45,8 @@ RUNS = [
     run_of("denoiser"),
     run_of("denoiser", levels={"alignment": "permutation"}),
     run_of("denoiser", levels={"alignment": "full"}),
-    run_of("consistency", kind="ict"),
+    # From random weights.
+    run_of("consistency", kind="tuning", init=None, levels={"alignment": "none"}),
     run_of("consistency", kind="tuning", levels={"alignment": "full"}),
     run_of("consistency", kind="distillation"),
 ]
@@ -170,15 +171,14 @@ def test_alignment_moves_the_molecules_and_leaves_noise_and_levels_alone(alignme
 
 
 def test_the_curriculum_goes_by_the_share_of_steps_done() -> None:
-    # So wide that no level of the grid is rare.
-    wide = {"mean": 0.0, "std": 10.0}
-    run = run_of("consistency", kind="ict", consistency={"first_levels": 2, "last_levels": 32}, levels=wide)
+    # Four stages of 250 steps, which have no gap in common at large levels.
+    run = run_of("consistency", consistency={"first_stage": 1, "last_stage": 4, "anchor": 0.0}, levels={"mean": 2.0})
     noising = noising_of(run)
-    t, r, _ = noising.training(BATCH, 0).levels
-    assert r is not None
-    _, middle, highest = grid(run.levels, 3).astype(np.float32)
-    assert set(zip(t.tolist(), r.tolist(), strict=True)) == {(middle, 0.0), (highest, middle)}
     # Validation is at the last stage, so that its losses can be compared.
-    last = noising.draw.validation(PaddedMolecules.of(SHARDS[1], np.resize(BATCH.indices, 400))).levels.t
-    assert len(np.unique(last)) == 32
-    np.testing.assert_allclose(np.unique(last), grid(run.levels, 33)[1:], rtol=1e-6)
+    last = noising.draw.validation(PaddedMolecules.of(SHARDS[1], BATCH.indices))
+    steps = {0: 1, 249: 1, 250: 2, 749: 3, 750: 4, 999: 4}
+    for batch, stage in [(last, 4), *((noising.training(BATCH, step), stage) for step, stage in steps.items())]:
+        t, r, _ = batch.levels
+        assert r is not None
+        assert (r > 0).any()
+        np.testing.assert_allclose(1 - r / t, gap(t, stage=stage, q=2.0), rtol=1e-5)
