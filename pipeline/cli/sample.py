@@ -106,6 +106,8 @@ def _sample(args: argparse.Namespace) -> None:
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,
     }
+    if sampler.even_electrons is not None:
+        metadata["electrons"] = "even" if sampler.even_electrons else "any"
     metadata |= {"formula": args.formula} if args.formula else {}
     metadata |= {"first": first.weights.config.name} if first else {}
     metadata |= {} if fixed is None else {"fixed_atoms": int(fixed.sizes[0])}

@@ -3,6 +3,7 @@
 A new one takes a row here, its name and its samplers in ``pipeline.study.config``, and a class in each backend.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypedDict
@@ -76,7 +77,9 @@ def _heun(_: RunConfig) -> SamplerConfig:
 
 
 def _one_step(run: RunConfig) -> SamplerConfig:
-    levels = run.known_levels.get(1, (run.levels.sigma_max,))
+    # Higher levels are rare in training.
+    highest = min(run.levels.sigma_max, math.exp(run.levels.mean + 2.0 * run.levels.std))
+    levels = run.known_levels.get(1, (highest,))
     return sampler_config({"name": "one-step", "kind": "consistency", "levels": list(levels)})
 
 

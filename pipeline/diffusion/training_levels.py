@@ -56,7 +56,7 @@ def pairs(
         return np.full(count, config.path[0]), np.zeros(count)
     t = lognormal(generator, count, levels)
     r = t * (1.0 - gap(t, stage=stage(config, progress), q=config.q))
-    # Noise so small leaves no doubt about the data, and there is nothing to be gained from steps through lower levels.
+    # Here samples get no new shape: atoms are put in their places, and the data show best where these are.
     r[t < config.anchor] = 0.0
     return t, r
 

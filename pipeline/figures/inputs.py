@@ -132,10 +132,12 @@ class Run:
     def kind(self, sampler: str) -> str:
         """Return a sampler's kind, such as "heun"; empty if its file does not state it.
 
-        The kind has a suffix, as in "consistency-none", if fresh noise is aligned differently than in training.
+        The kind has a suffix, as in "consistency-none", if fresh noise is aligned differently than in training, and
+        another, as in "consistency-any", if the sampler says whether types are rounded to even numbers of electrons.
         """
         metadata = self.samples[sampler].metadata
-        return "-".join(str(metadata[key]) for key in ("sampler_kind", "alignment") if metadata.get(key) is not None)
+        keys = ("sampler_kind", "alignment", "electrons")
+        return "-".join(str(metadata[key]) for key in keys if metadata.get(key) is not None)
 
     def guidance(self, sampler: str) -> float:
         """Return the weight of a sampler's guidance; 0 for none."""

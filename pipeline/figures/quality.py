@@ -35,6 +35,7 @@ _LINES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "consistency-none": ("unaligned", {"marker": "v", "linestyle": (0, (3, 1, 1, 1, 1, 1)), "markersize": 6.5}),
     "consistency-permutation": ("permuted", {"marker": "<", "linestyle": (0, (6, 1)), "markersize": 6.5}),
     "consistency-full": ("aligned", {"marker": ">", "linestyle": (0, (2, 1)), "markersize": 6.5}),
+    "consistency-any": ("any electrons", {"marker": "X", "linestyle": (0, (3, 1, 1, 1)), "markersize": 6.5}),
     "heun": ("Heun", {"marker": "s", "linestyle": (0, (4, 1.5)), "markersize": 5.5}),
     "ddim": ("DDIM", {"marker": "^", "linestyle": (0, (1.2, 1.2)), "markersize": 6.5}),
     "ancestral": ("ancestral", {"marker": "D", "linestyle": (0, (5, 1.5, 1.2, 1.5)), "markersize": 5.2}),
@@ -193,10 +194,14 @@ def _caption(runs: Sequence[Run], floor: Mapping[str, Any], ceiling: Mapping[str
     times = " to ".join(dict.fromkeys(style.duration(one) for one in (spent[0], spent[-1]))) if spent else ""
     shown = _shown_kinds(runs)
     names = {kind.name for kind in shown}
-    odd = " and ".join(f"'{label}'" for name, (label, _) in _LINES.items() if "-" in name and name in names)
+    aligned = names & {"consistency-none", "consistency-permutation", "consistency-full"}
+    odd = " and ".join(f"'{label}'" for name, (label, _) in _LINES.items() if name in aligned)
     other = (
         f" Few-step samplers labelled {odd} add fresh noise with a different alignment than in training." if odd else ""
     )
+    if any(name.startswith("consistency") for name in names):
+        other += " Few-step samples have even numbers of electrons where the training molecules have them"
+        other += f", but for '{_LINES['consistency-any'][0]}'." if "consistency-any" in names else "."
     if any(kind.guidance for kind in shown):
         other += " Hollow markers: guided with this weight, at two network calls for each estimate."
     trained = f" Each run was trained for {times} in all, including the runs it started from." if times else ""

@@ -1,4 +1,7 @@
-"""Compositions that are known before the sample is: types are moved to them after every call of the network."""
+"""What is known of a composition before sampling: all of it, or that its electrons are even. Types are changed to fit.
+
+Few-step samplers do so after every call of the network.
+"""
 
 from collections.abc import Sequence
 

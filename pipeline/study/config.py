@@ -96,9 +96,9 @@ class LevelsConfig(Group):
     """The noise levels of the objectives denoiser and consistency (noise added to coordinates in angstrom)."""
 
     mean: StrictFloat = -1.0
-    """Mean of ln sigma in training; -0.8 by default for objective consistency."""
+    """Mean of ln sigma in training; -0.7 by default for objective consistency."""
     std: PositiveFloat = 1.5
-    """Standard deviation of ln sigma in training; 1.8 by default for objective consistency."""
+    """Standard deviation of ln sigma in training; 1.1 by default for objective consistency."""
     sigma_min: PositiveFloat = 0.002
     """Smallest noise level."""
     sigma_max: PositiveFloat = 20.0
@@ -133,7 +133,7 @@ class ConsistencyConfig(Group):
     data, which is all that random weights can learn from."""
     last_stage: NonNegativeInt = 5
     """tuning. Last stage."""
-    anchor: NonNegativeFloat = 0.1
+    anchor: NonNegativeFloat = 0.4
     """tuning. Below this level the target is the data itself in every stage, which keeps small levels
     precise."""
     weight: Literal["gap", "unit"] = "gap"
@@ -330,9 +330,8 @@ class WeightsConfig(Group):
             raise ValueError("levels.alignment: should be left out; objective property has no levels")
 
 
-# Those of the released model, which was trained with Adam.
 _CONSISTENCY_DEFAULTS: Final[Json] = {
-    "levels": {"mean": -0.8, "std": 1.8, "alignment": "full"},
+    "levels": {"mean": -0.7, "std": 1.1, "alignment": "full"},
     "training": {"optimizer": {"learning_rate": 1e-3, "warmup_steps": 200}},
 }
 
@@ -391,8 +390,8 @@ class Sampler(Group):
     alignment: Alignment | None = None
     """For consistency, how fresh noise is aligned to the estimate; null is the run's levels.alignment."""
     even_electrons: bool | None = None
-    """For consistency, whether every call's types are rounded to a composition with an even number of electrons; null
-    does so where all but one in a hundred training molecules have one."""
+    """For consistency, whether types are rounded to an even number of electrons after every call; null does so where at
+    least 99 % of the training molecules have an even number, and not with statistics that are older than this."""
     first: str | None = None
     """For consistency with two calls or more, the name of a distilled run whose network makes the first call, at its
     own level instead of the first of levels; null makes all calls with this run's network."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pipeline.study.config import ModelConfig, RunConfig, SamplerConfig
-from pipeline.study.operations import forward_operations
+from pipeline.study.operations import RADIAL_FEATURES, forward_operations
 
 CORE_OPERATIONS: Final = 20e9
 """Operations per second of one core: half of the measured rate (41 to 65 GFLOP/s in training, docs/capacity.md)."""
@@ -91,7 +91,7 @@ def memory_megabytes(run: RunConfig, buckets: Sequence[int] | None, *, cpus: int
 def parameters(model: ModelConfig) -> int:
     """Return the approximate number of parameters of a network."""
     hidden, edges = model.hidden, model.edge_hidden
-    edge_network = (2 * hidden + 2) * edges + edges * edges
+    edge_network = (2 * hidden + RADIAL_FEATURES[model.radial_features]) * edges + edges * edges
     return model.layers * (2 * edge_network + (hidden + edges) * hidden + hidden * hidden)
 
 

@@ -71,8 +71,11 @@ def test_the_least_change_makes_the_electrons_even(seed: int, size: int, free: i
 def test_an_overflow_does_not_spread_by_rounding(broken: float) -> None:
     clouds = clouds_of(0)
     rounded = round_to_even_electrons(clouds, ATOMIC_NUMBERS, np.full(8, 4))
-    clouds[3] = broken
-    found = round_to_even_electrons(clouds, ATOMIC_NUMBERS, np.full(8, 4))
-    assert not np.isfinite(found[3, :, :3]).any()
-    others = np.arange(8) != 3
-    assert (found[others] == rounded[others]).all()
+    for one in range(8):
+        partly, wholly = clouds.copy(), clouds.copy()
+        partly[one, 1, 3:], wholly[one] = broken, broken
+        for overflowed in (partly, wholly):
+            found = round_to_even_electrons(overflowed, ATOMIC_NUMBERS, np.full(8, 4))
+            others = np.arange(8) != one
+            assert (found[others] == rounded[others]).all()
+            assert (np.isfinite(found[one, :, :3]) == np.isfinite(overflowed[one, :, :3])).all()

@@ -171,3 +171,15 @@ def test_electrons_are_even_as_in_the_data_or_as_set(odd: int | None, setting: b
     molecules = one(np.full(4, 9, np.int32)).molecules
     electrons = np.add.reduceat(molecules.atomic_numbers.astype(int), molecules.offsets[:-1])
     assert (electrons % 2 == 0).all() == even
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_composition_with_an_odd_number_of_electrons_is_kept(held: bool) -> None:
+    methyl = [6, 1, 1, 1]
+    carbon = Molecules.from_padded(
+        positions=np.zeros((1, 1, 3), np.float32), atomic_numbers=np.array([[6]], np.uint8), sizes=np.array([1])
+    )
+    one = StandIn(shrinking, "full", 0, 4, 9, even_electrons=True)
+    given = one.holding(carbon, methyl) if held else one.of_composition(methyl)
+    molecules = given(np.full(4, 4, np.int32)).molecules
+    assert [sorted(numbers.tolist()) for numbers, _ in molecules] == [sorted(methyl)] * 4
