@@ -1,6 +1,8 @@
+import math
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy import stats
 
 from pipeline.diffusion.feature_scales import Scales
@@ -16,7 +18,7 @@ def run_of(objective: Objective, **settings: Any) -> RunConfig:
 
 
 def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
-    few = {"levels": {"sigma_max": 12.0}}
+    few = {"levels": {"mean": -0.7, "std": 1.1, "sigma_max": 12.0}}
     kinds = {"edm": ("heun", 12), "denoiser": ("heun", 12), "consistency": ("consistency", 1)}
     found = {
         objective: traits.progress_sampler(run_of(objective, **few))
@@ -24,8 +26,11 @@ def test_a_running_training_is_sampled_as_its_weights_will_be() -> None:
         if traits.progress_sampler
     }
     assert {objective: (sampler.kind, sampler.steps) for objective, sampler in found.items()} == kinds
-    # From the noise that it was trained on.
-    assert found["consistency"].levels == (12.0,)
+    # From noise that it was trained on: two standard deviations above the middle, where there is as much.
+    assert found["consistency"].levels == pytest.approx((math.exp(1.5),))
+    low = OBJECTIVES["consistency"].progress_sampler
+    assert low is not None
+    assert low(run_of("consistency", levels={"sigma_max": 3.0})).levels == (3.0,)
 
 
 def test_steps_of_edm_are_drawn_evenly_from_0_to_T() -> None:
