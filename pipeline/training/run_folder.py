@@ -81,7 +81,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
     """Read weights.
 
     Raises:
-      InputError: the file is missing, damaged, or not the weights of a run.
+      InputError: the file is missing, damaged, of another version, or not the weights of a run.
     """
     try:
         arrays, metadata = read_arrays(path)
@@ -95,10 +95,15 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         raise InputError(f"{path}: not a complete safetensors file ({error})") from error
     if damaged := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
         raise InputError(f"{path}: {damaged[0]} holds values that are not finite")
+    try:
+        config = run_config(json.loads(metadata["config"]))
+        statistics = Statistics.from_json(json.loads(metadata["statistics"]))
+    except InputError as error:
+        raise InputError(f"{path}: written by another version ({error})") from None
     return Weights(
         arrays=arrays,
-        config=run_config(json.loads(metadata["config"])),
-        statistics=Statistics.from_json(json.loads(metadata["statistics"])),
+        config=config,
+        statistics=statistics,
         provenance=json.loads(metadata["provenance"]),
         levels={int(calls): tuple(found) for calls, found in json.loads(metadata.get("levels", "{}")).items()},
         properties=PropertyStatistics(**json.loads(metadata["properties"])) if "properties" in metadata else None,

@@ -84,6 +84,12 @@ def test_what_are_not_weights_of_a_run(tmp_path: Path) -> None:
         read_weights(foreign)
     with pytest.raises(InputError, match="layer_0.bias holds values that are not finite"):
         read_weights(write(tmp_path / "w", ARRAYS | {"layer_0.bias": np.full(4, np.nan, np.float32)}))
+    # Of another version of this code: with a setting that has gone, intact all the same.
+    older = weights_of(tmp_path, "older", consistency={"first_levels": 10})
+    with pytest.raises(
+        InputError, match=r"older\.safetensors: written by another version \(consistency.first_levels: no"
+    ):
+        read_weights(older)
 
 
 def test_weights_that_cannot_be_written_leave_the_earlier_ones(tmp_path: Path) -> None:
