@@ -106,7 +106,7 @@ def _sample(args: argparse.Namespace) -> None:
         "network_calls": network_calls(sampler, schedule),
         "seed": sampler.seed,
     }
-    if sampler.even_electrons is not None:
+    if sampler.even_electrons not in (None, weights.statistics.even_electrons):
         metadata["electrons"] = "even" if sampler.even_electrons else "any"
     metadata |= {"formula": args.formula} if args.formula else {}
     metadata |= {"first": first.weights.config.name} if first else {}

@@ -133,7 +133,7 @@ class Run:
         """Return a sampler's kind, such as "heun"; empty if its file does not state it.
 
         The kind has a suffix, as in "consistency-none", if fresh noise is aligned differently than in training, and
-        another, as in "consistency-any", if the sampler says whether types are rounded to even numbers of electrons.
+        another, as in "consistency-any", if types are not rounded to even numbers of electrons as the data's are.
         """
         metadata = self.samples[sampler].metadata
         keys = ("sampler_kind", "alignment", "electrons")

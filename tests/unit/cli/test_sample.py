@@ -119,6 +119,16 @@ def test_a_few_step_model_is_sampled_at_given_or_found_levels(tuned: Path, tmp_p
     assert np.abs(read_molecules(tmp_path / "alone.parquet").positions - samples.positions).max() > 0.01
 
 
+@pytest.mark.parametrize(("setting", "noted"), [(None, None), (True, None), (False, "any")])
+def test_samples_say_if_they_are_not_rounded_as_their_data_are(
+    tuned: Path, tmp_path: Path, setting: bool | None, noted: str | None
+) -> None:
+    assert read_weights(tuned).statistics.even_electrons
+    one = written(tmp_path, ONE | {"name": "one", "levels": [20.0], "even_electrons": setting})
+    assert run(tuned, one, tmp_path / "one.parquet") == 0
+    assert read_molecules(tmp_path / "one.parquet").metadata.get("electrons") == noted
+
+
 def test_a_formula_is_kept(tuned: Path, tmp_path: Path) -> None:
     given = written(tmp_path, {"name": "given", "kind": "consistency", "levels": [20.0, 1.0], "num": 3})
     assert run(tuned, given, tmp_path / "samples.parquet", "--formula", "C2NH2F") == 0

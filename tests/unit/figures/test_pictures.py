@@ -160,20 +160,27 @@ def test_quality_says_how_long_each_run_was_trained_and_leaves_out_what_says_no_
     assert "trained for 12 min in all" in picture.caption
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "label", "said"),
+    [
+        ("alignment", "none", "unaligned", "labelled 'unaligned' add fresh noise"),
+        ("electrons", "any", "any electrons", "where the training molecules have them, but for 'any electrons'."),
+    ],
+)
 def test_quality_draws_a_line_of_its_own_for_what_samples_in_another_way_than_it_was_trained(
-    many_runs: FakeStudy,
+    many_runs: FakeStudy, key: str, value: str, label: str, said: str
 ) -> None:
     run = runs_of(many_runs)[2]
     samples = {
-        name: dataclasses.replace(molecules, metadata={**molecules.metadata, "alignment": alignment})
-        for alignment, (name, molecules) in zip([None, "none"] * 3, run.samples.items(), strict=True)
+        name: dataclasses.replace(molecules, metadata={**molecules.metadata, key: own})
+        for own, (name, molecules) in zip([None, value] * 3, run.samples.items(), strict=True)
     }
     with style.project_style():
         picture = quality.draw([dataclasses.replace(run, samples=samples)], **bounds_of(many_runs), dataset="QM9")
     lines = lines_of(picture.figure, 0)
     np.testing.assert_allclose(lines["run-2, few-step"][:, 0], [1, 4, 16])
-    np.testing.assert_allclose(lines["run-2, unaligned"][:, 0], [2, 8, 32])
-    assert "labelled 'unaligned' add fresh noise" in picture.caption
+    np.testing.assert_allclose(lines[f"run-2, {label}"][:, 0], [2, 8, 32])
+    assert said in picture.caption
     assert len(steps.few_step_samplers(dataclasses.replace(run, samples=samples))) == 3
 
 
