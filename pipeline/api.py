@@ -100,6 +100,7 @@ class Run:
         property: Mapping[str, float | Sequence[float]] | None = None,
         guidance: float = 0.0,
         fixed: Molecules | None = None,
+        even_electrons: bool | None = None,
         first: str | os.PathLike[str] | None = None,
         backend: str | None = None,
     ) -> Molecules:
@@ -116,6 +117,8 @@ class Run:
             warned of.
           guidance: for a conditional run, the weight of classifier-free guidance, which doubles the network calls.
           fixed: for a few-step model, one molecule whose atoms are the first of every sample, at their places.
+          even_electrons: for a few-step model, whether types are rounded to an even number of electrons; None does so
+            where at least 99 % of the training molecules have an even number.
           first: for a few-step model, what makes the first of two calls or more: a model that samples in one call, by
             name or path.
           backend: ``jax`` or ``torch``; None for the one it was trained on.
@@ -124,7 +127,7 @@ class Run:
           InputError: there is no such sampler for this run; the backend is not installed; a size is below 2.
         """
         sampler = self.sampler(calls=calls, num=num, seed=seed, guidance=guidance)
-        sampler = sampler.model_copy(update={"properties": property})
+        sampler = sampler.model_copy(update={"properties": property, "even_electrons": even_electrons})
         check_sampler_of(sampler, self.weights.config)
         request = Request.of(
             self.weights.statistics, self.weights.properties, sampler, sizes=sizes, formula=formula, fixed=fixed

@@ -62,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--guidance", type=at_least(0.0), help="weight of classifier-free guidance, instead of the sampler's (0)"
     )
     parser.add_argument(
+        "--any-electrons", action="store_true", help="do not round types to an even number of electrons"
+    )
+    parser.add_argument(
         "--trajectory", type=at_least(2), metavar="FRAMES", help="write one molecule's way from noise instead"
     )
     parser.add_argument("--part", metavar="K-of-N", help="only a part of them, for the stage merge")
@@ -148,6 +151,7 @@ def _sampler(args: argparse.Namespace, trained: Run) -> SamplerConfig:
     sampler = read_settings(SamplerConfig, args.sampler) if args.sampler else trained.sampler(calls=args.calls)
     options = {"num": args.num, "seed": args.seed, "guidance": args.guidance, "properties": _properties(args.property)}
     given = {key: value for key, value in options.items() if value is not None}
+    given |= {"even_electrons": False} if args.any_electrons else {}
     sampler = sampler.model_copy(update=given)
     if args.levels and sampler.kind == "consistency" and sampler.levels is None:
         sampler = sampler.model_copy(update={"levels": found_levels(args.levels, sampler.steps)})

@@ -498,8 +498,9 @@ def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
     """Check that a sampler suits a run; the two may come from different studies.
 
     Raises:
-      InputError: it is for runs of another objective or with other properties.
+      InputError: it is for runs of another objective or with other properties, or options changed it to a wrong one.
     """
+    sampler_config(sampler.model_dump(mode="json"))
     try:
         sampler.check_for(run)
     except ValueError as error:

@@ -91,3 +91,18 @@ def test_a_released_one_call_model_makes_the_first_of_two_calls(tmp_path: Path, 
     assert (alone.positions != both.positions).any()
     with pytest.raises(InputError, match="one-step: there are no noise levels for 2 network calls"):
         load_run("one-step").sampler(calls=2)
+
+
+def test_electrons_are_not_rounded_on_demand(
+    tmp_path: Path, in_process: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sizes = [9, 9, 9, 9]
+    found = load_run("few-step").sample(sizes=sizes, calls=2, even_electrons=False)
+    arguments = ["--sizes", *map(str, sizes), "--output", str(tmp_path / "molecules.parquet"), "--any-electrons"]
+    assert sample(["--weights", "few-step", "--calls", "2", *arguments]) == 0
+    np.testing.assert_array_equal(read_molecules(tmp_path / "molecules.parquet").positions, found.positions)
+    rounded = load_run("few-step").sample(sizes=sizes, calls=2)
+    assert rounded.atomic_numbers.tolist() != found.atomic_numbers.tolist()
+    assert all(numbers.sum() % 2 == 0 for numbers, _ in rounded)
+    assert sample(["--weights", "denoiser", "--calls", "3", *arguments]) == 2
+    assert "even_electrons: should be left out, or kind should be consistency" in capfd.readouterr().err

@@ -127,6 +127,8 @@ def test_samples_say_if_they_are_not_rounded_as_their_data_are(
     one = written(tmp_path, ONE | {"name": "one", "levels": [20.0], "even_electrons": setting})
     assert run(tuned, one, tmp_path / "one.parquet") == 0
     assert read_molecules(tmp_path / "one.parquet").metadata.get("electrons") == noted
+    assert run(tuned, one, tmp_path / "any.parquet", "--any-electrons") == 0
+    assert read_molecules(tmp_path / "any.parquet").metadata["electrons"] == "any"
 
 
 def test_a_formula_is_kept(tuned: Path, tmp_path: Path) -> None:
