@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from pipeline.core.files import json_digest
+
 PAGE_WIDTH: Final = 7.2
 """Width of every figure in inches: two columns of a paper. Font sizes refer to this width."""
 
@@ -112,8 +114,12 @@ def new_figure(height: float, *, layout: Literal["constrained"] | None = "constr
 
 
 def file_name(text: str) -> str:
-    """Return a text with the name of a property as a file may be called: a column of data can have any name."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
+    """Return a text with the name of a property as a file may be called: a column of data can have any name.
+
+    Texts that differ have names that differ.
+    """
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", text)
+    return name if name == text else f"{name}-{json_digest(text)[:8]}"
 
 
 def save(picture: Picture, folder: Path) -> None:

@@ -192,7 +192,16 @@ def sampling_runtime(wildcards, attempt):
 
 def sampling_memory(wildcards, attempt):
     """Return the memory in MB of a job that only calls a run's network: that of training, an upper bound."""
-    run = run_config_of(wildcards)
+    return memory_to_call(wildcards.run, wildcards, attempt)
+
+
+def prediction_memory(wildcards, attempt):
+    """Return the memory in MB of a job that calls the network of a run's regressor, likewise."""
+    return memory_to_call(config["runs"][wildcards.run]["regressor"], wildcards, attempt)
+
+
+def memory_to_call(name, wildcards, attempt):
+    run = run_config(run_settings(config, name))
     return attempt * memory_megabytes(run, config["data"]["buckets"], **cpus_and_gpus(wildcards))
 
 

@@ -92,7 +92,7 @@ rule predict:
         "../../envs/runtime.yaml"
     threads: all_cores
     resources:
-        mem_mb=sampling_memory,
+        mem_mb=prediction_memory,
         runtime=per_attempt(30),
         gpu=all_gpus,
     shell:

@@ -1,4 +1,5 @@
 import math
+import re
 
 import matplotlib
 import numpy as np
@@ -53,7 +54,11 @@ def test_lists_in_words() -> None:
 
 
 def test_a_property_of_any_name_has_a_file() -> None:
-    assert style.file_name("properties-run-E/eV (0 K)") == "properties-run-E-eV-0-K-"
+    assert style.file_name("properties-run-alpha") == "properties-run-alpha"
+    names = {
+        style.file_name(f"properties-run-{name}") for name in ("E/eV (0 K)", "E-eV-0-K-", "E eV (0 K)", "E-eV-0-K")
+    }
+    assert len(names) == 4 and all(re.fullmatch(r"properties-run-E-eV-0-K[0-9a-f-]*", name) for name in names)
 
 
 def test_runs_have_colours_of_their_own_and_samplers_shades_of_it() -> None:
