@@ -398,9 +398,7 @@ class Sampler(Group):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for key in ("levels", "alignment", "even_electrons", "first"):
-            if getattr(self, key) is not None and self.kind != "consistency":
-                raise ValueError(f"{key}: should be left out, or kind should be consistency")
+        self._check_kind()
         if self.churn and self.kind != "heun":
             raise ValueError("churn: should be left out, or kind should be heun")
         if self.sigma_min >= self.sigma_max:
@@ -414,12 +412,18 @@ class Sampler(Group):
             raise ValueError(f"steps: {self.steps} should be left out beside levels")
         return self.model_copy(update={"steps": len(self.levels)})
 
+    def _check_kind(self) -> None:
+        for key in ("levels", "alignment", "even_electrons", "first"):
+            if getattr(self, key) is not None and self.kind != "consistency":
+                raise ValueError(f"{key}: should be left out, or kind should be consistency")
+
     def check_for(self, run: WeightsConfig) -> None:
-        """Check that this sampler suits a run.
+        """Check that this sampler suits a run, after options may have changed it.
 
         Raises:
           ValueError: it does not.
         """
+        self._check_kind()
         kinds = _KINDS[run.objective]
         if not kinds:
             raise ValueError(f"kind: a run of objective {run.objective} generates no molecules")
@@ -498,9 +502,8 @@ def check_sampler_of(sampler: SamplerConfig, run: RunConfig) -> None:
     """Check that a sampler suits a run; the two may come from different studies.
 
     Raises:
-      InputError: it is for runs of another objective or with other properties, or options changed it to a wrong one.
+      InputError: it is for runs of another objective or with other properties, or options do not suit its kind.
     """
-    sampler_config(sampler.model_dump(mode="json"))
     try:
         sampler.check_for(run)
     except ValueError as error:
