@@ -159,14 +159,14 @@ def sampling_inputs(wildcards, input):
     return flags(**{key: file for key in ("levels", "first") if (file := getattr(input, key))})
 
 
-def run_config_of(wildcards):
-    """Return the configuration of a job's run."""
-    return run_config(run_settings(config, wildcards.run))
+def run_config_of(run):
+    """Return the configuration of a run."""
+    return run_config(run_settings(config, run))
 
 
 def training_runtime(wildcards, attempt):
     """Return a training's time limit in minutes; the next attempt resumes a training that exceeds it."""
-    run = run_config_of(wildcards)
+    run = run_config_of(wildcards.run)
     minutes = training_minutes(
         run, config["data"]["buckets"], tasks=training_resource(wildcards), **cpus_and_gpus(wildcards)
     )
@@ -175,14 +175,14 @@ def training_runtime(wildcards, attempt):
 
 def training_memory(wildcards, attempt):
     """Return a training's memory per machine in MB."""
-    run = run_config_of(wildcards)
+    run = run_config_of(wildcards.run)
     tasks = training_resource(wildcards) // training_resource(wildcards, "nodes")
     return attempt * memory_megabytes(run, config["data"]["buckets"], tasks=tasks, **cpus_and_gpus(wildcards))
 
 
 def sampling_runtime(wildcards, attempt):
     """Return the time limit in minutes of a job that samples a sampler's molecules or one part of them."""
-    run = run_config_of(wildcards)
+    run = run_config_of(wildcards.run)
     sampler = sampler_config(sampler_settings(config, wildcards.run, wildcards.sampler))
     shards = len(parts(wildcards, "sample"))
     return time_limit(
@@ -200,9 +200,8 @@ def prediction_memory(wildcards, attempt):
     return memory_to_call(config["runs"][wildcards.run]["regressor"], wildcards, attempt)
 
 
-def memory_to_call(name, wildcards, attempt):
-    run = run_config(run_settings(config, name))
-    return attempt * memory_megabytes(run, config["data"]["buckets"], **cpus_and_gpus(wildcards))
+def memory_to_call(run, wildcards, attempt):
+    return attempt * memory_megabytes(run_config_of(run), config["data"]["buckets"], **cpus_and_gpus(wildcards))
 
 
 def time_limit(minutes, attempt):
